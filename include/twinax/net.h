@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A network: ports, hubs, backends, NICs and filters of one program, and how they are made. */
+#ifndef TWINAX_NET_H
+#define TWINAX_NET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <twinax/error.h>
+#include <twinax/export.h>
+#include <twinax/loop.h>
+#include <twinax/option.h>
+#include <twinax/port.h>
+
+struct twx_net;
+struct twx_backend;
+struct twx_nic;
+struct twx_hostops; /* src/base/hostops.h: opening, binding, forking; null: the process's own rights */
+
+enum twx_log_level { TWX_LOG_ERROR, TWX_LOG_WARNING, TWX_LOG_INFO, TWX_LOG_DEBUG };
+/* Called on a loop thread with one line, no newline. Rate-limited per call site by the library. */
+typedef void twx_log_fn(void *opaque, enum twx_log_level level, const char *line);
+
+/* Zero it, set size = sizeof; fields added later read as zero from older callers. */
+struct twx_net_config {
+	size_t size;
+	struct twx_loop *loop; /* required: loop of every port made by this net */
+	twx_log_fn *log;       /* null: silent */
+	void *log_opaque;
+	enum twx_log_level log_level; /* more verbose lines are not made */
+	const struct twx_hostops *hostops;
+};
+
+TWX_EXPORT int twx_net_new(struct twx_net **out, const struct twx_net_config *config, struct twx_error *e);
+/* Closes everything that is left, newest first, removing what was created on the host. */
+TWX_EXPORT void twx_net_free(struct twx_net *net);
+TWX_EXPORT struct twx_loop *twx_net_loop(struct twx_net *net);
+
+__attribute__((format(printf, 3, 4)))
+TWX_EXPORT void twx_log(struct twx_net *net, enum twx_log_level level, const char *fmt, ...);
+
+/*
+ * A kind of backend, constant. The net calls open() with checked options; open() makes
+ * backend->ports[0..n_ports) by twx_backend_add_port() and fills backend->priv (zeroed, priv_size
+ * bytes). On failure open() undoes what it did except ports, which the net removes. close() ends it.
+ */
+struct twx_backend_type {
+	const char *name; /* "tap" */
+	const char *help; /* one line */
+	const struct twx_opt_desc *options;
+	const struct twx_port_ops *port_ops;
+	size_t priv_size;
+	int (*open)(struct twx_backend *b, const struct twx_opts *opts, struct twx_error *e);
+	void (*close)(struct twx_backend *b);
+	/* Optional: announce @mac to the network behind the backend (a RARP frame is sent by the core when null). */
+};
+
+#define TWX_MAX_QUEUES 1024
+struct twx_backend {
+	const struct twx_backend_type *type;
+	struct twx_net *net;
+	struct twx_loop *loop;
+	char id[64];
+	struct twx_port **ports;
+	uint32_t n_ports;
+	void *priv;
+	struct twx_backend *next;
+};
+TWX_EXPORT struct twx_port *twx_backend_add_port(struct twx_backend *b, struct twx_error *e);
+
+/* The built-in types, null-terminated, and those that an embedder adds to one net. */
+TWX_EXPORT const struct twx_backend_type *const *twx_backend_types(void);
+TWX_EXPORT int twx_net_add_backend_type(struct twx_net *net, const struct twx_backend_type *type);
+/* @text as behind QEMU's -netdev: "user,id=n0,hostfwd=tcp::5555-:22", or JSON. */
+TWX_EXPORT int twx_backend_new(struct twx_backend **out, struct twx_net *net, const char *text,
+			       struct twx_error *e);
+TWX_EXPORT void twx_backend_free(struct twx_backend *b);
+TWX_EXPORT struct twx_backend *twx_backend_find(struct twx_net *net, const char *id);
+
+/*
+ * A NIC model, constant, under the same rules as backends. `bus` names the kind of host that can carry
+ * it; bus_ops is that bus's table (struct virtio_dev_ops for "virtio").
+ */
+struct twx_nic_model {
+	const char *name; /* "virtio-net" */
+	const char *help;
+	const char *bus; /* "virtio", "pci" */
+	const struct twx_opt_desc *options;
+	const struct twx_port_ops *port_ops;
+	size_t priv_size;
+	int (*open)(struct twx_nic *nic, const struct twx_opts *opts, struct twx_error *e);
+	void (*close)(struct twx_nic *nic);
+};
+
+struct twx_host;
+struct twx_nic {
+	const struct twx_nic_model *model;
+	struct twx_net *net;
+	struct twx_loop *loop;
+	char id[64]; /* as given, or "<model>.<n>" */
+	uint8_t mac[6]; /* as configured; 52:54:00:12:34:56 and up when not given */
+	bool mac_given;
+	struct twx_port **ports;
+	uint32_t n_ports;
+	struct twx_backend *backend; /* of netdev=, or null */
+	struct twx_host *host;	     /* of export=, or null */
+	void *priv;
+	struct twx_nic *next;
+};
+TWX_EXPORT struct twx_port *twx_nic_add_port(struct twx_nic *nic, struct twx_error *e);
+
+TWX_EXPORT const struct twx_nic_model *const *twx_nic_models(void);
+TWX_EXPORT int twx_net_add_nic_model(struct twx_net *net, const struct twx_nic_model *model);
+/*
+ * @text as behind QEMU's -device: "virtio-net,netdev=n0,mac=...", or JSON. `netdev` pairs it with a
+ * backend that no other NIC has; `export=HOST:ADDRESS` puts it behind a host (below) with that host's
+ * options in the same list ("export=vhost-user:/run/x,server=on").
+ */
+TWX_EXPORT int twx_nic_new(struct twx_nic **out, struct twx_net *net, const char *text, struct twx_error *e);
+TWX_EXPORT void twx_nic_free(struct twx_nic *nic);
+TWX_EXPORT struct twx_nic *twx_nic_find(struct twx_net *net, const char *id);
+
+/* The world a NIC lives in, constant. */
+struct twx_host_type {
+	const char *name; /* "vhost-user" */
+	const char *help;
+	const char *bus; /* which NICs it carries */
+	const struct twx_opt_desc *options;
+	size_t priv_size;
+	int (*open)(struct twx_host *h, const char *address, const struct twx_opts *opts, struct twx_error *e);
+	void (*close)(struct twx_host *h);
+	/* Optional: 0 if `set_link` may change the NIC's link; else -EPERM with a sentence naming the owner. */
+	int (*may_set_link)(struct twx_host *h, struct twx_error *e);
+};
+struct twx_host {
+	const struct twx_host_type *type;
+	struct twx_net *net;
+	struct twx_loop *loop;
+	struct twx_nic *nic;
+	void *priv;
+};
+TWX_EXPORT const struct twx_host_type *const *twx_host_types(void);
+
+/* `-object filter-dump,id=f0,netdev=n0,file=PATH`. */
+struct twx_filter;
+TWX_EXPORT int twx_filter_new(struct twx_filter **out, struct twx_net *net, const char *text,
+			      struct twx_error *e);
+TWX_EXPORT void twx_filter_free(struct twx_filter *f);
+/* Help: names with their lines, null-terminated. */
+struct twx_filter_type;
+TWX_EXPORT const struct twx_filter_type *const *twx_filter_types(void);
+
+/* QEMU's start-up warnings (peerless ports, hubs without host network) through the log. */
+TWX_EXPORT void twx_net_check(struct twx_net *net);
+
+/* set_link: by NIC id, backend id or automatic name; every queue. -ENODEV: "Device 'zz' not found". */
+TWX_EXPORT int twx_net_set_link(struct twx_net *net, const char *name, bool up, struct twx_error *e);
+/* A RARP broadcast for @mac out of @port's peer, as QEMU's announce. */
+TWX_EXPORT void twx_port_announce(struct twx_port *port, const uint8_t mac[6]);
+/* Ports in creation order, and QEMU's `info network` as malloc()ed text with "\n" line ends. */
+TWX_EXPORT struct twx_port *twx_net_ports(struct twx_net *net);
+TWX_EXPORT char *twx_net_info(struct twx_net *net);
+
+#endif

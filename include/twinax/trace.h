@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Named hops on every frame's way, in release builds, a predictable branch when off. */
+#ifndef TWINAX_TRACE_H
+#define TWINAX_TRACE_H
+
+#include <stdint.h>
+
+#include <twinax/export.h>
+
+/* X(symbol, "name", "what happens there"); the names are stable, tests and `trace` use them. */
+#define TWX_HOPS(X)                                                                                    \
+	X(KICK, "virtio kick", "the guest's doorbell, read from its eventfd")                          \
+	X(TX_POP, "virtio tx pop", "a descriptor chain fetched, checked, translated")                  \
+	X(RX_LEASE, "virtio rx reserve", "guest buffers lent to the backend")                          \
+	X(RX_COPY, "virtio rx copy", "frame copied into guest buffers")                                \
+	X(USED, "virtio used", "buffers handed back to the guest")                                     \
+	X(SIGNAL, "virtio signal", "interrupt raised by the call eventfd")                             \
+	X(SIGNAL_SKIP, "virtio signal skip", "interrupt suppressed by the guest")                      \
+	X(PORT_SEND, "port send", "burst handed to the peer")                                          \
+	X(PORT_RECEIVE, "port receive", "the peer's receive is called")                                \
+	X(QUEUE_APPEND, "queue append", "frame copied into the peer's queue")                          \
+	X(QUEUE_FLUSH, "queue flush", "queued frame delivered")                                        \
+	X(HUB_COPY, "hub copy", "frame passed to another port of the hub")                             \
+	X(FILTER, "filter", "a filter saw the frame")                                                  \
+	X(OFFLOAD_CSUM, "offload csum", "checksum finished in software")                               \
+	X(OFFLOAD_SEG, "offload segment", "frame cut into segments in software")                       \
+	X(DROP, "drop", "frame dropped")                                                               \
+	X(TAP_READ, "tap readv", "frame read from the tap device")                                     \
+	X(TAP_WRITE, "tap writev", "frame written to the tap device")                                  \
+	X(USER_IN, "user input", "frame parsed by the user-mode stack")                                \
+	X(USER_TCP, "user tcp", "TCP segment matched to its flow")                                     \
+	X(USER_UDP, "user udp", "UDP datagram matched to its flow")                                    \
+	X(USER_ICMP, "user icmp", "ICMP message handled")                                              \
+	X(USER_ARP, "user arp", "ARP packet handled")                                                  \
+	X(SENDMSG, "sendmsg", "payload given to the host's kernel")                                    \
+	X(RECVMSG, "recvmsg", "payload taken from the host's kernel")                                  \
+	X(USER_OUT, "user output", "frame built for the guest")
+
+enum twx_hop {
+#define X(sym, name, help) TWX_HOP_##sym,
+	TWX_HOPS(X)
+#undef X
+		TWX_N_HOPS
+};
+
+struct twx_hop_record {
+	uint64_t t; /* ns, CLOCK_MONOTONIC */
+	uint32_t len;
+	uint32_t arg;	  /* per hop: frames in the burst, queue depth, GSO size, drop cause */
+	uint16_t hop;
+	char where[22]; /* port or object, cut */
+};
+
+/* One per loop; only its thread touches it. The ring is allocated when tracing is first enabled. */
+struct twx_trace {
+	uint64_t mask; /* bit per hop; 0 while off */
+	struct twx_hop_record *ring;
+	uint32_t n, size; /* records ever written, ring size (a power of two) */
+};
+
+TWX_EXPORT void twx_trace_record(struct twx_trace *tr, enum twx_hop hop, const char *where, uint32_t len,
+				 uint32_t arg);
+/* Enables every hop whose name matches the shell @pattern ("port *"); 0 or -ENOENT, -ENOMEM. */
+TWX_EXPORT int twx_trace_enable(struct twx_trace *tr, const char *pattern);
+TWX_EXPORT void twx_trace_disable(struct twx_trace *tr); /* frees the ring */
+TWX_EXPORT const char *twx_hop_name(enum twx_hop hop);
+TWX_EXPORT const char *twx_hop_help(enum twx_hop hop);
+
+struct twx_loop;
+TWX_EXPORT struct twx_trace *twx_loop_trace(struct twx_loop *loop);
+
+#define TWX_TRACE(tr, hop, where, len, arg)                                                            \
+	do {                                                                                           \
+		if (__builtin_expect(((tr)->mask >> (hop)) & 1, 0))                                    \
+			twx_trace_record((tr), (hop), (where), (uint32_t)(len), (uint32_t)(arg));      \
+	} while (0)
+
+#endif

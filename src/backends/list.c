@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The one list of built-in backends: add a line here, and a file. */
+#include <stddef.h>
+
+#include <twinax/net.h>
+
+const struct twx_backend_type *const *twx_backend_types(void)
+{
+	static const struct twx_backend_type *const list[] = {
+		NULL,
+	};
+
+	return list;
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Guest memory as a sorted table of mapped regions; every access is translated with its length. */
+#ifndef BUS_MEM_H
+#define BUS_MEM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+/* A guest physical (or DMA) address; a type of its own so that it is never mixed with a pointer. */
+typedef struct { uint64_t a; } gpa;
+
+#define MEM_MAX_REGIONS 512 /* VHOST_USER_MAX_RAM_SLOTS; QEMU's front end uses up to 509 */
+
+struct mem_region {
+	uint64_t gpa, size;
+	uint64_t user; /* front end's virtual address, for ring addresses; 0 if unknown */
+	uint8_t *host; /* where gpa is mapped here */
+	void *map;     /* mmap base and length, for munmap */
+	size_t map_len;
+	int fd; /* kept open or -1 */
+};
+
+/* Owned by a host; read by the devices behind it on the same loop. */
+struct mem_map {
+	struct mem_region regions[MEM_MAX_REGIONS]; /* sorted by gpa, disjoint */
+	unsigned int n;
+	unsigned int last; /* region hit last */
+	uint8_t *log;	   /* dirty bitmap, bit per 4 KiB page, null when off; bits set atomically */
+	uint64_t log_size; /* bytes of bitmap */
+};
+
+void mem_init(struct mem_map *m);
+void mem_fini(struct mem_map *m); /* unmaps and closes everything */
+
+/*
+ * Maps @size bytes of @fd from @fd_off at guest address @addr (takes @fd in every case).
+ * 0, -EEXIST on overlap, -ENOSPC when full, -EINVAL on wrap or misfit with the file, or mmap's error.
+ */
+int mem_add_take(struct mem_map *m, uint64_t addr, uint64_t size, uint64_t user, int fd, uint64_t fd_off);
+int mem_remove(struct mem_map *m, uint64_t addr, uint64_t size, uint64_t user); /* -ENOENT */
+
+/*
+ * Contiguous view: pointer to @addr if all @len bytes are inside one region, else null. A range across
+ * two regions that touch in guest memory is split by mem_iov() instead.
+ */
+void *mem_ptr(struct mem_map *m, gpa addr, uint64_t len);
+/* The front end's virtual address translated the same way (vhost-user rings). */
+void *mem_user_ptr(struct mem_map *m, uint64_t user, uint64_t len);
+
+/* Splits [addr, addr+len) into at most @max iovecs; how many, or -EFAULT (a hole, a wrap), -E2BIG. */
+int mem_iov(struct mem_map *m, gpa addr, uint64_t len, struct iovec *iov, unsigned int max);
+
+/* The one point that every write to guest memory passes, by us or by the kernel into a lease. */
+void mem_dirty_slow(struct mem_map *m, const void *host, uint64_t len);
+void mem_dirty_gpa(struct mem_map *m, uint64_t addr, uint64_t len); /* marks when log is on */
+static inline void mem_dirty(struct mem_map *m, const void *host, uint64_t len)
+{
+	if (__builtin_expect(m->log != NULL, 0))
+		mem_dirty_slow(m, host, len);
+}
+
+#endif

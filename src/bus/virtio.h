@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What lies between a virtio device (src/nics) and the transport that carries it (src/hosts, virtio-pci). */
+#ifndef BUS_VIRTIO_H
+#define BUS_VIRTIO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <twinax/loop.h>
+
+#include "bus/mem.h"
+
+struct virtio_dev;
+struct virtqueue; /* bus/virtqueue.h */
+
+/* The transport's side; all are called on the device's loop. */
+struct virtio_host_ops {
+	/* Interrupt for a queue: the device has already asked the guest's suppression flags. */
+	void (*notify_queue)(struct virtio_dev *dev, unsigned int queue);
+	/* Config interrupt (link, announce). */
+	void (*notify_config)(struct virtio_dev *dev);
+	/* A queue broke (malformed ring); the transport may report it (vring err fd). */
+	void (*queue_broken)(struct virtio_dev *dev, unsigned int queue);
+};
+
+/* The device's side. */
+struct virtio_dev_ops {
+	/* Called once features are agreed on; @features is a subset of dev->offered. */
+	void (*set_features)(struct virtio_dev *dev, uint64_t features);
+	/* The queue's ring has just been set up and enabled / is about to go away. */
+	void (*queue_start)(struct virtio_dev *dev, unsigned int queue);
+	void (*queue_stop)(struct virtio_dev *dev, unsigned int queue);
+	/* Doorbell. Work per call is bounded by the ring's size and a budget; more is deferred. */
+	void (*kick)(struct virtio_dev *dev, unsigned int queue);
+	/* Device configuration space; out-of-range accesses return -EINVAL and touch nothing. */
+	int (*config_read)(struct virtio_dev *dev, uint32_t off, void *buf, uint32_t len);
+	int (*config_write)(struct virtio_dev *dev, uint32_t off, const void *buf, uint32_t len);
+	void (*set_status)(struct virtio_dev *dev, uint8_t status); /* optional; DRIVER_OK and friends */
+	void (*set_mtu)(struct virtio_dev *dev, uint16_t mtu);	     /* optional; VHOST_USER_NET_SET_MTU */
+	void (*announce)(struct virtio_dev *dev, const uint8_t mac[6]); /* optional; VHOST_USER_SEND_RARP */
+	/* To the state after open: queues stopped, features 0. */
+	void (*reset)(struct virtio_dev *dev);
+};
+
+/* Embedded at the start of a virtio device's private state (nic->priv). */
+struct virtio_dev {
+	const struct virtio_dev_ops *ops;
+	const struct virtio_host_ops *host_ops; /* null until a transport attaches */
+	void *host;
+	struct mem_map *mem; /* the transport's guest memory; null while none is attached */
+	struct twx_loop *loop;
+	uint64_t offered;  /* device feature bits, without transport bits such as VHOST_USER_F_PROTOCOL_FEATURES */
+	uint64_t features; /* agreed */
+	uint8_t status;
+	unsigned int n_queues; /* all, control queue included and last */
+	unsigned int max_pairs;
+	struct virtqueue *queues;
+};
+
+/* Ring memory, already translated and proven to have room for @size entries. */
+struct virtio_ring {
+	void *desc, *avail, *used;
+	bool log;		/* used-ring writes are to be marked dirty ... */
+	uint64_t log_used_gpa;	/* ... at this guest address */
+};
+
+/* For transports. Size is a power of two, 1..32768; -EINVAL otherwise or while the queue runs. */
+int virtio_queue_setup(struct virtio_dev *dev, unsigned int queue, uint16_t size,
+		       const struct virtio_ring *ring, uint16_t last_avail);
+void virtio_queue_start(struct virtio_dev *dev, unsigned int queue); /* runs ops->queue_start */
+/* Stops; everything taken from the ring has been given back. The index to resume from. Idempotent. */
+uint16_t virtio_queue_stop(struct virtio_dev *dev, unsigned int queue);
+bool virtio_queue_running(const struct virtio_dev *dev, unsigned int queue);
+/* New addresses of rings that run, after the memory table changed (same indices). */
+void virtio_queue_move(struct virtio_dev *dev, unsigned int queue, const struct virtio_ring *ring);
+/* Where the guest's used ring stands: resume point after a crash (in-order completion). */
+uint16_t virtio_queue_used_idx(const struct virtio_ring *ring);
+void virtio_reset(struct virtio_dev *dev);
+void virtio_set_features(struct virtio_dev *dev, uint64_t features); /* masks by offered */
+
+#endif
