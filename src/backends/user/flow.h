@@ -9,6 +9,8 @@
 
 #include <twinax/loop.h>
 
+#include "base/siphash.h"
+
 struct user;
 
 enum flow_kind { FLOW_FREE, FLOW_TCP, FLOW_UDP, FLOW_ICMP };
@@ -40,6 +42,7 @@ struct flow_io {
 };
 
 struct flow_table {
+	struct user *user;
 	struct flow *flows; /* one mapping, zero pages until used */
 	struct flow_io *io; /* same indices */
 	uint32_t *buckets;
@@ -47,7 +50,7 @@ struct flow_table {
 	uint32_t free;			  /* index + 1 */
 	uint32_t lru_head[4], lru_tail[4];
 	uint32_t count[4]; /* live flows per kind */
-	uint64_t hash_key[2];
+	struct siphash_key hash_key;
 };
 
 int flow_table_init(struct flow_table *t, struct user *u, uint32_t max_flows); /* 0 or -errno */
