@@ -49,7 +49,7 @@ struct twx_task {
 };
 
 TWX_EXPORT int twx_loop_new(struct twx_loop **out, struct twx_error *e);
-/* Everything must have been deleted from the loop before. */
+/* Everything must have been deleted from the loop before. Null is harmless. */
 TWX_EXPORT void twx_loop_free(struct twx_loop *loop);
 
 /*
@@ -58,7 +58,8 @@ TWX_EXPORT void twx_loop_free(struct twx_loop *loop);
  */
 TWX_EXPORT int twx_loop_fd(struct twx_loop *loop);
 
-/* Waits up to @timeout_ms (-1: for ever, 0: not at all), runs what is due. Number of callbacks or -errno. */
+/* Waits up to @timeout_ms (-1: for ever, 0: not at all), runs what is due. Number of callbacks or -errno
+ * (-EDEADLK from inside a callback). A signal ends the wait early. */
 TWX_EXPORT int twx_loop_poll(struct twx_loop *loop, int timeout_ms);
 
 /* Polls until twx_loop_stop(). Returns 0 or -errno. */
@@ -68,18 +69,24 @@ TWX_EXPORT void twx_loop_stop(struct twx_loop *loop); /* thread-safe; async-sign
 /* CLOCK_MONOTONIC in ns as it was when the current round of callbacks began; cheap. */
 TWX_EXPORT uint64_t twx_loop_now(struct twx_loop *loop);
 
+/*
+ * 0 or -errno (epoll_ctl()'s; -EEXIST if already added). Level-triggered, unless EPOLLET is asked for.
+ * Events 0 pause the watch: then not even EPOLLHUP and EPOLLERR are reported.
+ */
 TWX_EXPORT int twx_watch_add(struct twx_watch *w, struct twx_loop *loop, int fd, uint32_t events,
 			     twx_watch_fn *fn);
 TWX_EXPORT int twx_watch_set(struct twx_watch *w, uint32_t events);
 TWX_EXPORT void twx_watch_del(struct twx_watch *w); /* harmless when not added */
 
 TWX_EXPORT void twx_timer_init(struct twx_timer *t, struct twx_loop *loop, twx_timer_fn *fn);
-TWX_EXPORT void twx_timer_set(struct twx_timer *t, uint64_t when_ns); /* absolute; re-arms */
-TWX_EXPORT void twx_timer_cancel(struct twx_timer *t);		      /* harmless when not armed */
+/* Absolute; re-arms. A time in the past runs in the next round. At most 2^20 timers armed in one loop. */
+TWX_EXPORT void twx_timer_set(struct twx_timer *t, uint64_t when_ns);
+TWX_EXPORT void twx_timer_cancel(struct twx_timer *t); /* harmless when not armed */
 
 /*
  * Runs @t->fn once, after the callbacks of this round and before the loop waits again: the place for
- * work that a burst shares (one interrupt, one sendmmsg). Deferring a pending task does nothing.
+ * work that a burst shares (one interrupt, one sendmmsg). Deferring a pending task does nothing; what a
+ * task defers runs in the next round, which does not wait.
  */
 TWX_EXPORT void twx_loop_defer(struct twx_loop *loop, struct twx_task *t);
 TWX_EXPORT void twx_loop_undefer(struct twx_loop *loop, struct twx_task *t);
@@ -88,7 +95,8 @@ TWX_EXPORT void twx_loop_undefer(struct twx_loop *loop, struct twx_task *t);
 TWX_EXPORT void twx_loop_post(struct twx_loop *loop, struct twx_task *t);
 
 /*
- * A child process by pidfd: @fn runs once with the wait status (as waitpid()) and the child reaped.
+ * A child process by pidfd: @fn runs once with the wait status (as waitpid()) and the child reaped; -1
+ * if somebody else has reaped it. @fn may free @c.
  * twx_child_del() stops watching and neither kills nor reaps.
  */
 struct twx_child;

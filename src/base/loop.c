@@ -1,0 +1,488 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * One thread waiting on file descriptors, timers and deferred tasks.
+ *
+ * A round is: epoll_wait(); read the clock; callbacks of at most 64 ready watches; timers that are due;
+ * tasks. Whatever is deferred or armed on the way costs no system call: the timerfd is looked at once,
+ * at the round's end. So a round in which only fds are ready is one epoll_wait() and nothing else.
+ *
+ * The epoll fd is the one that a foreign loop polls. Behind it are the owner's fds and two of ours,
+ * both edge-triggered, so that neither is ever read:
+ *
+ *  timerfd: armed to the earliest deadline. It is moved only to an earlier one: a deadline that moved
+ *	away or was cancelled leaves it armed, and the early expiry is noticed, counted as nothing
+ *	and re-armed. A flow that pushes its timer back with each segment thus costs nothing.
+ *  eventfd: written by other threads (post, stop) and by our own thread when it makes work outside of
+ *	a round. The write precedes no read; each write is a new edge.
+ *
+ * Posted tasks are a lock-free stack, taken as a whole by one exchange and reversed. Only the post that
+ * finds it empty writes the eventfd.
+ *
+ * Fairness: a timer that a timer's callback sets for the past, and a task that a task defers, run in
+ * the next round, which does not wait. So no callback can keep the others from running.
+ *
+ * Deleting: events that the kernel has already reported for a watch are blanked in the array.
+ */
+#include <twinax/loop.h>
+
+#include <assert.h>
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <twinax/trace.h>
+
+#include "base/macros.h"
+#include "base/timers.h"
+
+#define LOOP_EVENTS 64
+
+struct loop_list {
+	struct twx_task *head, **tail;
+};
+
+struct twx_loop {
+	int epoll_fd, timer_fd, event_fd;
+	bool dispatching;
+	bool in_timers;
+	uint64_t now;
+	struct timers timers;
+	uint64_t armed; /* what the timerfd waits for; UINT64_MAX: nothing */
+	struct loop_list deferred;
+	struct twx_task *running; /* rest of the tasks of this round */
+	int n_events, i_event;
+	struct epoll_event events[LOOP_EVENTS];
+	struct twx_trace trace;
+	_Atomic(struct twx_task *) posted;
+	atomic_bool stop;
+};
+
+static uint64_t loop_clock(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+static int loop_ctl(struct twx_loop *loop, int op, int fd, uint32_t events, void *ptr)
+{
+	struct epoll_event ev = { .events = events, .data.ptr = ptr };
+
+	return epoll_ctl(loop->epoll_fd, op, fd, &ev) < 0 ? -errno : 0;
+}
+
+static void loop_wake(struct twx_loop *loop)
+{
+	uint64_t one = 1;
+	int saved = errno; /* stop is called by signal handlers */
+	ssize_t n = write(loop->event_fd, &one, sizeof(one));
+
+	/* EAGAIN needs 2^64 - 1 wake-ups first. */
+	(void)n;
+	errno = saved;
+}
+
+static int loop_open(struct twx_loop *loop)
+{
+	int err;
+
+	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (loop->epoll_fd < 0)
+		return -errno;
+	loop->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (loop->timer_fd < 0)
+		return -errno;
+	loop->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (loop->event_fd < 0)
+		return -errno;
+	err = loop_ctl(loop, EPOLL_CTL_ADD, loop->timer_fd, EPOLLIN | EPOLLET, &loop->timer_fd);
+	if (err)
+		return err;
+	err = loop_ctl(loop, EPOLL_CTL_ADD, loop->event_fd, EPOLLIN | EPOLLET, &loop->event_fd);
+	if (err)
+		return err;
+	return timers_init(&loop->timers);
+}
+
+int twx_loop_new(struct twx_loop **out, struct twx_error *e)
+{
+	struct twx_loop *loop = calloc(1, sizeof(*loop));
+	int err;
+
+	*out = NULL;
+	if (!loop)
+		return twx_error_set(e, ENOMEM, "cannot create an event loop: out of memory");
+	loop->epoll_fd = loop->timer_fd = loop->event_fd = -1;
+	loop->armed = UINT64_MAX;
+	loop->deferred.tail = &loop->deferred.head;
+	err = loop_open(loop);
+	if (err) {
+		twx_loop_free(loop);
+		twx_error_set(e, -err, "cannot create an event loop: %s", strerror(-err));
+		if (err == -EMFILE)
+			twx_error_hint(e, "raise the limit of open files (ulimit -n)");
+		return err;
+	}
+	*out = loop;
+	return 0;
+}
+
+void twx_loop_free(struct twx_loop *loop)
+{
+	if (!loop)
+		return;
+	assert(!loop->dispatching);
+	twx_trace_disable(&loop->trace);
+	timers_fini(&loop->timers);
+	if (loop->event_fd >= 0)
+		close(loop->event_fd);
+	if (loop->timer_fd >= 0)
+		close(loop->timer_fd);
+	if (loop->epoll_fd >= 0)
+		close(loop->epoll_fd);
+	free(loop);
+}
+
+int twx_loop_fd(struct twx_loop *loop)
+{
+	return loop->epoll_fd;
+}
+
+struct twx_trace *twx_loop_trace(struct twx_loop *loop)
+{
+	return &loop->trace;
+}
+
+uint64_t twx_loop_now(struct twx_loop *loop)
+{
+	if (!loop->dispatching)
+		loop->now = loop_clock();
+	return loop->now;
+}
+
+/* Watches */
+
+/* Events 0 take the fd out of the set: EPOLLHUP and EPOLLERR could not be silenced otherwise. */
+int twx_watch_add(struct twx_watch *w, struct twx_loop *loop, int fd, uint32_t events,
+		  twx_watch_fn *fn)
+{
+	int err = 0;
+
+	if (w->loop)
+		return -EEXIST;
+	if (events)
+		err = loop_ctl(loop, EPOLL_CTL_ADD, fd, events, w);
+	if (err)
+		return err;
+	*w = (struct twx_watch){ .loop = loop, .fn = fn, .fd = fd, .events = events };
+	return 0;
+}
+
+int twx_watch_set(struct twx_watch *w, uint32_t events)
+{
+	int op, err;
+
+	if (!w->loop)
+		return -ENOENT;
+	if (w->events == events)
+		return 0;
+	op = !events ? EPOLL_CTL_DEL : !w->events ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
+	err = loop_ctl(w->loop, op, w->fd, events, w);
+	if (!err)
+		w->events = events;
+	return err;
+}
+
+void twx_watch_del(struct twx_watch *w)
+{
+	struct twx_loop *loop = w->loop;
+
+	if (!loop)
+		return;
+	if (w->events)
+		loop_ctl(loop, EPOLL_CTL_DEL, w->fd, 0, NULL);
+	for (int i = loop->i_event; i < loop->n_events; i++)
+		if (loop->events[i].data.ptr == w)
+			loop->events[i].data.ptr = NULL;
+	w->loop = NULL;
+	w->events = 0;
+}
+
+/* Timers */
+
+static void loop_arm(struct twx_loop *loop)
+{
+	uint64_t next = timers_next(&loop->timers);
+	struct itimerspec it = { 0 };
+
+	if (next >= loop->armed)
+		return;
+	loop->armed = next;
+	if (!next)
+		next = 1; /* 0 would disarm */
+	it.it_value.tv_sec = (time_t)(next / 1000000000);
+	it.it_value.tv_nsec = (long)(next % 1000000000);
+	/* Fails only for malformed times, which the division excludes. */
+	timerfd_settime(loop->timer_fd, TFD_TIMER_ABSTIME, &it, NULL);
+}
+
+void twx_timer_init(struct twx_timer *t, struct twx_loop *loop, twx_timer_fn *fn)
+{
+	*t = (struct twx_timer){ .loop = loop, .fn = fn };
+}
+
+void twx_timer_set(struct twx_timer *t, uint64_t when_ns)
+{
+	struct twx_loop *loop = t->loop;
+
+	if (loop->in_timers && when_ns <= loop->now)
+		when_ns = loop->now + 1;
+	timers_put(&loop->timers, t, when_ns);
+	if (!loop->dispatching)
+		loop_arm(loop);
+}
+
+void twx_timer_cancel(struct twx_timer *t)
+{
+	if (t->slot)
+		timers_remove(&t->loop->timers, t);
+}
+
+static int loop_run_timers(struct twx_loop *loop)
+{
+	int n = 0;
+
+	loop->in_timers = true;
+	while (timers_next(&loop->timers) <= loop->now) {
+		struct twx_timer *t = loop->timers.slots[0].timer;
+
+		timers_remove(&loop->timers, t);
+		t->fn(t);
+		n++;
+	}
+	loop->in_timers = false;
+	return n;
+}
+
+/* Tasks */
+
+static void loop_append(struct loop_list *list, struct twx_task *t)
+{
+	t->next = NULL;
+	*list->tail = t;
+	list->tail = &t->next;
+}
+
+void twx_loop_defer(struct twx_loop *loop, struct twx_task *t)
+{
+	bool first = !loop->deferred.head;
+
+	if (t->pending)
+		return;
+	t->pending = true;
+	loop_append(&loop->deferred, t);
+	if (first && !loop->dispatching)
+		loop_wake(loop);
+}
+
+void twx_loop_post(struct twx_loop *loop, struct twx_task *t)
+{
+	struct twx_task *head = atomic_load_explicit(&loop->posted, memory_order_relaxed);
+
+	t->pending = true;
+	do
+		t->next = head;
+	while (!atomic_compare_exchange_weak_explicit(
+		&loop->posted, &head, t, memory_order_release, memory_order_relaxed));
+	/* Once the task is in the list it belongs to the loop, and may be gone by now. */
+	if (!head)
+		loop_wake(loop);
+}
+
+/* Moves what other threads posted behind what is deferred, oldest first. */
+static void loop_take_posted(struct twx_loop *loop)
+{
+	struct twx_task *t, *next, *oldest = NULL;
+
+	if (!atomic_load_explicit(&loop->posted, memory_order_relaxed))
+		return;
+	t = atomic_exchange_explicit(&loop->posted, NULL, memory_order_acquire);
+	for (; t; t = next) {
+		next = t->next;
+		t->next = oldest;
+		oldest = t;
+	}
+	for (t = oldest; t; t = next) {
+		next = t->next;
+		loop_append(&loop->deferred, t);
+	}
+}
+
+void twx_loop_undefer(struct twx_loop *loop, struct twx_task *t)
+{
+	struct twx_task **p;
+
+	if (!t->pending)
+		return;
+	loop_take_posted(loop);
+	for (p = &loop->running; *p && *p != t; p = &(*p)->next)
+		;
+	if (!*p)
+		for (p = &loop->deferred.head; *p && *p != t; p = &(*p)->next)
+			;
+	if (!*p)
+		return;
+	*p = t->next;
+	if (loop->deferred.tail == &t->next)
+		loop->deferred.tail = p;
+	t->next = NULL;
+	t->pending = false;
+}
+
+static int loop_run_tasks(struct twx_loop *loop)
+{
+	struct twx_task *t;
+	int n = 0;
+
+	loop_take_posted(loop);
+	loop->running = loop->deferred.head;
+	loop->deferred = (struct loop_list){ .tail = &loop->deferred.head };
+	while ((t = loop->running)) {
+		loop->running = t->next;
+		t->next = NULL;
+		t->pending = false;
+		t->fn(t);
+		n++;
+	}
+	return n;
+}
+
+/* Rounds */
+
+static int loop_run_watches(struct twx_loop *loop)
+{
+	int n = 0;
+
+	for (loop->i_event = 0; loop->i_event < loop->n_events;) {
+		struct epoll_event ev = loop->events[loop->i_event++];
+		struct twx_watch *w = ev.data.ptr;
+
+		if (!w || ev.data.ptr == &loop->event_fd)
+			continue;
+		if (ev.data.ptr == &loop->timer_fd) {
+			loop->armed = UINT64_MAX;
+			continue;
+		}
+		/* An earlier callback of this round may have narrowed what this watch wants. */
+		ev.events &= w->events ? w->events | EPOLLERR | EPOLLHUP : 0;
+		if (!ev.events)
+			continue;
+		w->fn(w, ev.events);
+		n++;
+	}
+	loop->i_event = loop->n_events = 0;
+	return n;
+}
+
+/* One round. Work for the next one may be left in loop->deferred. */
+static int loop_round(struct twx_loop *loop, int timeout_ms)
+{
+	int n;
+
+	if (loop->dispatching)
+		return -EDEADLK;
+	n = epoll_wait(loop->epoll_fd, loop->events, LOOP_EVENTS,
+		       loop->deferred.head ? 0 : timeout_ms);
+	if (n < 0 && errno != EINTR)
+		return -errno;
+	loop->n_events = max(n, 0);
+	loop->now = loop_clock();
+	loop->dispatching = true;
+	n = loop_run_watches(loop);
+	n += loop_run_timers(loop);
+	n += loop_run_tasks(loop);
+	loop->dispatching = false;
+	loop_arm(loop);
+	return n;
+}
+
+int twx_loop_poll(struct twx_loop *loop, int timeout_ms)
+{
+	int n = loop_round(loop, timeout_ms);
+
+	/* Tasks left for the next round: a foreign loop must come back at once. */
+	if (n >= 0 && loop->deferred.head)
+		loop_wake(loop);
+	return n;
+}
+
+int twx_loop_run(struct twx_loop *loop)
+{
+	int err = 0;
+
+	while (err >= 0 && !atomic_exchange(&loop->stop, false))
+		err = loop_round(loop, -1);
+	if (err >= 0 && loop->deferred.head)
+		loop_wake(loop);
+	return min(err, 0);
+}
+
+void twx_loop_stop(struct twx_loop *loop)
+{
+	atomic_store(&loop->stop, true);
+	loop_wake(loop);
+}
+
+/* Children */
+
+static void child_event(struct twx_watch *w, uint32_t events)
+{
+	struct twx_child *c = container_of(w, struct twx_child, watch);
+	int status = -1;
+	pid_t pid;
+
+	do
+		pid = waitpid(c->pid, &status, WNOHANG);
+	while (pid < 0 && errno == EINTR);
+	if (!pid)
+		return;
+	if (pid < 0)
+		status = -1;
+	twx_child_del(c);
+	c->fn(c, status);
+}
+
+int twx_child_add(struct twx_child *c, struct twx_loop *loop, int pid, twx_child_fn *fn)
+{
+	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	int err;
+
+	if (fd < 0)
+		return -errno;
+	err = twx_watch_add(&c->watch, loop, fd, EPOLLIN, child_event);
+	if (err) {
+		close(fd);
+		return err;
+	}
+	c->fn = fn;
+	c->pid = pid;
+	return 0;
+}
+
+void twx_child_del(struct twx_child *c)
+{
+	int fd = c->watch.fd;
+
+	if (!c->watch.loop)
+		return;
+	twx_watch_del(&c->watch);
+	close(fd);
+}

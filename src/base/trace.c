@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The ring behind the named hops of every frame. */
+#include <twinax/trace.h>
+
+#include <errno.h>
+#include <fnmatch.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/macros.h"
+
+#define TRACE_RECORDS 4096 /* 160 KiB */
+#define TRACE_PATTERN 256  /* longer than any name, and short enough for fnmatch's recursion */
+
+static const struct {
+	const char *name, *help;
+} trace_hops[] = {
+#define X(sym, name, help) { name, help },
+	TWX_HOPS(X)
+#undef X
+};
+
+_Static_assert(array_size(trace_hops) <= 64, "one bit of the mask each");
+_Static_assert(sizeof(struct twx_hop_record) == 40, "readers of a dumped ring rely on it");
+
+void twx_trace_record(struct twx_trace *tr, enum twx_hop hop, const char *where, uint32_t len,
+		      uint32_t arg)
+{
+	struct twx_hop_record *r;
+	struct timespec ts;
+
+	if (!tr->ring)
+		return;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	r = &tr->ring[tr->n++ & (tr->size - 1)];
+	r->t = (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+	r->len = len;
+	r->arg = arg;
+	r->hop = (uint16_t)hop;
+	/* Zero-padded; a name of full length keeps the last byte for its terminator. */
+	memset(r->where, 0, sizeof(r->where));
+	if (where)
+		memcpy(r->where, where, strnlen(where, sizeof(r->where) - 1));
+}
+
+int twx_trace_enable(struct twx_trace *tr, const char *pattern)
+{
+	uint64_t mask = 0;
+
+	if (strnlen(pattern, TRACE_PATTERN) == TRACE_PATTERN)
+		return -ENOENT;
+	for (size_t i = 0; i < array_size(trace_hops); i++)
+		if (!fnmatch(pattern, trace_hops[i].name, 0))
+			mask |= (uint64_t)1 << i;
+	if (!mask)
+		return -ENOENT;
+	if (!tr->ring) {
+		tr->ring = calloc(TRACE_RECORDS, sizeof(*tr->ring));
+		if (!tr->ring)
+			return -ENOMEM;
+		tr->size = TRACE_RECORDS;
+		tr->n = 0;
+	}
+	tr->mask |= mask;
+	return 0;
+}
+
+void twx_trace_disable(struct twx_trace *tr)
+{
+	free(tr->ring);
+	*tr = (struct twx_trace){ 0 };
+}
+
+const char *twx_hop_name(enum twx_hop hop)
+{
+	return (unsigned int)hop < array_size(trace_hops) ? trace_hops[hop].name : "?";
+}
+
+const char *twx_hop_help(enum twx_hop hop)
+{
+	return (unsigned int)hop < array_size(trace_hops) ? trace_hops[hop].help : "";
+}
