@@ -37,6 +37,14 @@ TWX_EXPORT int twx_net_new(struct twx_net **out, const struct twx_net_config *co
 TWX_EXPORT void twx_net_free(struct twx_net *net);
 TWX_EXPORT struct twx_loop *twx_net_loop(struct twx_net *net);
 
+/*
+ * For control sockets: a non-blocking listening unix stream socket, made through the net's hostops. A
+ * socket file that nobody listens on is replaced; a live one is an error. The fd is the caller's, who
+ * removes the file with twx_net_unlink() in the end. The fd or -errno.
+ */
+TWX_EXPORT int twx_net_listen_unix(struct twx_net *net, const char *path, struct twx_error *e);
+TWX_EXPORT int twx_net_unlink(struct twx_net *net, const char *path);
+
 __attribute__((format(printf, 3, 4)))
 TWX_EXPORT void twx_log(struct twx_net *net, enum twx_log_level level, const char *fmt, ...);
 
@@ -150,6 +158,9 @@ TWX_EXPORT void twx_filter_free(struct twx_filter *f);
 /* Help: names with their lines, null-terminated. */
 struct twx_filter_type;
 TWX_EXPORT const struct twx_filter_type *const *twx_filter_types(void);
+TWX_EXPORT const char *twx_filter_type_name(const struct twx_filter_type *type);
+TWX_EXPORT const char *twx_filter_type_help(const struct twx_filter_type *type);
+TWX_EXPORT const struct twx_opt_desc *twx_filter_type_options(const struct twx_filter_type *type);
 
 /* QEMU's start-up warnings (peerless ports, hubs without host network) through the log. */
 TWX_EXPORT void twx_net_check(struct twx_net *net);
