@@ -4,9 +4,12 @@
 
 #include <twinax/net.h>
 
+extern const struct twx_backend_type user_backend;
+
 const struct twx_backend_type *const *twx_backend_types(void)
 {
 	static const struct twx_backend_type *const list[] = {
+		&user_backend,
 		NULL,
 	};
 

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 
 #include <twinax/net.h>
+#include <twinax/option.h>
 
 #include "backends/user/flow.h"
 
@@ -17,14 +18,16 @@
 #define USER_LEASES 16	  /* DHCP addresses from dhcpstart on, as QEMU's */
 #define USER_NEIGHS 64	  /* guest addresses whose MAC is remembered */
 #define USER_OUT_ARENA 65536
+#define USER_PARKED 16	  /* frames that wait for the answer to an ARP request */
 
 /* All IPv4 addresses in network order. */
 struct user_config {
 	bool restricted;
 	struct in_addr net, mask, host, dns, dhcp_start;
-	const char *hostname, *domainname, *bootfile, *tftp_root, *tftp_server_name;
+	char *hostname, *domainname, *bootfile, *tftp_root, *tftp_server_name; /* owned */
 	uint32_t mtu;
 	uint32_t max_flows;
+	struct sockaddr_in dns_host; /* the resolver to use; family 0: the host's own */
 	int peek_off; /* -1 probe, 0 do without SO_PEEK_OFF, 1 required */
 };
 
@@ -32,6 +35,16 @@ struct user_neigh {
 	struct in_addr ip;
 	uint8_t mac[6];
 	uint64_t last_used;
+	uint64_t asked; /* when the last ARP request went out; 0: MAC is known */
+};
+
+/* A frame that was built before its receiver's MAC was known. */
+struct user_parked {
+	struct in_addr ip;
+	uint32_t len;
+	uint64_t since;
+	struct twx_meta meta;
+	uint8_t *data; /* malloc()ed; null: slot is free */
 };
 
 /* A frame from the guest, parsed once. Pointers lead into frame->iov[0], private memory. */
@@ -39,6 +52,7 @@ struct user_pkt {
 	const struct twx_frame *frame;
 	const uint8_t *eth;
 	const uint8_t *ip; /* IPv4 header, validated: version, IHL, total length, checksum, no fragment */
+	uint32_t ip_here; /* bytes of the packet that lie in iov[0] */
 	const uint8_t *l4;
 	uint32_t l4_off;  /* of l4 in the frame */
 	uint32_t l4_len;  /* by the IP header, all of it present in the frame */
@@ -49,6 +63,8 @@ struct user_pkt {
 };
 
 struct user_fwd;   /* hostfwd.c */
+struct user_icmp;  /* icmp.c */
+struct user_dns;   /* dns.c */
 struct user_dhcp;  /* dhcp.c */
 struct user_tftp;  /* tftp.c */
 struct user_frag;  /* frag.c */
@@ -62,6 +78,8 @@ struct user {
 	struct user_config cfg;
 	uint8_t mac[6]; /* ours: 52:55 and the host address, as libslirp has it */
 	struct user_neigh neighs[USER_NEIGHS];
+	uint32_t neigh_hint; /* most recently found */
+	struct user_parked parked[USER_PARKED];
 	struct flow_table flows;
 	/* frames for the guest, gathered until user_flush() */
 	struct twx_frame out[TWX_BURST];
@@ -70,8 +88,12 @@ struct user {
 	uint8_t *arena;
 	uint32_t arena_used;
 	struct twx_task flush_task; /* deferred user_flush() */
+	struct twx_task ready_task; /* deferred twx_port_ready() */
+	bool sending; /* a frame is on its way to the guest: receive() takes nothing */
 	uint16_t ip_id;
 	struct user_fwd *fwd;
+	struct user_icmp *icmp;
+	struct user_dns *dns;
 	struct user_dhcp *dhcp;
 	struct user_tftp *tftp;
 	struct user_frag *frag;
@@ -87,24 +109,52 @@ uint8_t *user_out_alloc(struct user *u, uint32_t len);
  * round of the loop or when it is full. */
 void user_out(struct user *u, uint32_t len, const struct twx_meta *meta);
 void user_flush(struct user *u);
+/*
+ * twx_port_send() with the guard that every file here needs: while it runs, the guest's side cannot re-enter
+ * receive(), so flows stay where they are. Flushes the batch first, to keep the order. Whoever calls
+ * twx_port_commit() sets u->sending around it likewise.
+ */
+int user_send(struct user *u, const struct twx_frame *frames, int n);
 /* Ethernet and IPv4 header (20 bytes, checksum done) for a packet of @l4_len bytes behind it; returns
- * where L4 begins. The destination MAC comes from user_neigh_find(), broadcast if unknown. */
+ * where L4 begins. The destination MAC comes from user_neigh_find(); when it is unknown, user_out() parks the
+ * frame and asks by ARP. TTL is 64; DF is set. */
 uint8_t *user_ip4_header(struct user *u, uint8_t *frame, struct in_addr src, struct in_addr dst,
 			 uint8_t proto, uint32_t l4_len);
 
 /* MAC of a guest address, or null. Learned from ARP and from every valid IPv4 source inside net. */
 const uint8_t *user_neigh_find(struct user *u, struct in_addr ip);
 void user_neigh_learn(struct user *u, struct in_addr ip, const uint8_t mac[6]);
+bool user_neigh_may_ask(struct user *u, struct in_addr ip); /* true once a second for each address */
 
 /*
  * Where a connection or datagram of the guest to @dst really goes: the host alias becomes 127.0.0.1, the
- * DNS alias the resolver of resolv.conf, others stay. 0, -EACCES (restrict), -EADDRNOTAVAIL (multicast,
- * broadcast, unspecified, port 0, an address of the virtual network that nobody has).
+ * DNS alias the resolver of resolv.conf, others stay. 0, -EACCES (restrict), -ECONNREFUSED (an alias of ours, and
+ * nothing is there: DNS alias with another port, no resolver), -EADDRNOTAVAIL (multicast, broadcast, loopback,
+ * unspecified, port 0, an address of the virtual network that nobody has).
  */
 int user_map_out(struct user *u, const struct in6_addr *dst, uint16_t port, uint8_t proto,
 		 struct sockaddr_storage *to, socklen_t *to_len);
-/* The address under which the guest sees a host-side peer: loopback and our own become the host alias. */
+/* The address under which the guest sees a host-side peer: loopback, unspecified and whatever lies inside
+ * the virtual network become the host alias. */
 struct in6_addr user_map_in(struct user *u, const struct sockaddr *from);
+
+/* Is it an address that we answer for (host or DNS alias)? */
+static inline bool user_is_ours(const struct user *u, struct in_addr a)
+{
+	return a.s_addr == u->cfg.host.s_addr || a.s_addr == u->cfg.dns.s_addr;
+}
+static inline bool user_in_net(const struct user *u, struct in_addr a)
+{
+	return (a.s_addr & u->cfg.mask.s_addr) == u->cfg.net.s_addr;
+}
+/* All ones, or the last address of the virtual network. */
+static inline bool user_is_broadcast(const struct user *u, struct in_addr a)
+{
+	return a.s_addr == INADDR_BROADCAST ||
+	       (~u->cfg.mask.s_addr && a.s_addr == (u->cfg.net.s_addr | ~u->cfg.mask.s_addr));
+}
+
+/* --- ip.c --- */
 
 /* Copies @len bytes of L4 payload starting @off bytes into L4; false if they are not there. */
 bool user_pkt_copy(const struct user_pkt *p, uint32_t off, void *buf, uint32_t len);
@@ -113,6 +163,24 @@ int user_pkt_iov(const struct user_pkt *p, uint32_t off, struct iovec *iov, int 
 /* Verifies the TCP, UDP checksum unless p->csum_ok (pseudo header included). */
 bool user_pkt_csum_ok(const struct user_pkt *p);
 
+static inline uint16_t user_get16(const uint8_t *p)
+{
+	return (uint16_t)(p[0] << 8 | p[1]);
+}
+static inline uint32_t user_get32(const uint8_t *p)
+{
+	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+static inline void user_put16(uint8_t *p, uint32_t v)
+{
+	p[0] = (uint8_t)(v >> 8);
+	p[1] = (uint8_t)v;
+}
+static inline void user_put32(uint8_t *p, uint32_t v)
+{
+	user_put16(p, v >> 16);
+	user_put16(p + 2, v);
+}
 static inline struct in_addr user_v4(const struct in6_addr *a)
 {
 	return (struct in_addr){ a->s6_addr32[3] };
@@ -126,6 +194,7 @@ static inline struct in6_addr user_mapped(struct in_addr a)
 
 /* --- per protocol; *_input once per frame, *_burst_end once per burst, before the frames are gone --- */
 void arp_input(struct user *u, const struct twx_frame *f);
+void arp_request(struct user *u, struct in_addr target);
 
 int icmp_init(struct user *u, struct twx_error *e);
 void icmp_input(struct user *u, const struct user_pkt *p);
@@ -135,9 +204,10 @@ void icmp_fini(struct user *u);
 void icmp_send_error(struct user *u, uint8_t type, uint8_t code, uint16_t mtu, struct in_addr from,
 		     const uint8_t *orig, uint32_t len);
 
-int udp_init(struct user *u, const struct twx_opts *opts, struct twx_error *e);
+int udp_init(struct user *u, struct twx_error *e);
 void udp_input(struct user *u, const struct user_pkt *p);
 void udp_burst_end(struct user *u);
+void udp_resume(struct user *u); /* the guest takes frames again */
 void udp_fini(struct user *u);
 /* A datagram to the guest from @src:@sport; fragments above the MTU. */
 void udp_to_guest(struct user *u, struct in_addr src, uint16_t sport, struct in_addr dst, uint16_t dport,
@@ -163,7 +233,7 @@ void tftp_fini(struct user *u);
 
 int frag_init(struct user *u);
 /* A fragment; when it completes a packet, that is passed on as one frame. */
-void frag_input(struct user *u, const struct twx_frame *f);
+void frag_input(struct user *u, const struct user_pkt *p);
 void frag_fini(struct user *u);
 
 /* hostfwd=; also at run time later. Errors as in QEMU ("Invalid host forwarding rule 'R' (No : separators)"). */
@@ -172,7 +242,19 @@ void hostfwd_fini(struct user *u);
 /* The forward that binds guest UDP replies to their listening socket: true if it was sent there. */
 bool hostfwd_udp_reply(struct user *u, const struct user_pkt *p);
 
-/* An already validated IPv4 packet enters here again after reassembly. */
+int dns_init(struct user *u);
+void dns_fini(struct user *u);
+/* The resolver that the DNS alias stands for now; false if the host has none. */
+bool dns_resolver(struct user *u, struct sockaddr_storage *to, socklen_t *to_len);
+
+extern const struct twx_backend_type user_backend;
+
+/* --- options.c --- */
+extern const struct twx_opt_desc user_options[];
+int user_config_parse(struct user_config *c, const struct twx_opts *o, struct twx_error *e);
+void user_config_free(struct user_config *c);
+
+/* An IPv4 frame; reassembled packets enter here again. */
 void user_input_ip4(struct user *u, const struct twx_frame *f);
 
 #endif

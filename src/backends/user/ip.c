@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* IPv4 of the user-mode network: a packet from the guest is validated here once (RFC 791, 1122 3.2.1). */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <string.h>
+
+#include "backends/user/user.h"
+#include "base/csum.h"
+#include "base/iov.h"
+#include "base/macros.h"
+
+#define ICMP_UNREACH 3
+#define ICMP_UNREACH_PROTOCOL 2
+#define ICMP_TIME_EXCEEDED 11
+
+bool user_pkt_copy(const struct user_pkt *p, uint32_t off, void *buf, uint32_t len)
+{
+	if (off > p->l4_len || len > p->l4_len - off)
+		return false;
+	return iov_copy_from(p->frame->iov, p->frame->n_iov, (size_t)p->l4_off + off, buf, len) == len;
+}
+
+int user_pkt_iov(const struct user_pkt *p, uint32_t off, struct iovec *iov, int max)
+{
+	uint32_t left = off < p->l4_len ? p->l4_len - off : 0;
+	size_t n, skip = (size_t)p->l4_off + off;
+
+	if (!left)
+		return 0;
+	n = iov_slice(iov, (size_t)max, p->frame->iov, p->frame->n_iov, skip, left);
+	return iov_len(iov, n) == left ? (int)n : -E2BIG;
+}
+
+bool user_pkt_csum_ok(const struct user_pkt *p)
+{
+	uint64_t sum;
+
+	if (p->csum_ok)
+		return true;
+	sum = csum_pseudo4(p->ip + 12, p->ip + 16, p->proto, p->l4_len);
+	sum = csum_iov(p->frame->iov, p->frame->n_iov, p->l4_off, p->l4_len, sum);
+	return csum_fold(sum).raw == 0;
+}
+
+/* Fills @p from the frame; false if the bytes are no valid IPv4 packet. */
+static bool parse(const struct twx_frame *f, struct user_pkt *p)
+{
+	const uint8_t *eth = f->iov[0].iov_base, *ip = eth + USER_ETH_LEN;
+	uint32_t here = (uint32_t)f->iov[0].iov_len - USER_ETH_LEN;
+	uint32_t ihl, total;
+
+	if (here < 20 || ip[0] >> 4 != 4)
+		return false;
+	ihl = (ip[0] & 15) * 4u;
+	total = user_get16(ip + 2);
+	if (ihl < 20 || ihl > here || total < ihl || total > f->len - USER_ETH_LEN)
+		return false;
+	if (csum_fold(csum_partial(ip, ihl, 0)).raw)
+		return false;
+	*p = (struct user_pkt){
+		.frame = f,
+		.eth = eth,
+		.ip = ip,
+		.ip_here = min(here, total),
+		.l4 = ip + ihl,
+		.l4_off = USER_ETH_LEN + ihl,
+		.l4_len = total - ihl,
+		.proto = ip[9],
+		.csum_ok = f->meta.flags & (TWX_F_NEEDS_CSUM | TWX_F_CSUM_VALID),
+	};
+	p->l4_here = p->ip_here - ihl;
+	p->src = user_mapped((struct in_addr){ 0 });
+	p->dst = p->src;
+	memcpy(&p->src.s6_addr32[3], ip + 12, 4);
+	memcpy(&p->dst.s6_addr32[3], ip + 16, 4);
+	return true;
+}
+
+/* RFC 1122, 3.2.1.3: who may be a source. Only a DHCP client has no address yet. */
+static bool source_ok(const struct user *u, const struct user_pkt *p)
+{
+	struct in_addr src = user_v4(&p->src);
+
+	if (!src.s_addr)
+		return p->proto == IPPROTO_UDP && p->l4_here >= 8 && user_get16(p->l4 + 2) == 67;
+	if (!user_in_net(u, src) || user_is_ours(u, src) || user_is_broadcast(u, src))
+		return false;
+	return src.s_addr != u->cfg.net.s_addr || !~u->cfg.mask.s_addr;
+}
+
+static bool is_local(const struct user *u, struct in_addr a)
+{
+	return user_is_ours(u, a) || user_is_broadcast(u, a) || IN_MULTICAST(ntohl(a.s_addr));
+}
+
+static void dispatch(struct user *u, const struct user_pkt *p)
+{
+	struct in_addr dst = user_v4(&p->dst);
+
+	/* RFC 1812, 5.3.1: a router's part; our own addresses are the journey's end. */
+	if (p->ip[8] <= 1 && !is_local(u, dst)) {
+		icmp_send_error(u, ICMP_TIME_EXCEEDED, 0, 0, u->cfg.host, p->ip, p->ip_here);
+		return;
+	}
+	switch (p->proto) {
+	case IPPROTO_TCP:
+		tcp_input(u, p);
+		break;
+	case IPPROTO_UDP:
+		udp_input(u, p);
+		break;
+	case IPPROTO_ICMP:
+		icmp_input(u, p);
+		break;
+	default:
+		twx_port_drop(u->port, TWX_DROP_NOT_FOR_US, p->frame->len);
+		if (user_is_ours(u, dst))
+			icmp_send_error(u, ICMP_UNREACH, ICMP_UNREACH_PROTOCOL, 0, dst, p->ip,
+					p->ip_here);
+	}
+}
+
+void user_input_ip4(struct user *u, const struct twx_frame *f)
+{
+	struct user_pkt p;
+
+	if (!parse(f, &p) || !p.ip[8] || !source_ok(u, &p)) {
+		twx_port_drop(u->port, TWX_DROP_BAD_PACKET, f->len);
+		return;
+	}
+	user_neigh_learn(u, user_v4(&p.src), p.eth + 6);
+	if (user_get16(p.ip + 6) & 0x3fff) { /* MF or an offset */
+		if (f->meta.gso)
+			twx_port_drop(u->port, TWX_DROP_BAD_META, f->len);
+		else
+			frag_input(u, &p);
+		return;
+	}
+	dispatch(u, &p);
+}

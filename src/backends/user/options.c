@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Options of the user-mode network: QEMU's names, defaults and error sentences, and what we add. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backends/user/user.h"
+#include "base/macros.h"
+
+/* What QEMU has and we do not have yet is in the table to be refused by a sentence that says so. */
+#define LATER "not supported yet"
+
+const struct twx_opt_desc user_options[] = {
+	{ "net", TWX_OPT_STR, "10.0.2.0/24", "virtual network", "ADDR[/LEN|/MASK]" },
+	{ "ip", TWX_OPT_STR, NULL, "old name of net, with /24", "ADDR" },
+	{ "host", TWX_OPT_STR, NULL, "address of the gateway, x.x.x.2 by default", "ADDR" },
+	{ "dns", TWX_OPT_STR, NULL, "address of the name server, x.x.x.3 by default", "ADDR" },
+	{ "dhcpstart", TWX_OPT_STR, NULL, "first of 16 DHCP addresses, x.x.x.15 by default", "ADDR" },
+	{ "restrict", TWX_OPT_BOOL, "off", "keep the guest from everything but forwards" },
+	{ "ipv4", TWX_OPT_BOOL, NULL, "IPv4, on by default" },
+	{ "ipv6", TWX_OPT_BOOL, NULL, "IPv6: " LATER ", off" },
+	{ "hostname", TWX_OPT_STR, NULL, "host name that DHCP gives to the guest", "NAME" },
+	{ "domainname", TWX_OPT_STR, NULL, "domain name that DHCP gives to the guest", "NAME" },
+	{ "dnssearch", TWX_OPT_LIST, NULL, "search domain that DHCP gives to the guest", "DOMAIN" },
+	{ "tftp", TWX_OPT_STR, NULL, "root folder of the TFTP server", "DIR" },
+	{ "tftp-server-name", TWX_OPT_STR, NULL, "TFTP server name in DHCP and BOOTP", "NAME" },
+	{ "bootfile", TWX_OPT_STR, NULL, "boot file in DHCP and BOOTP", "FILE" },
+	{ "hostfwd", TWX_OPT_LIST, NULL, "forward a port of the host to the guest",
+	  "[tcp|udp]:[ADDR]:PORT-[ADDR]:PORT" },
+	{ "mtu", TWX_OPT_INT, "1500", "largest IP packet to the guest; DHCP tells the guest", NULL, 576, 65535 },
+	{ "max-flows", TWX_OPT_INT, "32768", "connections and UDP ports at a time", NULL, 64, 1 << 20 },
+	{ "dns-host", TWX_OPT_STR, NULL, "resolver to use instead of the host's", "ADDR[:PORT]" },
+	{ "x-peek-off", TWX_OPT_ENUM, "auto", "SO_PEEK_OFF for TCP", "auto|on|off" },
+	{ "ipv6-net", TWX_OPT_STR, NULL, "IPv6: " LATER, "PREFIX[/LEN]" },
+	{ "ipv6-prefix", TWX_OPT_STR, NULL, "IPv6: " LATER, "PREFIX" },
+	{ "ipv6-prefixlen", TWX_OPT_STR, NULL, "IPv6: " LATER, "LEN" },
+	{ "ipv6-host", TWX_OPT_STR, NULL, "IPv6: " LATER, "ADDR" },
+	{ "ipv6-dns", TWX_OPT_STR, NULL, "IPv6: " LATER, "ADDR" },
+	{ "smb", TWX_OPT_STR, NULL, LATER, "DIR" },
+	{ "smbserver", TWX_OPT_STR, NULL, LATER, "ADDR" },
+	{ "guestfwd", TWX_OPT_LIST, NULL, LATER, "[tcp]:ADDR:PORT-TARGET" },
+	{ NULL },
+};
+
+static int check_unsupported(const struct twx_opts *o, struct twx_error *e)
+{
+	static const char *const later[] = { "ipv6-net",  "ipv6-prefix", "ipv6-prefixlen", "ipv6-host",
+					     "ipv6-dns", "smb",		 "smbserver",	   "guestfwd" };
+
+	for (size_t i = 0; i < array_size(later); i++) {
+		if (!twx_opts_given(o, later[i]))
+			continue;
+		twx_error_set(e, EOPNOTSUPP, "Parameter '%s' is " LATER, later[i]);
+		return twx_error_hint(e, "leave '%s' out", later[i]);
+	}
+	if (twx_opts_given(o, "ipv6") && twx_opts_bool(o, "ipv6")) {
+		twx_error_set(e, EOPNOTSUPP, "Parameter 'ipv6' is " LATER ": the user network speaks IPv4 only");
+		return twx_error_hint(e, "leave 'ipv6' out");
+	}
+	if (twx_opts_given(o, "ipv4") && !twx_opts_bool(o, "ipv4"))
+		return twx_error_set(e, EINVAL, "IPv4 and IPv6 disabled");
+	return 0;
+}
+
+/* Mask of a network given without one: the classes as QEMU has them. */
+static uint32_t class_mask(uint32_t a)
+{
+	if (!(a & 0x80000000))
+		return 0xff000000;
+	if ((a & 0xfff00000) == 0xac100000) /* 172.16.0.0/12 */
+		return 0xffff0000;
+	if ((a & 0xc0000000) == 0x80000000)
+		return 0xffff0000;
+	if ((a & 0xffff0000) == 0xc0a80000) /* 192.168.0.0/16 */
+		return 0xffff0000;
+	if ((a & 0xffff0000) == 0xc6120000) /* 198.18.0.0/15; its upper half is not looked at */
+		return 0xfffe0000;
+	if ((a & 0xe0000000) == 0xe0000000)
+		return 0xffffff00;
+	return 0xfffffff0;
+}
+
+/* "/LEN" or "/A.B.C.D", without the slash. */
+static int parse_mask(const char *text, uint32_t *mask, struct twx_error *e)
+{
+	struct in_addr a;
+	char *end;
+	long len = strtol(text, &end, 10);
+
+	if (*end) {
+		if (!inet_aton(text, &a))
+			return twx_error_set(e, EINVAL, "Failed to parse netmask (trailing chars)");
+		*mask = ntohl(a.s_addr);
+		len = __builtin_popcount(*mask);
+		if (len && *mask != 0xffffffffu << (32 - len))
+			len = 0;
+	}
+	if (len < 4 || len > 32)
+		return twx_error_set(e, EINVAL, "Invalid netmask provided (must be in range 4-32)");
+	*mask = 0xffffffffu << (32 - len);
+	return 0;
+}
+
+static int parse_net(struct user_config *c, const char *text, bool slash24, struct twx_error *e)
+{
+	const char *slash = strchr(text, '/');
+	size_t len = slash ? (size_t)(slash - text) : strlen(text);
+	uint32_t mask = 0xffffff00;
+	char addr[32];
+	int ret;
+
+	if (len >= sizeof(addr))
+		return twx_error_set(e, EINVAL, "Failed to parse netmask");
+	memcpy(addr, text, len);
+	addr[len] = 0;
+	if (!inet_aton(addr, &c->net))
+		return twx_error_set(e, EINVAL, "Failed to parse netmask");
+	if (slash && slash24)
+		return twx_error_set(e, EINVAL, "Failed to parse netmask (trailing chars)");
+	if (slash) {
+		ret = parse_mask(slash + 1, &mask, e);
+		if (ret)
+			return ret;
+	} else if (!slash24) {
+		mask = class_mask(ntohl(c->net.s_addr));
+	}
+	c->mask.s_addr = htonl(mask);
+	c->net.s_addr &= c->mask.s_addr;
+	return 0;
+}
+
+static int parse_addrs(struct user_config *c, const struct twx_opts *o, struct twx_error *e)
+{
+	uint32_t net = ntohl(c->net.s_addr), rest = ~ntohl(c->mask.s_addr);
+	const char *host = twx_opts_str(o, "host"), *dns = twx_opts_str(o, "dns");
+	const char *dhcp = twx_opts_str(o, "dhcpstart");
+
+	c->host.s_addr = htonl(net | (0x0202 & rest));
+	c->dns.s_addr = htonl(net | (0x0203 & rest));
+	c->dhcp_start.s_addr = htonl(net | (0x020f & rest));
+	if (host && !inet_aton(host, &c->host))
+		return twx_error_set(e, EINVAL, "Failed to parse host");
+	if ((c->host.s_addr & c->mask.s_addr) != c->net.s_addr)
+		return twx_error_set(e, EINVAL, "Host doesn't belong to network");
+	if (dns && !inet_aton(dns, &c->dns))
+		return twx_error_set(e, EINVAL, "Failed to parse DNS");
+	if (c->restricted && (c->dns.s_addr & c->mask.s_addr) != c->net.s_addr)
+		return twx_error_set(e, EINVAL, "DNS doesn't belong to network");
+	if (c->dns.s_addr == c->host.s_addr)
+		return twx_error_set(e, EINVAL, "DNS must be different from host");
+	if (dhcp && !inet_aton(dhcp, &c->dhcp_start))
+		return twx_error_set(e, EINVAL, "Failed to parse DHCP start address");
+	if ((c->dhcp_start.s_addr & c->mask.s_addr) != c->net.s_addr)
+		return twx_error_set(e, EINVAL, "DHCP doesn't belong to network");
+	if (c->dhcp_start.s_addr == c->host.s_addr || c->dhcp_start.s_addr == c->dns.s_addr)
+		return twx_error_set(e, EINVAL, "DHCP must be different from host and DNS");
+	return 0;
+}
+
+static int parse_dns_host(struct user_config *c, const char *text, struct twx_error *e)
+{
+	const char *colon = strchr(text, ':');
+	size_t len = colon ? (size_t)(colon - text) : strlen(text);
+	unsigned long port = 53;
+	char addr[32] = "", *end = addr;
+
+	if (len < sizeof(addr))
+		memcpy(addr, text, len);
+	if (colon) {
+		port = strtoul(colon + 1, &end, 10);
+		if (end == colon + 1)
+			port = 0;
+	}
+	if (inet_pton(AF_INET, addr, &c->dns_host.sin_addr) != 1 || *end || !port || port > 65535) {
+		twx_error_set(e, EINVAL, "Parameter 'dns-host' expects ADDR[:PORT], not '%s'", text);
+		return twx_error_hint(e, "give the resolver's IPv4 address, for example dns-host=9.9.9.9");
+	}
+	c->dns_host.sin_family = AF_INET;
+	c->dns_host.sin_port = htons((uint16_t)port);
+	return 0;
+}
+
+static int copy_strings(struct user_config *c, const struct twx_opts *o, struct twx_error *e)
+{
+	/* BOOTP's own field, RFC 951, is 128 bytes with the final zero. */
+	const struct {
+		const char *key, *label;
+		char **to;
+		size_t max;
+		bool may_be_empty;
+	} strings[] = {
+		{ "domainname", "domainname", &c->domainname, 255, false },
+		{ "hostname", "vhostname", &c->hostname, 255, true },
+		{ "tftp-server-name", "tftp-server-name", &c->tftp_server_name, 255, true },
+		{ "bootfile", "bootfile", &c->bootfile, 127, true },
+		{ "tftp", "tftp", &c->tftp_root, 4095, true },
+	};
+
+	for (size_t i = 0; i < array_size(strings); i++) {
+		const char *s = twx_opts_str(o, strings[i].key);
+
+		if (!s)
+			continue;
+		if (!*s && !strings[i].may_be_empty)
+			return twx_error_set(e, EINVAL, "'%s' parameter cannot be empty",
+					     strings[i].label);
+		if (strlen(s) > strings[i].max)
+			return twx_error_set(e, EINVAL, "'%s' parameter cannot exceed %zu bytes",
+					     strings[i].label, strings[i].max);
+		if (!*s)
+			continue;
+		*strings[i].to = strdup(s);
+		if (!*strings[i].to)
+			return twx_error_set(e, ENOMEM, "out of memory");
+	}
+	return 0;
+}
+
+int user_config_parse(struct user_config *c, const struct twx_opts *o, struct twx_error *e)
+{
+	const char *net = twx_opts_str(o, "net"), *peek = twx_opts_str(o, "x-peek-off");
+	const char *resolver = twx_opts_str(o, "dns-host");
+	bool old = !twx_opts_given(o, "net") && twx_opts_given(o, "ip");
+	int ret = check_unsupported(o, e);
+
+	c->restricted = twx_opts_bool(o, "restrict");
+	c->mtu = (uint32_t)twx_opts_int(o, "mtu");
+	c->max_flows = (uint32_t)twx_opts_int(o, "max-flows");
+	c->peek_off = !peek || !strcmp(peek, "auto") ? -1 : !strcmp(peek, "on");
+	if (!ret)
+		ret = parse_net(c, old ? twx_opts_str(o, "ip") : net, old, e);
+	if (!ret)
+		ret = parse_addrs(c, o, e);
+	if (!ret && resolver)
+		ret = parse_dns_host(c, resolver, e);
+	if (!ret)
+		ret = copy_strings(c, o, e);
+	return ret;
+}
+
+void user_config_free(struct user_config *c)
+{
+	free(c->hostname);
+	free(c->domainname);
+	free(c->bootfile);
+	free(c->tftp_root);
+	free(c->tftp_server_name);
+}

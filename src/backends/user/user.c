@@ -1,0 +1,502 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The user-mode network backend: its port, the batch of frames towards the guest, neighbours, addresses. */
+
+/*
+ * Theory of operation
+ *
+ * The guest sees an Ethernet with two hosts on it: the gateway ("host alias", 10.0.2.2), which is this
+ * program's own host, and a name server ("DNS alias", 10.0.2.3). Everything beyond is reached through
+ * sockets of this process, so no privilege is needed.
+ *
+ * A frame from the guest: user_receive() takes the whole burst; ARP goes to arp.c, IPv4 to ip.c, which
+ * validates the packet once and gives it to icmp.c, udp.c or tcp.c. What a burst can share (sendmmsg, frames
+ * in reply) is done in the *_burst_end() calls, before the frames' memory is gone.
+ *
+ * A frame to the guest: small ones (replies, control segments) are built in an arena by user_out_alloc()
+ * and gathered by user_out() until user_flush() posts them as one burst: at the end of the guest's burst, or
+ * at the end of the loop's round. Bulk data does not pass here: tcp.c and udp.c send from their own buffers
+ * by user_send() or a lease of guest buffers, and retain what the guest does not take in the host's socket
+ * until user_resume(). A frame for a guest address whose MAC is unknown is parked (16 frames) while ARP asks.
+ *
+ * Back-pressure: the port never refuses the guest, except while it is itself sending (a hub can send the
+ * answer to our own frame right back): then ready_task takes up again. Each protocol bounds its own state.
+ *
+ * Frames that are not for our MAC, broadcast or multicast are dropped: on a hub, guests talk to each other.
+ *
+ * Differences from QEMU (libslirp): TTL is checked and decremented; IPv4 sources outside the virtual
+ * network, loopback and multicast destinations are dropped; broadcast does not reach the host's loopback;
+ * protocols are never rewritten (no emulation of FTP, IRC, ident). IPv6, smb and guestfwd are not there.
+ *
+ * RFC 791, 792, 826, 894, 1122, 1812.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "backends/user/user.h"
+#include "base/csum.h"
+#include "base/macros.h"
+
+#define PARK_NS 3000000000ull	   /* a parked frame is worth nothing later */
+#define ARP_AGAIN_NS 1000000000ull /* RFC 1122, 2.3.2.1: one request a second for one address at most */
+#define ETH_MIN 60
+#define FRAME_DST_OFF (USER_ETH_LEN + 16) /* destination address of an IPv4 frame */
+
+static const uint8_t no_mac[6];
+
+/* --- frames to the guest --- */
+
+uint8_t *user_out_alloc(struct user *u, uint32_t len)
+{
+	uint32_t room = len < ETH_MIN ? ETH_MIN : len;
+	uint8_t *frame;
+
+	if (u->n_out == TWX_BURST || u->arena_used + room > USER_OUT_ARENA)
+		user_flush(u);
+	frame = u->arena + u->arena_used;
+	if (len < ETH_MIN)
+		memset(frame, 0, ETH_MIN);
+	return frame;
+}
+
+/* Keeps a copy of a frame whose receiver's MAC is not known yet, and asks for it. */
+static void park(struct user *u, const uint8_t *frame, uint32_t len, const struct twx_meta *meta)
+{
+	uint64_t now = twx_loop_now(u->loop);
+	struct user_parked *p = NULL;
+
+	for (int i = 0; i < USER_PARKED; i++) {
+		struct user_parked *s = &u->parked[i];
+
+		if (!s->data || now - s->since > PARK_NS) {
+			p = s;
+			break;
+		}
+	}
+	if (!p) {
+		twx_port_drop(u->port, TWX_DROP_LIMIT, len);
+		return;
+	}
+	free(p->data);
+	p->data = malloc(len);
+	if (!p->data) {
+		twx_port_drop(u->port, TWX_DROP_LIMIT, len);
+		return;
+	}
+	memcpy(p->data, frame, len);
+	memcpy(&p->ip, frame + FRAME_DST_OFF, 4);
+	p->len = len;
+	p->since = now;
+	p->meta = *meta;
+	arp_request(u, p->ip);
+}
+
+void user_out(struct user *u, uint32_t len, const struct twx_meta *meta)
+{
+	static const struct twx_meta plain;
+	uint8_t *frame = u->arena + u->arena_used;
+
+	if (!meta)
+		meta = &plain;
+	if (len < ETH_MIN)
+		len = ETH_MIN;
+	if (!memcmp(frame, no_mac, 6)) {
+		park(u, frame, len, meta);
+		return;
+	}
+	TWX_TRACE(u->port->trace, TWX_HOP_USER_OUT, u->port->name, len, u->n_out);
+	u->out_iov[u->n_out] = (struct iovec){ frame, len };
+	u->out[u->n_out] = (struct twx_frame){ &u->out_iov[u->n_out], 1, len, *meta };
+	u->arena_used += (len + 7) & ~7u;
+	u->n_out++;
+	twx_loop_defer(u->loop, &u->flush_task);
+}
+
+void user_flush(struct user *u)
+{
+	int n = u->n_out;
+
+	if (!n)
+		return;
+	twx_loop_undefer(u->loop, &u->flush_task);
+	u->sending = true;
+	twx_port_post(u->port, u->out, n);
+	u->sending = false;
+	u->n_out = 0;
+	u->arena_used = 0;
+}
+
+int user_send(struct user *u, const struct twx_frame *frames, int n)
+{
+	int done;
+
+	user_flush(u);
+	u->sending = true;
+	done = twx_port_send(u->port, frames, n);
+	u->sending = false;
+	return done;
+}
+
+uint8_t *user_ip4_header(struct user *u, uint8_t *frame, struct in_addr src, struct in_addr dst,
+			 uint8_t proto, uint32_t l4_len)
+{
+	const uint8_t *mac = user_neigh_find(u, dst);
+	uint8_t *ip = frame + USER_ETH_LEN;
+	be16 sum;
+
+	memcpy(frame, mac ? mac : no_mac, 6);
+	memcpy(frame + 6, u->mac, 6);
+	user_put16(frame + 12, 0x0800);
+	ip[0] = 0x45;
+	ip[1] = 0;
+	user_put16(ip + 2, 20 + l4_len);
+	user_put16(ip + 4, u->ip_id++);
+	user_put16(ip + 6, 0x4000);
+	ip[8] = 64;
+	ip[9] = proto;
+	user_put16(ip + 10, 0);
+	memcpy(ip + 12, &src, 4);
+	memcpy(ip + 16, &dst, 4);
+	sum = csum_fold(csum_partial(ip, 20, 0));
+	memcpy(ip + 10, &sum, 2);
+	return ip + 20;
+}
+
+/* --- neighbours --- */
+
+static struct user_neigh *neigh_get(struct user *u, struct in_addr ip)
+{
+	if (u->neighs[u->neigh_hint].ip.s_addr == ip.s_addr)
+		return &u->neighs[u->neigh_hint];
+	for (uint32_t i = 0; i < USER_NEIGHS; i++) {
+		if (u->neighs[i].ip.s_addr == ip.s_addr) {
+			u->neigh_hint = i;
+			return &u->neighs[i];
+		}
+	}
+	return NULL;
+}
+
+/* The slot of @ip, made from the least recently used one if there is none. */
+static struct user_neigh *neigh_make(struct user *u, struct in_addr ip)
+{
+	struct user_neigh *n = neigh_get(u, ip);
+
+	if (n)
+		return n;
+	n = &u->neighs[0];
+	for (uint32_t i = 1; i < USER_NEIGHS; i++)
+		if (u->neighs[i].last_used < n->last_used)
+			n = &u->neighs[i];
+	*n = (struct user_neigh){ .ip = ip };
+	return n;
+}
+
+const uint8_t *user_neigh_find(struct user *u, struct in_addr ip)
+{
+	struct user_neigh *n = ip.s_addr ? neigh_get(u, ip) : NULL;
+
+	if (!n || !memcmp(n->mac, no_mac, 6))
+		return NULL;
+	n->last_used = twx_loop_now(u->loop);
+	return n->mac;
+}
+
+/* Sends what waited for the MAC of @n. */
+static void unpark(struct user *u, const struct user_neigh *n)
+{
+	for (int i = 0; i < USER_PARKED; i++) {
+		struct user_parked *p = &u->parked[i];
+
+		if (!p->data || p->ip.s_addr != n->ip.s_addr)
+			continue;
+		if (twx_loop_now(u->loop) - p->since <= PARK_NS) {
+			uint8_t *frame = user_out_alloc(u, p->len);
+
+			memcpy(frame, p->data, p->len);
+			memcpy(frame, n->mac, 6);
+			user_out(u, p->len, &p->meta);
+		}
+		free(p->data);
+		p->data = NULL;
+	}
+}
+
+void user_neigh_learn(struct user *u, struct in_addr ip, const uint8_t mac[6])
+{
+	struct user_neigh *n;
+	bool news;
+
+	if (!ip.s_addr || !user_in_net(u, ip) || user_is_ours(u, ip) || user_is_broadcast(u, ip) ||
+	    (mac[0] & 1) || !memcmp(mac, no_mac, 6))
+		return;
+	n = neigh_make(u, ip);
+	n->last_used = twx_loop_now(u->loop);
+	if (!memcmp(n->mac, mac, 6))
+		return;
+	news = !memcmp(n->mac, no_mac, 6);
+	memcpy(n->mac, mac, 6);
+	if (news)
+		unpark(u, n);
+}
+
+bool user_neigh_may_ask(struct user *u, struct in_addr ip)
+{
+	struct user_neigh *n = neigh_make(u, ip);
+	uint64_t now = twx_loop_now(u->loop);
+
+	if (n->asked && now - n->asked < ARP_AGAIN_NS)
+		return false;
+	n->asked = now;
+	n->last_used = now;
+	return true;
+}
+
+/* --- addresses --- */
+
+static bool is_loopback(struct in_addr a)
+{
+	return ntohl(a.s_addr) >> 24 == 127;
+}
+
+static int map_out4(struct user *u, struct in_addr dst, uint16_t port, struct in_addr *to)
+{
+	uint32_t a = ntohl(dst.s_addr);
+
+	if (u->cfg.restricted)
+		return -EACCES;
+	if (dst.s_addr == u->cfg.host.s_addr) {
+		to->s_addr = htonl(INADDR_LOOPBACK);
+		return port ? 0 : -EADDRNOTAVAIL;
+	}
+	if (!port || a >> 24 == 0 || is_loopback(dst) || a >> 28 >= 14 || user_is_broadcast(u, dst) ||
+	    user_in_net(u, dst))
+		return -EADDRNOTAVAIL;
+	*to = dst;
+	return 0;
+}
+
+int user_map_out(struct user *u, const struct in6_addr *dst, uint16_t port, uint8_t proto,
+		 struct sockaddr_storage *to, socklen_t *to_len)
+{
+	struct sockaddr_in *sin = (struct sockaddr_in *)to;
+	int ret;
+
+	if (!IN6_IS_ADDR_V4MAPPED(dst))
+		return -EADDRNOTAVAIL;
+	if (user_v4(dst).s_addr == u->cfg.dns.s_addr) {
+		if (u->cfg.restricted)
+			return -EACCES;
+		return port == 53 && dns_resolver(u, to, to_len) ? 0 : -ECONNREFUSED;
+	}
+	memset(sin, 0, sizeof(*sin));
+	sin->sin_family = AF_INET;
+	sin->sin_port = htons(port);
+	*to_len = sizeof(*sin);
+	ret = map_out4(u, user_v4(dst), port, &sin->sin_addr);
+	return ret;
+}
+
+struct in6_addr user_map_in(struct user *u, const struct sockaddr *from)
+{
+	struct in_addr a = { 0 };
+
+	if (from->sa_family == AF_INET) {
+		a = ((const struct sockaddr_in *)from)->sin_addr;
+	} else if (from->sa_family == AF_INET6) {
+		const struct in6_addr *a6 = &((const struct sockaddr_in6 *)from)->sin6_addr;
+
+		if (IN6_IS_ADDR_V4MAPPED(a6))
+			a = user_v4(a6);
+	}
+	if (!a.s_addr || is_loopback(a) || user_in_net(u, a))
+		a = u->cfg.host;
+	return user_mapped(a);
+}
+
+/* --- the port --- */
+
+/* Our MACs are 52:55 followed by the host or the DNS alias. */
+static bool is_for_us(const struct user *u, const uint8_t *mac)
+{
+	return (mac[0] & 1) || !memcmp(mac, u->mac, 6) ||
+	       (mac[0] == 0x52 && mac[1] == 0x55 && !memcmp(mac + 2, &u->cfg.dns, 4));
+}
+
+static void input(struct user *u, const struct twx_frame *f)
+{
+	const uint8_t *eth = f->iov[0].iov_base;
+
+	TWX_TRACE(u->port->trace, TWX_HOP_USER_IN, u->port->name, f->len, f->meta.gso_size);
+	if (f->len < USER_ETH_LEN || f->iov[0].iov_len < USER_ETH_LEN) {
+		twx_port_drop(u->port, TWX_DROP_TOO_SHORT, f->len);
+		return;
+	}
+	if (!is_for_us(u, eth) || (f->meta.flags & TWX_F_VLAN)) {
+		twx_port_drop(u->port, TWX_DROP_NOT_FOR_US, f->len);
+		return;
+	}
+	switch (user_get16(eth + 12)) {
+	case 0x0800:
+		user_input_ip4(u, f);
+		break;
+	case 0x0806:
+		arp_input(u, f);
+		break;
+	default:
+		twx_port_drop(u->port, TWX_DROP_NOT_FOR_US, f->len);
+	}
+}
+
+static int user_receive(struct twx_port *port, const struct twx_frame *frames, int n)
+{
+	struct user *u = ((struct twx_backend *)port->owner)->priv;
+
+	if (u->sending) {
+		twx_loop_defer(u->loop, &u->ready_task);
+		return 0;
+	}
+	for (int i = 0; i < n; i++)
+		input(u, &frames[i]);
+	udp_burst_end(u);
+	tcp_burst_end(u);
+	user_flush(u);
+	return n;
+}
+
+static void user_resume(struct twx_port *port)
+{
+	struct user *u = ((struct twx_backend *)port->owner)->priv;
+
+	if (u->sending) {
+		twx_loop_defer(u->loop, &u->ready_task);
+		return;
+	}
+	udp_resume(u);
+	tcp_resume(u);
+	user_flush(u);
+}
+
+static void user_info(struct twx_port *port, char *buf, size_t size)
+{
+	const struct user *u = ((struct twx_backend *)port->owner)->priv;
+	char net[INET_ADDRSTRLEN];
+
+	inet_ntop(AF_INET, &u->cfg.net, net, sizeof(net));
+	snprintf(buf, size, "net=%s,restrict=%s", net, u->cfg.restricted ? "on" : "off");
+}
+
+static void flush_task(struct twx_task *t)
+{
+	user_flush(container_of(t, struct user, flush_task));
+}
+
+static void ready_task(struct twx_task *t)
+{
+	struct user *u = container_of(t, struct user, ready_task);
+
+	twx_port_ready(u->port);
+	user_resume(u->port);
+}
+
+static void user_close(struct twx_backend *b)
+{
+	struct user *u = b->priv;
+
+	/* What is left to say (TCP resets) goes out with the last flush. */
+	tcp_fini(u);
+	if (u->arena)
+		user_flush(u);
+	hostfwd_fini(u);
+	udp_fini(u);
+	icmp_fini(u);
+	tftp_fini(u);
+	dhcp_fini(u);
+	dns_fini(u);
+	frag_fini(u);
+	twx_loop_undefer(u->loop, &u->flush_task);
+	twx_loop_undefer(u->loop, &u->ready_task);
+	if (u->flows.flows)
+		flow_table_fini(&u->flows);
+	for (int i = 0; i < USER_PARKED; i++)
+		free(u->parked[i].data);
+	if (u->arena)
+		munmap(u->arena, USER_OUT_ARENA);
+	user_config_free(&u->cfg);
+}
+
+static int setup(struct user *u, const struct twx_opts *opts, struct twx_error *e)
+{
+	int ret = user_config_parse(&u->cfg, opts, e);
+
+	if (ret)
+		return ret;
+	u->mac[0] = 0x52;
+	u->mac[1] = 0x55;
+	memcpy(u->mac + 2, &u->cfg.host, 4);
+	u->port = twx_backend_add_port(u->backend, e);
+	if (!u->port)
+		return -ENOMEM;
+	twx_port_set_caps(u->port, (struct twx_caps){ .flags = TWX_CAP_CSUM | TWX_CAP_TSO4 | TWX_CAP_ECN |
+							       TWX_CAP_UFO | TWX_CAP_USO });
+	u->arena = mmap(NULL, USER_OUT_ARENA, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (u->arena == MAP_FAILED) {
+		u->arena = NULL;
+		return twx_error_set(e, ENOMEM, "netdev %s: out of memory", u->backend->id);
+	}
+	ret = flow_table_init(&u->flows, u, u->cfg.max_flows);
+	if (ret)
+		return twx_error_set(e, -ret, "netdev %s: no memory for %u flows: %s", u->backend->id,
+				     u->cfg.max_flows, strerror(-ret));
+	return 0;
+}
+
+static int user_open(struct twx_backend *b, const struct twx_opts *opts, struct twx_error *e)
+{
+	struct user *u = b->priv;
+	int ret;
+
+	u->backend = b;
+	u->loop = b->loop;
+	u->flush_task.fn = flush_task;
+	u->ready_task.fn = ready_task;
+	ret = setup(u, opts, e);
+	if (!ret)
+		ret = frag_init(u);
+	if (!ret)
+		ret = dns_init(u);
+	if (!ret)
+		ret = dhcp_init(u, opts, e);
+	if (!ret)
+		ret = tftp_init(u, e);
+	if (!ret)
+		ret = icmp_init(u, e);
+	if (!ret)
+		ret = udp_init(u, e);
+	if (!ret)
+		ret = tcp_init(u, e);
+	for (size_t i = 0; !ret && i < twx_opts_list_len(opts, "hostfwd"); i++)
+		ret = hostfwd_add(u, twx_opts_list_at(opts, "hostfwd", i), e);
+	if (ret)
+		user_close(b);
+	return ret;
+}
+
+static const struct twx_port_ops user_port_ops = {
+	.receive = user_receive,
+	.resume = user_resume,
+	.info = user_info,
+};
+
+const struct twx_backend_type user_backend = {
+	.name = "user",
+	.help = "user-mode network: the host's sockets, no privileges needed",
+	.options = user_options,
+	.port_ops = &user_port_ops,
+	.priv_size = sizeof(struct user),
+	.open = user_open,
+	.close = user_close,
+};
