@@ -12,9 +12,9 @@
 
 enum twx_opt_type {
 	TWX_OPT_STR,
-	TWX_OPT_BOOL,	/* on/off, yes/no, true/false, y/n; a bare key is on (with a warning) */
+	TWX_OPT_BOOL,	/* on/off, yes/no, true/false, y/n; a bare key is on, "nokey" off (with a warning) */
 	TWX_OPT_INT,	/* signed 64 bits, 0x and leading-0 octal; min..max apply */
-	TWX_OPT_SIZE,	/* unsigned with suffix b k K M G T, powers of 1024 */
+	TWX_OPT_SIZE,	/* unsigned 64 bits, suffix b k M G T P E in either case (powers of 1024); "1.5G", 0x */
 	TWX_OPT_LIST,	/* of strings: the key may be repeated; in JSON [{"str": "..."}, ...] or ["..."] */
 	TWX_OPT_ENUM,	/* one of the words in `words`, "a|b|c" */
 	TWX_OPT_STRUCT, /* takes dotted keys (addr.type=inet) or a JSON object; read back by dotted key */
@@ -49,7 +49,7 @@ TWX_EXPORT const char *twx_opts_raw(const struct twx_opts *o, const char *key);
 TWX_EXPORT bool twx_opts_help(const struct twx_opts *o);
 /* Takes a key out, so that the rest can be checked against a table. Returns whether it was there. */
 TWX_EXPORT bool twx_opts_remove(struct twx_opts *o, const char *key);
-/* Adds or replaces one value. */
+/* Adds or replaces one value; 0, -E2BIG or -ENOMEM. */
 TWX_EXPORT int twx_opts_put(struct twx_opts *o, const char *key, const char *value);
 
 /*
@@ -58,6 +58,9 @@ TWX_EXPORT int twx_opts_put(struct twx_opts *o, const char *key, const char *val
  * "Parameter 'id' is missing" (for a required key).
  */
 TWX_EXPORT int twx_opts_check(struct twx_opts *o, const struct twx_opt_desc *table, struct twx_error *e);
+
+/* What twx_opts_check() put up with but a user should change (a bare boolean key), or null. */
+TWX_EXPORT const char *twx_opts_warning(const struct twx_opts *o);
 
 /* Typed values, valid after twx_opts_check(). An unset option gives null, false or 0. */
 TWX_EXPORT bool twx_opts_has(const struct twx_opts *o, const char *key);  /* given or defaulted */
