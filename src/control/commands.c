@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The table of QMP commands, the check of their arguments, and the short ones among them. */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "control/commands.h"
+
+enum qmp_status qmp_fail(struct qmp_call *call, const char *error_class, const char *fmt, ...)
+{
+	char text[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	twx_error_set(&call->e, EINVAL, "%s", text);
+	call->error_class = error_class;
+	return QMP_FAILED;
+}
+
+json_t *qmp_text(const char *text)
+{
+	json_t *j = json_string(text);
+	char *copy, *p;
+
+	if (j)
+		return j;
+	copy = strdup(text);
+	for (p = copy; p && *p; p++)
+		if ((unsigned char)*p >= 0x80)
+			*p = '?';
+	j = json_string(copy ? copy : "");
+	free(copy);
+	return j;
+}
+
+const char *qmp_str(const struct qmp_call *call, const char *name)
+{
+	return json_string_value(json_object_get(call->args, name));
+}
+
+int64_t qmp_int(const struct qmp_call *call, const char *name, int64_t def)
+{
+	const json_t *v = json_object_get(call->args, name);
+
+	return v ? json_integer_value(v) : def;
+}
+
+static bool is_str(const json_t *v)
+{
+	return json_is_string(v);
+}
+
+static bool is_int(const json_t *v)
+{
+	return json_is_integer(v);
+}
+
+static bool is_bool(const json_t *v)
+{
+	return json_is_boolean(v);
+}
+
+static const struct {
+	const char *word;
+	bool (*is)(const json_t *v);
+} arg_types[] = {
+	[QMP_STR] = { "string", is_str },
+	[QMP_INT] = { "integer", is_int },
+	[QMP_BOOL] = { "boolean", is_bool },
+};
+
+static const struct qmp_arg *find_arg(const struct qmp_command *cmd, const char *name)
+{
+	int i;
+
+	for (i = 0; i < QMP_MAX_ARGS && cmd->args[i].name; i++)
+		if (!strcmp(cmd->args[i].name, name))
+			return &cmd->args[i];
+	return NULL;
+}
+
+enum qmp_status qmp_check_args(const struct qmp_command *cmd, struct qmp_call *call)
+{
+	const struct qmp_arg *arg;
+	const char *key;
+	json_t *v;
+	int i;
+
+	for (i = 0; i < QMP_MAX_ARGS && cmd->args[i].name; i++) {
+		arg = &cmd->args[i];
+		v = json_object_get(call->args, arg->name);
+		if (!v && !arg->optional)
+			return qmp_fail(call, NULL, "Parameter '%s' is missing", arg->name);
+		if (v && !arg_types[arg->type].is(v))
+			return qmp_fail(call, NULL, "Invalid parameter type for '%s', expected: %s", arg->name,
+					arg_types[arg->type].word);
+	}
+	json_object_foreach((json_t *)call->args, key, v)
+		if (!find_arg(cmd, key))
+			return qmp_fail(call, NULL, "Parameter '%s' is unexpected", key);
+	return QMP_DONE;
+}
+
+const struct qmp_command *qmp_command_find(const char *name)
+{
+	const struct qmp_command *cmd;
+
+	for (cmd = qmp_commands; cmd->name; cmd++)
+		if (!strcmp(cmd->name, name))
+			return cmd;
+	return NULL;
+}
+
+/* The NIC that owns the ports called @name, or null. */
+static struct twx_nic *nic_of_name(struct twx_net *net, const char *name)
+{
+	struct twx_port *port;
+
+	for (port = twx_net_ports(net); port; port = port->next)
+		if (port->kind == TWX_PORT_NIC && !strcmp(port->name, name))
+			return port->owner;
+	return twx_nic_find(net, name);
+}
+
+int control_set_link(struct twx_net *net, const char *name, bool up, struct twx_error *e)
+{
+	struct twx_nic *nic = nic_of_name(net, name);
+	int err;
+
+	if (nic && nic->host && nic->host->type->may_set_link) {
+		err = nic->host->type->may_set_link(nic->host, e);
+		if (err)
+			return err;
+	}
+	return twx_net_set_link(net, name, up, e);
+}
+
+static enum qmp_status cmd_capabilities(struct qmp_call *call)
+{
+	return QMP_DONE;
+}
+
+static enum qmp_status cmd_set_link(struct qmp_call *call)
+{
+	bool up = json_is_true(json_object_get(call->args, "up"));
+	int err = control_set_link(call->net, qmp_str(call, "name"), up, &call->e);
+
+	if (!err)
+		return QMP_DONE;
+	call->error_class = err == -ENODEV ? "DeviceNotFound" : NULL;
+	return QMP_FAILED;
+}
+
+static enum qmp_status cmd_version(struct qmp_call *call)
+{
+	call->ret = qmp_version_object();
+	return QMP_DONE;
+}
+
+static enum qmp_status cmd_commands(struct qmp_call *call)
+{
+	const struct qmp_command *cmd;
+
+	call->ret = json_array();
+	for (cmd = qmp_commands; cmd->name; cmd++)
+		json_array_append_new(call->ret, json_pack("{ss}", "name", cmd->name));
+	return QMP_DONE;
+}
+
+static enum qmp_status cmd_status(struct qmp_call *call)
+{
+	call->ret = json_pack("{sbss}", "running", 1, "status", "running");
+	return QMP_DONE;
+}
+
+static enum qmp_status cmd_quit(struct qmp_call *call)
+{
+	qmp_session_quit(call->session);
+	return QMP_DONE;
+}
+
+/* The human monitor ends its lines with CR LF when it speaks through QMP, as QEMU's does. */
+static char *crlf(const char *text)
+{
+	size_t n = strlen(text);
+	const char *p;
+	char *out, *o;
+
+	for (p = text; *p; p++)
+		n += *p == '\n';
+	out = malloc(n + 1);
+	if (!out)
+		return NULL;
+	for (p = text, o = out; *p; p++) {
+		if (*p == '\n')
+			*o++ = '\r';
+		*o++ = *p;
+	}
+	*o = 0;
+	return out;
+}
+
+static enum qmp_status cmd_hmp(struct qmp_call *call)
+{
+	bool quit = false;
+	char *text = hmp_run(call->net, qmp_str(call, "command-line"), &quit);
+	char *wire = text ? crlf(text) : NULL;
+
+	free(text);
+	if (!wire)
+		return qmp_fail(call, NULL, "out of memory");
+	call->ret = qmp_text(wire);
+	free(wire);
+	if (quit)
+		qmp_session_quit(call->session);
+	return QMP_DONE;
+}
+
+json_t *qmp_version_object(void)
+{
+	int major = 0, minor = 0, micro = 0;
+
+	sscanf(twx_version(), "%d.%d.%d", &major, &minor, &micro);
+	return json_pack("{s{sisisi}ss}", "qemu", "micro", micro, "minor", minor, "major", major,
+			 "package", "twinax");
+}
+
+const struct qmp_command qmp_commands[] = {
+	{ "qmp_capabilities", "end the negotiation; the first command of a session", {}, cmd_capabilities },
+	{ "query-version", "version of the program", {}, cmd_version },
+	{ "query-commands", "names of all commands", {}, cmd_commands },
+	{ "query-status", "whether the network runs", {}, cmd_status },
+	{ "query-stats", "counters of every port", {}, qmp_query_stats },
+	{ "set_link",
+	  "cut or mend the cable at a NIC or backend",
+	  { { "name", QMP_STR, false, "id of a NIC or backend" },
+	    { "up", QMP_BOOL, false, "true to mend it" } },
+	  cmd_set_link },
+	{ "human-monitor-command",
+	  "run a command of the human monitor",
+	  { { "command-line", QMP_STR, false, "the command and its arguments" },
+	    { "cpu-index", QMP_INT, true, "accepted for QEMU's clients, ignored" } },
+	  cmd_hmp },
+	{ "quit", "end the program as SIGTERM does", {}, cmd_quit },
+	{ "x-trace",
+	  "switch trace hops on by a shell pattern over their names, or all off",
+	  { { "enable", QMP_BOOL, true, "false switches all off (default true)" },
+	    { "pattern", QMP_STR, true, "which hops (default *)" } },
+	  qmp_x_trace },
+	{ "x-trace-read",
+	  "the newest trace records, oldest first",
+	  { { "count", QMP_INT, true, "at most so many (default 256)" } },
+	  qmp_x_trace_read },
+	{ "x-trace-frame",
+	  "wait for a frame and answer with its hops",
+	  { { "direction", QMP_STR, true, "out (from the guest, default) or in" },
+	    { "through", QMP_STR, true, "name of a hop that it must pass" },
+	    { "timeout-ms", QMP_INT, true, "give up after so long (default 10000)" } },
+	  qmp_x_trace_frame },
+	{ 0 },
+};
