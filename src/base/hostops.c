@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Everything that opens, binds, forks or reads host configuration.
+ *
+ * Each call goes to the embedder's (or the sandbox's) table where that has an entry, and to the kernel
+ * otherwise. A table compiled against an older header is shorter: its size says which entries exist.
+ *
+ * Listening on a unix socket: whether a socket file is stale can only be told by connecting to it. Between
+ * that answer and the unlink somebody else may have started to listen there; two servers that are
+ * started on one stale path in the same instant can therefore take it from each other.
+ *
+ * Starting a program: vfork(), since a VMM's address space is expensive to copy. The child shares our
+ * memory until it executes, so it runs with all signals blocked up to the point where no handler of ours
+ * is installed any more, and tells a failure through a variable of the parent.
+ */
+#include "base/hostops.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <net/if.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/macros.h"
+
+#define HOSTOPS_KEEP_MAX 64
+#define RESOLV_CONF "/etc/resolv.conf"
+#define RESOLV_CONF_MAX 65536
+
+/* True if the table has the entry. */
+#define HOSTOPS_HAS(h, name)                                                                       \
+	((h) && (h)->size >= offsetof(struct twx_hostops, name) + sizeof((h)->name) && (h)->name)
+
+int hostops_open(const struct twx_hostops *h, const char *path, int flags, mode_t mode)
+{
+	int fd;
+
+	if (HOSTOPS_HAS(h, open))
+		return h->open(h->opaque, path, flags | O_CLOEXEC, mode);
+	do
+		fd = open(path, flags | O_CLOEXEC, mode);
+	while (fd < 0 && errno == EINTR);
+	return fd < 0 ? -errno : fd;
+}
+
+int hostops_unlink(const struct twx_hostops *h, const char *path)
+{
+	if (HOSTOPS_HAS(h, unlink))
+		return h->unlink(h->opaque, path);
+	return unlink(path) < 0 ? -errno : 0;
+}
+
+int hostops_bind(const struct twx_hostops *h, int fd, const struct sockaddr *addr, socklen_t len)
+{
+	if (HOSTOPS_HAS(h, bind))
+		return h->bind(h->opaque, fd, addr, len);
+	return bind(fd, addr, len) < 0 ? -errno : 0;
+}
+
+/* Unix sockets */
+
+static int unix_addr(struct sockaddr_un *sun, const char *path)
+{
+	size_t len = strlen(path);
+
+	if (!len)
+		return -EINVAL;
+	if (len >= sizeof(sun->sun_path))
+		return -ENAMETOOLONG;
+	*sun = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	memcpy(sun->sun_path, path, len);
+	return 0;
+}
+
+static int unix_socket(void)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int hostops_unix_connect(const struct twx_hostops *h, const char *path)
+{
+	struct sockaddr_un sun;
+	int err = unix_addr(&sun, path);
+	int fd;
+
+	if (err)
+		return err;
+	fd = unix_socket();
+	if (fd < 0)
+		return fd;
+	if (HOSTOPS_HAS(h, connect_unix))
+		err = h->connect_unix(h->opaque, fd, path);
+	else if (connect(fd, (struct sockaddr *)&sun, sizeof(sun)) < 0)
+		err = -errno;
+	if (err) {
+		close(fd);
+		return err;
+	}
+	return fd;
+}
+
+/* Makes way for a bind: 0 if @path held a socket that nobody listens on, and is gone now. */
+static int unix_remove_stale(const struct twx_hostops *h, const char *path)
+{
+	struct stat st;
+	int fd;
+
+	/* Not stat(): a symbolic link is somebody's arrangement, not a leftover of ours. */
+	if (lstat(path, &st) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (!S_ISSOCK(st.st_mode))
+		return -EEXIST;
+	fd = hostops_unix_connect(h, path);
+	if (fd >= 0)
+		close(fd);
+	if (fd == -ENOENT)
+		return 0;
+	/* A full backlog (EAGAIN) or a socket of another type (EPROTOTYPE) is alive too. */
+	if (fd != -ECONNREFUSED)
+		return -EADDRINUSE;
+	fd = hostops_unlink(h, path);
+	return fd == -ENOENT ? 0 : fd;
+}
+
+int hostops_unix_listen(const struct twx_hostops *h, const char *path)
+{
+	struct sockaddr_un sun;
+	int err = unix_addr(&sun, path);
+	int fd;
+
+	if (err)
+		return err;
+	fd = unix_socket();
+	if (fd < 0)
+		return fd;
+	err = hostops_bind(h, fd, (struct sockaddr *)&sun, sizeof(sun));
+	if (err == -EADDRINUSE) {
+		err = unix_remove_stale(h, path);
+		if (!err)
+			err = hostops_bind(h, fd, (struct sockaddr *)&sun, sizeof(sun));
+	}
+	if (!err && listen(fd, SOMAXCONN) < 0) {
+		err = -errno;
+		hostops_unlink(h, path);
+	}
+	if (err) {
+		close(fd);
+		return err;
+	}
+	return fd;
+}
+
+/* Programs */
+
+struct spawn {
+	char *const *argv;
+	int keep[HOSTOPS_KEEP_MAX]; /* ascending, from 3 */
+	int n_keep;
+	int null_fd;
+	volatile int err; /* the child's errno */
+};
+
+static int spawn_compare(const void *a, const void *b)
+{
+	int x = *(const int *)a, y = *(const int *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* stdout and stderr are kept anyway; stdin cannot be. */
+static int spawn_set_keep(struct spawn *s, const int *keep, int n)
+{
+	if (n < 0 || n > HOSTOPS_KEEP_MAX)
+		return -E2BIG;
+	for (int i = 0; i < n; i++) {
+		if (keep[i] <= STDIN_FILENO || fcntl(keep[i], F_GETFD) < 0)
+			return -EBADF;
+		if (keep[i] > STDERR_FILENO)
+			s->keep[s->n_keep++] = keep[i];
+	}
+	qsort(s->keep, (size_t)s->n_keep, sizeof(s->keep[0]), spawn_compare);
+	return 0;
+}
+
+static int spawn_fds(const struct spawn *s)
+{
+	unsigned int next = STDERR_FILENO + 1;
+
+	if (dup2(s->null_fd, STDIN_FILENO) < 0)
+		return -1;
+	if (fcntl(STDIN_FILENO, F_SETFD, 0) < 0)
+		return -1;
+	for (int i = 0; i < s->n_keep; i++) {
+		unsigned int fd = (unsigned int)s->keep[i];
+
+		if (fd > next && syscall(SYS_close_range, next, fd - 1, CLOSE_RANGE_CLOEXEC) < 0)
+			return -1;
+		if (fcntl(s->keep[i], F_SETFD, 0) < 0)
+			return -1;
+		next = fd + 1;
+	}
+	return (int)syscall(SYS_close_range, next, ~0u, CLOSE_RANGE_CLOEXEC);
+}
+
+/* Ignored signals stay ignored (nohup's), but for SIGPIPE, which is the library's user's own taste. */
+static void spawn_signals(void)
+{
+	struct sigaction dfl = { .sa_handler = SIG_DFL }, old;
+	sigset_t none;
+
+	for (int sig = 1; sig < NSIG; sig++)
+		if (!sigaction(sig, NULL, &old) && (old.sa_handler != SIG_IGN || sig == SIGPIPE))
+			sigaction(sig, &dfl, NULL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* Runs in the parent's memory: system calls only, and nothing written but the result. */
+__attribute__((noreturn, noinline)) static void spawn_child(struct spawn *s)
+{
+	spawn_signals();
+	if (!spawn_fds(s))
+		execvp(s->argv[0], s->argv);
+	s->err = errno;
+	_exit(127);
+}
+
+static int spawn_run(struct spawn *s, pid_t *pid)
+{
+	sigset_t all, old;
+	pid_t child;
+	int err;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	child = vfork();
+	if (!child)
+		spawn_child(s);
+	err = child < 0 ? errno : s->err;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (child > 0 && err)
+		while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
+			;
+	if (err)
+		return -err;
+	*pid = child;
+	return 0;
+}
+
+int hostops_spawn(const struct twx_hostops *h, char *const argv[], const int *keep_fds, int n_keep,
+		  pid_t *pid)
+{
+	struct spawn s = { .argv = argv };
+	int err;
+
+	if (HOSTOPS_HAS(h, spawn))
+		return h->spawn(h->opaque, argv, keep_fds, n_keep, pid);
+	err = spawn_set_keep(&s, keep_fds, n_keep);
+	if (err)
+		return err;
+	s.null_fd = hostops_open(h, "/dev/null", O_RDONLY, 0);
+	if (s.null_fd < 0)
+		return s.null_fd;
+	err = spawn_run(&s, pid);
+	close(s.null_fd);
+	return err;
+}
+
+/* Name servers */
+
+/* "10.0.0.1", "fe80::1%eth0", "fe80::1%2", exactly; port 53. */
+static bool resolver_parse(char *s, struct sockaddr_storage *out)
+{
+	struct sockaddr_in *sin = (struct sockaddr_in *)out;
+	struct sockaddr_in6 *sin6 = (struct sockaddr_in6 *)out;
+	char *scope = strchr(s, '%'), *end;
+
+	memset(out, 0, sizeof(*out));
+	if (inet_pton(AF_INET, s, &sin->sin_addr) == 1) {
+		sin->sin_family = AF_INET;
+		sin->sin_port = htons(53);
+		return true;
+	}
+	if (scope) {
+		unsigned long index;
+
+		*scope++ = '\0';
+		sin6->sin6_scope_id = if_nametoindex(scope);
+		if (!sin6->sin6_scope_id) {
+			if (*scope < '0' || *scope > '9')
+				return false;
+			index = strtoul(scope, &end, 10);
+			if (*end || !index || index > UINT32_MAX)
+				return false;
+			sin6->sin6_scope_id = (uint32_t)index;
+		}
+	}
+	if (inet_pton(AF_INET6, s, &sin6->sin6_addr) != 1)
+		return false;
+	sin6->sin6_family = AF_INET6;
+	sin6->sin6_port = htons(53);
+	return true;
+}
+
+/* "nameserver", blanks, an address, then blanks or anything; other lines are not ours. */
+static bool resolver_line(const char *line, size_t len, struct sockaddr_storage *out)
+{
+	static const char word[] = "nameserver";
+	const size_t word_len = sizeof(word) - 1;
+	char addr[INET6_ADDRSTRLEN + 1 + IF_NAMESIZE];
+	size_t at = word_len, n = 0;
+
+	if (len <= word_len || memcmp(line, word, word_len))
+		return false;
+	while (at < len && (line[at] == ' ' || line[at] == '\t'))
+		at++;
+	if (at == word_len)
+		return false;
+	for (; at < len && !strchr(" \t\r", line[at]); at++) {
+		if (n == sizeof(addr) - 1)
+			return false;
+		addr[n++] = line[at];
+	}
+	addr[n] = '\0';
+	return resolver_parse(addr, out);
+}
+
+static size_t resolver_read(const struct twx_hostops *h, char *buf, size_t size)
+{
+	int fd = hostops_open(h, RESOLV_CONF, O_RDONLY | O_NONBLOCK, 0);
+	size_t len = 0;
+
+	if (fd < 0)
+		return 0;
+	while (len < size) {
+		ssize_t n = read(fd, buf + len, size - len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			break;
+		len += (size_t)n;
+	}
+	close(fd);
+	return len;
+}
+
+int hostops_resolvers(const struct twx_hostops *h, struct sockaddr_storage *out, int max)
+{
+	char *buf = malloc(RESOLV_CONF_MAX);
+	char *line = buf, *end;
+	int n = 0;
+
+	if (!buf)
+		return 0;
+	end = buf + resolver_read(h, buf, RESOLV_CONF_MAX);
+	while (line < end && n < max) {
+		char *nl = memchr(line, '\n', (size_t)(end - line));
+
+		if (!nl)
+			nl = end;
+		if (resolver_line(line, (size_t)(nl - line), &out[n]))
+			n++;
+		line = nl + 1;
+	}
+	free(buf);
+	return n;
+}
