@@ -21,6 +21,7 @@
 #include <linux/close_range.h>
 #include <net/if.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -357,7 +358,7 @@ static size_t resolver_read(const struct twx_hostops *h, char *buf, size_t size)
 
 int hostops_resolvers(const struct twx_hostops *h, struct sockaddr_storage *out, int max)
 {
-	char *buf = malloc(RESOLV_CONF_MAX);
+	char *buf = malloc(RESOLV_CONF_MAX + 1);
 	char *line = buf, *end;
 	int n = 0;
 
