@@ -4,11 +4,13 @@
 
 #include <twinax/net.h>
 
+extern const struct twx_backend_type tap_backend;
 extern const struct twx_backend_type user_backend;
 
 const struct twx_backend_type *const *twx_backend_types(void)
 {
 	static const struct twx_backend_type *const list[] = {
+		&tap_backend,
 		&user_backend,
 		NULL,
 	};

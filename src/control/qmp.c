@@ -242,7 +242,7 @@ static enum qmp_status request_run(struct qmp_session *s, struct qmp_call *call,
 {
 	const struct qmp_command *cmd;
 	enum qmp_status st;
-	const char *name;
+	const char *name = "";
 	bool hello;
 
 	if (!json_is_object(req))
