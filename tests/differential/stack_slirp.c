@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* libslirp through its own interface, as QEMU drives it. */
+#include <arpa/inet.h>
+#include <poll.h>
+#include <slirp/libslirp.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "diff.h"
+
+struct slirp_stack {
+	Slirp *slirp;
+	struct pollfd fds[256];
+	int n;
+	int64_t skew;
+};
+
+static ssize_t send_packet(const void *buf, size_t len, void *opaque)
+{
+	ctx_output(ctx_current, buf, len);
+	return (ssize_t)len;
+}
+
+static void guest_error(const char *msg, void *opaque)
+{
+}
+
+static int64_t clock_get_ns(void *opaque)
+{
+	struct slirp_stack *s = opaque;
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000LL + t.tv_nsec + s->skew;
+}
+
+/* Only router advertisements use timers; IPv6 is off here. */
+static void *timer_new(SlirpTimerCb cb, void *cb_opaque, void *opaque)
+{
+	return malloc(1);
+}
+
+static void timer_free(void *timer, void *opaque)
+{
+	free(timer);
+}
+
+static void timer_mod(void *timer, int64_t expire_time, void *opaque)
+{
+}
+
+static void poll_fd(int fd, void *opaque)
+{
+}
+
+static void notify(void *opaque)
+{
+}
+
+static const SlirpCb callbacks = {
+	.send_packet = send_packet,
+	.guest_error = guest_error,
+	.clock_get_ns = clock_get_ns,
+	.timer_new = timer_new,
+	.timer_free = timer_free,
+	.timer_mod = timer_mod,
+	.register_poll_fd = poll_fd,
+	.unregister_poll_fd = poll_fd,
+	.notify = notify,
+};
+
+static int add_poll(int fd, int events, void *opaque)
+{
+	struct slirp_stack *s = opaque;
+	short ev = 0;
+
+	if (s->n == (int)(sizeof(s->fds) / sizeof(s->fds[0])))
+		abort();
+	if (events & SLIRP_POLL_IN)
+		ev |= POLLIN;
+	if (events & SLIRP_POLL_OUT)
+		ev |= POLLOUT;
+	if (events & SLIRP_POLL_PRI)
+		ev |= POLLPRI;
+	s->fds[s->n] = (struct pollfd){ .fd = fd, .events = ev };
+	return s->n++;
+}
+
+static int get_revents(int idx, void *opaque)
+{
+	struct slirp_stack *s = opaque;
+	short r = s->fds[idx].revents;
+
+	return (r & POLLIN ? SLIRP_POLL_IN : 0) | (r & POLLOUT ? SLIRP_POLL_OUT : 0) |
+	       (r & POLLPRI ? SLIRP_POLL_PRI : 0) | (r & POLLERR ? SLIRP_POLL_ERR : 0) |
+	       (r & POLLHUP ? SLIRP_POLL_HUP : 0);
+}
+
+static struct in_addr v4(uint32_t a)
+{
+	return (struct in_addr){ htonl(a) };
+}
+
+static void *slirp_open(const char *tftp_root)
+{
+	struct slirp_stack *s = calloc(1, sizeof(*s));
+	static const char *search[] = { "lab.example", "example", NULL };
+	SlirpConfig cfg = {
+		.version = 4,
+		.in_enabled = true,
+		.vnetwork = v4(0x0a000200),
+		.vnetmask = v4(0xffffff00),
+		.vhost = v4(HOST_IP),
+		.vdhcp_start = v4(GUEST_IP),
+		.vnameserver = v4(DNS_IP),
+		.vhostname = "toy",
+		.vdomainname = "lab.example",
+		.vdnssearch = search,
+		.tftp_path = tftp_root,
+		.bootfile = "boot.bin",
+	};
+
+	s->slirp = slirp_new(&cfg, &callbacks, s);
+	if (!s->slirp ||
+	    slirp_add_hostfwd(s->slirp, 0, v4(INADDR_LOOPBACK), 7001, v4(0), 7101) ||
+	    slirp_add_hostfwd(s->slirp, 1, v4(INADDR_LOOPBACK), 7002, v4(0), 7102))
+		abort();
+	return s;
+}
+
+static void slirp_in(void *stack, const uint8_t *frame, size_t len)
+{
+	struct slirp_stack *s = stack;
+
+	slirp_input(s->slirp, frame, (int)len);
+}
+
+static void slirp_step(void *stack, int ms)
+{
+	struct slirp_stack *s = stack;
+	uint32_t timeout = (uint32_t)ms;
+	int r;
+
+	s->n = 0;
+	slirp_pollfds_fill(s->slirp, &timeout, add_poll, s);
+	r = poll(s->fds, (nfds_t)s->n, ms);
+	slirp_pollfds_poll(s->slirp, r < 0, get_revents, s);
+}
+
+static void slirp_skip(void *stack, int ms)
+{
+	struct slirp_stack *s = stack;
+
+	s->skew += ms * 1000000LL;
+	slirp_step(s, 0);
+	slirp_step(s, 0);
+}
+
+static void slirp_end(void *stack)
+{
+	struct slirp_stack *s = stack;
+
+	slirp_cleanup(s->slirp);
+	free(s);
+}
+
+const struct stack_ops stack_slirp = {
+	.name = "libslirp",
+	.open = slirp_open,
+	.input = slirp_in,
+	.step = slirp_step,
+	.skip = slirp_skip,
+	.close = slirp_end,
+};
