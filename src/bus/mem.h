@@ -32,7 +32,7 @@ struct mem_map {
 };
 
 void mem_init(struct mem_map *m);
-void mem_fini(struct mem_map *m); /* unmaps and closes everything */
+void mem_fini(struct mem_map *m); /* unmaps every region; the log is its owner's and stays set */
 
 /*
  * Maps @size bytes of @fd from @fd_off at guest address @addr (takes @fd in every case).
@@ -48,6 +48,15 @@ int mem_remove(struct mem_map *m, uint64_t addr, uint64_t size, uint64_t user); 
 void *mem_ptr(struct mem_map *m, gpa addr, uint64_t len);
 /* The front end's virtual address translated the same way (vhost-user rings). */
 void *mem_user_ptr(struct mem_map *m, uint64_t user, uint64_t len);
+
+/* mem_ptr() inline for the region that was hit last; null says nothing, ask mem_ptr() or mem_iov(). */
+static inline void *mem_hit(const struct mem_map *m, gpa addr, uint64_t len)
+{
+	const struct mem_region *r = &m->regions[m->last];
+	uint64_t off = addr.a - r->gpa;
+
+	return off < r->size && len <= r->size - off ? r->host + off : NULL;
+}
 
 /* Splits [addr, addr+len) into at most @max iovecs; how many, or -EFAULT (a hole, a wrap), -E2BIG. */
 int mem_iov(struct mem_map *m, gpa addr, uint64_t len, struct iovec *iov, unsigned int max);

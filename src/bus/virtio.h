@@ -72,7 +72,10 @@ void virtio_queue_start(struct virtio_dev *dev, unsigned int queue); /* runs ops
 /* Stops; everything taken from the ring has been given back. The index to resume from. Idempotent. */
 uint16_t virtio_queue_stop(struct virtio_dev *dev, unsigned int queue);
 bool virtio_queue_running(const struct virtio_dev *dev, unsigned int queue);
-/* New addresses of rings that run, after the memory table changed (same indices). */
+/*
+ * New addresses of rings that run (same indices). To be called for every running queue after each change
+ * of the memory table, moved or not: it also drops the translations that the device keeps.
+ */
 void virtio_queue_move(struct virtio_dev *dev, unsigned int queue, const struct virtio_ring *ring);
 /* Where the guest's used ring stands: resume point after a crash (in-order completion). */
 uint16_t virtio_queue_used_idx(const struct virtio_ring *ring);

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Guest memory: the region table, translation with length, the dirty log. */
+#include "bus/mem.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define LOG_PAGE_SHIFT 12 /* vhost-user: the log has one bit per 4 KiB, whatever the host's page */
+
+void mem_init(struct mem_map *m)
+{
+	memset(m, 0, sizeof(*m));
+}
+
+static void region_unmap(struct mem_region *r)
+{
+	munmap(r->map, r->map_len);
+	if (r->fd >= 0)
+		close(r->fd);
+}
+
+void mem_fini(struct mem_map *m)
+{
+	for (unsigned int i = 0; i < m->n; i++)
+		region_unmap(&m->regions[i]);
+	memset(m->regions, 0, m->n * sizeof(m->regions[0]));
+	m->n = 0;
+	m->last = 0;
+}
+
+/* Index of the last region that begins at or below @addr, or -1. */
+static int region_below(const struct mem_map *m, uint64_t addr)
+{
+	unsigned int lo = 0, hi = m->n;
+
+	while (lo < hi) {
+		unsigned int mid = lo + (hi - lo) / 2;
+
+		if (m->regions[mid].gpa <= addr)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return (int)lo - 1;
+}
+
+static struct mem_region *region_find(struct mem_map *m, uint64_t addr)
+{
+	struct mem_region *r = &m->regions[m->last];
+	int i;
+
+	if (addr - r->gpa < r->size)
+		return r;
+	i = region_below(m, addr);
+	if (i < 0 || addr - m->regions[i].gpa >= m->regions[i].size)
+		return NULL;
+	m->last = (unsigned int)i;
+	return &m->regions[i];
+}
+
+/* Granularity that mmap() asks of offset and length for this file: the huge page on hugetlbfs. */
+static uint64_t map_unit(const struct stat *st)
+{
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), unit = (uint64_t)st->st_blksize;
+
+	if (!S_ISREG(st->st_mode) || unit < page || (unit & (unit - 1)))
+		return page;
+	return unit;
+}
+
+/* Maps [off, off+size) of @fd; the pointer to off lands in r->host. */
+static int region_map(struct mem_region *r, int fd, uint64_t off)
+{
+	uint64_t end, unit, start;
+	struct stat st;
+	void *p;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (__builtin_add_overflow(off, r->size, &end) || end > INT64_MAX)
+		return -EINVAL;
+	/* A file shorter than its region would end in SIGBUS at the first access. */
+	if (S_ISREG(st.st_mode) && end > (uint64_t)st.st_size)
+		return -EINVAL;
+	unit = map_unit(&st);
+	start = off & ~(unit - 1);
+	end = (end + unit - 1) & ~(unit - 1);
+	if (end - start > SIZE_MAX / 2)
+		return -EINVAL;
+	p = mmap(NULL, end - start, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,
+		 (off_t)start);
+	if (p == MAP_FAILED)
+		return -errno;
+	/* A guest's memory has no place in our core dumps; failing that changes nothing else. */
+	(void)madvise(p, end - start, MADV_DONTDUMP);
+	r->map = p;
+	r->map_len = end - start;
+	r->host = (uint8_t *)p + (off - start);
+	return 0;
+}
+
+static int region_fits(const struct mem_map *m, uint64_t addr, uint64_t size, uint64_t user)
+{
+	int below = region_below(m, addr);
+	uint64_t end;
+
+	if (size == 0 || __builtin_add_overflow(addr, size, &end) ||
+	    __builtin_add_overflow(user, size, &end))
+		return -EINVAL;
+	if (m->n == MEM_MAX_REGIONS)
+		return -ENOSPC;
+	if (below >= 0 && addr - m->regions[below].gpa < m->regions[below].size)
+		return -EEXIST;
+	if ((unsigned int)(below + 1) < m->n && m->regions[below + 1].gpa - addr < size)
+		return -EEXIST;
+	return 0;
+}
+
+int mem_add_take(struct mem_map *m, uint64_t addr, uint64_t size, uint64_t user, int fd,
+		 uint64_t fd_off)
+{
+	struct mem_region r = { .gpa = addr, .size = size, .user = user, .fd = -1 };
+	int rc = region_fits(m, addr, size, user);
+	unsigned int at;
+
+	if (rc == 0)
+		rc = region_map(&r, fd, fd_off);
+	close(fd); /* the mapping holds the file */
+	if (rc < 0)
+		return rc;
+	at = (unsigned int)(region_below(m, addr) + 1);
+	memmove(&m->regions[at + 1], &m->regions[at], (m->n - at) * sizeof(r));
+	m->regions[at] = r;
+	m->n++;
+	m->last = at;
+	return 0;
+}
+
+int mem_remove(struct mem_map *m, uint64_t addr, uint64_t size, uint64_t user)
+{
+	int i = region_below(m, addr);
+	struct mem_region *r;
+
+	if (i < 0)
+		return -ENOENT;
+	r = &m->regions[i];
+	if (r->gpa != addr || r->size != size || r->user != user)
+		return -ENOENT;
+	region_unmap(r);
+	m->n--;
+	memmove(r, r + 1, (m->n - (unsigned int)i) * sizeof(*r));
+	/* The slot behind the last is never a hit. */
+	memset(&m->regions[m->n], 0, sizeof(*r));
+	m->last = 0;
+	return 0;
+}
+
+void *mem_ptr(struct mem_map *m, gpa addr, uint64_t len)
+{
+	struct mem_region *r = region_find(m, addr.a);
+	uint64_t off;
+
+	if (!r)
+		return NULL;
+	off = addr.a - r->gpa;
+	if (len > r->size - off)
+		return NULL;
+	return r->host + off;
+}
+
+void *mem_user_ptr(struct mem_map *m, uint64_t user, uint64_t len)
+{
+	for (unsigned int i = 0; i < m->n; i++) {
+		const struct mem_region *r = &m->regions[i];
+		uint64_t off = user - r->user;
+
+		if (off < r->size && len <= r->size - off)
+			return r->host + off;
+	}
+	return NULL;
+}
+
+int mem_iov(struct mem_map *m, gpa addr, uint64_t len, struct iovec *iov, unsigned int max)
+{
+	unsigned int n = 0;
+	uint64_t end;
+
+	if (__builtin_add_overflow(addr.a, len, &end))
+		return -EFAULT;
+	while (len > 0) {
+		struct mem_region *r = region_find(m, addr.a);
+		uint64_t off, here;
+
+		if (!r)
+			return -EFAULT;
+		if (n == max)
+			return -E2BIG;
+		off = addr.a - r->gpa;
+		here = r->size - off < len ? r->size - off : len;
+		iov[n].iov_base = r->host + off;
+		iov[n].iov_len = here;
+		n++;
+		addr.a += here;
+		len -= here;
+	}
+	return (int)n;
+}
+
+void mem_dirty_gpa(struct mem_map *m, uint64_t addr, uint64_t len)
+{
+	uint64_t page, last;
+
+	if (!m->log || len == 0)
+		return;
+	page = addr >> LOG_PAGE_SHIFT;
+	last = (addr + (len - 1)) >> LOG_PAGE_SHIFT;
+	for (; page <= last && page / 8 < m->log_size; page++) {
+		/*
+		 * Always the atomic OR, never "set already, skip": it also orders the data before
+		 * the mark, and the front end clears bits at any time.
+		 */
+		__atomic_fetch_or(&m->log[page / 8], (uint8_t)(1u << (page % 8)), __ATOMIC_SEQ_CST);
+	}
+}
+
+void mem_dirty_slow(struct mem_map *m, const void *host, uint64_t len)
+{
+	const uint8_t *p = host;
+
+	for (unsigned int i = 0; i < m->n; i++) {
+		const struct mem_region *r = &m->regions[i];
+
+		if (p >= r->host && (uint64_t)(p - r->host) < r->size) {
+			mem_dirty_gpa(m, r->gpa + (uint64_t)(p - r->host), len);
+			return;
+		}
+	}
+}

@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Split virtqueues, the device's side (virtio 1.2, 2.7; legacy rings have the same layout).
+ *
+ * The driver offers chains in the avail ring; vq_pop() takes them in order. vq_unpop() moves the cursor
+ * back, which costs nothing, so that devices look ahead and retain frames without copying. vq_push()
+ * fills the used ring and vq_publish() shows it, once per burst.
+ *
+ * Trust: ring memory belongs to a guest that writes to it at any time. avail.idx is read once (acquire)
+ * per batch and may be at most `size` ahead. Every descriptor is fetched once into registers, and only
+ * that copy is validated and used. A chain visits at most min(size, VQ_MAX_IOV) direct and VQ_MAX_IOV
+ * indirect descriptors, whatever their lengths. Addresses are translated with their length.
+ *
+ * Two grades of error. What makes the ring itself untrustworthy (index jump, head or next out of range, a
+ * loop, readable after writable, a malformed indirect descriptor) breaks the queue: it stops until it is
+ * set up again and host_ops->queue_broken hears of it. What concerns one chain (unmapped address, too
+ * long) leaves the chain taken and the error to the device.
+ *
+ * Notifications. From us: with event index (2.7.10) an interrupt is due if used_event lies in what was
+ * published since the last one; else if NO_INTERRUPT is clear. From the guest: avail_event, or NO_NOTIFY.
+ * In both directions a store is followed by a load of what the other side stores before it loads ours; a
+ * full fence stands between them, on x86 too.
+ *
+ * Little-endian throughout: legacy rings are in guest order, and hosts and guests of this library are
+ * little-endian. Migration: every write to the used ring is marked at ring.log_used_gpa.
+ */
+#include "bus/virtqueue.h"
+
+#include <errno.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_ring.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/endian.h"
+#include "base/macros.h"
+
+#define DESC_SIZE 16
+#define USED_HEADER 4 /* flags, idx */
+#define USED_ELEM 8   /* id, len */
+#define CHAIN_MAX_BYTES (1u << 30)
+
+/* A descriptor's private copy, native. */
+struct desc {
+	uint64_t addr;
+	uint32_t len;
+	uint16_t flags, next;
+};
+
+/* Reads the 16 bytes once: the barrier keeps the compiler from going back to guest memory. */
+static inline struct desc desc_fetch(const void *p)
+{
+	uint64_t w[2];
+	struct desc d;
+
+	memcpy(w, p, sizeof(w));
+	__asm__ volatile("" : "+r"(w[0]), "+r"(w[1]));
+	d.addr = le64toh(w[0]);
+	w[1] = le64toh(w[1]);
+	d.len = (uint32_t)w[1];
+	d.flags = (uint16_t)(w[1] >> 32);
+	d.next = (uint16_t)(w[1] >> 48);
+	return d;
+}
+
+static inline uint16_t ring_load16(const void *p, int order)
+{
+	return le16toh(__atomic_load_n((const uint16_t *)p, order));
+}
+
+static inline void ring_store16(void *p, uint16_t v, int order)
+{
+	__atomic_store_n((uint16_t *)p, htole16(v), order);
+}
+
+/* avail: flags, idx, ring[size], used_event. used: flags, idx, ring[size], avail_event. */
+static inline uint8_t *avail_at(const struct virtqueue *vq, uint32_t off)
+{
+	return (uint8_t *)vq->ring.avail + off;
+}
+
+static inline uint8_t *used_at(const struct virtqueue *vq, uint32_t off)
+{
+	return (uint8_t *)vq->ring.used + off;
+}
+
+static void used_dirty(struct virtqueue *vq, uint32_t off, uint32_t len)
+{
+	if (unlikely(vq->ring.log))
+		mem_dirty_gpa(vq->dev->mem, vq->ring.log_used_gpa + off, len);
+}
+
+void vq_break(struct virtqueue *vq)
+{
+	if (vq->broken)
+		return;
+	vq->broken = true;
+	if (vq->dev->host_ops && vq->dev->host_ops->queue_broken)
+		vq->dev->host_ops->queue_broken(vq->dev, vq->index);
+}
+
+/* Reads avail.idx; true if there is something to take. */
+static bool avail_refresh(struct virtqueue *vq)
+{
+	uint16_t idx = ring_load16(avail_at(vq, 2), __ATOMIC_ACQUIRE);
+
+	if (unlikely((uint16_t)(idx - vq->next) > vq->size)) {
+		vq_break(vq);
+		return false;
+	}
+	vq->avail_idx = idx;
+	return idx != vq->next;
+}
+
+/* The walk along one chain. */
+struct walk {
+	struct virtqueue *vq;
+	struct vq_chain *c;
+	struct iovec *iov;
+	unsigned int max;
+	unsigned int visited;
+};
+
+/* Why the ring cannot be trusted any more. */
+#define WALK_BROKEN (-EPROTO)
+
+static int walk_translate(struct walk *w, const struct desc *d, unsigned int at)
+{
+	struct mem_map *m = w->vq->dev->mem;
+	gpa addr = { d->addr };
+	void *p = mem_hit(m, addr, d->len);
+
+	if (unlikely(!p || at == w->max))
+		return mem_iov(m, addr, d->len, w->iov + at, w->max - at);
+	w->iov[at].iov_base = p;
+	w->iov[at].iov_len = d->len;
+	return 1;
+}
+
+static inline int walk_add(struct walk *w, const struct desc *d)
+{
+	struct vq_chain *c = w->c;
+	int n;
+
+	if (unlikely(!(d->flags & VRING_DESC_F_WRITE) && c->n_in))
+		return WALK_BROKEN;
+	if (unlikely(d->len == 0))
+		return 0;
+	if (unlikely((uint64_t)c->out_len + c->in_len + d->len > CHAIN_MAX_BYTES))
+		return -EMSGSIZE;
+	n = walk_translate(w, d, (unsigned int)c->n_out + c->n_in);
+	if (unlikely(n < 0))
+		return n;
+	if (d->flags & VRING_DESC_F_WRITE) {
+		c->n_in = (uint16_t)(c->n_in + n);
+		c->in_len += d->len;
+	} else {
+		c->n_out = (uint16_t)(c->n_out + n);
+		c->out_len += d->len;
+	}
+	return 0;
+}
+
+/* Entry @i of an indirect table; the table may cross from one region into its neighbour. */
+static int indirect_fetch(struct virtqueue *vq, const struct desc *table, const uint8_t *base,
+			  uint32_t i, struct desc *out)
+{
+	gpa addr = { table->addr + (uint64_t)i * DESC_SIZE };
+	const void *p = base ? base + (size_t)i * DESC_SIZE : mem_ptr(vq->dev->mem, addr, DESC_SIZE);
+
+	if (unlikely(!p))
+		return -EFAULT;
+	*out = desc_fetch(p);
+	return 0;
+}
+
+static int walk_indirect(struct walk *w, const struct desc *table)
+{
+	struct virtqueue *vq = w->vq;
+	uint32_t n = table->len / DESC_SIZE, i = 0;
+	const uint8_t *base;
+	uint64_t end;
+	struct desc d;
+	int rc;
+
+	if (!vq->indirect || (table->flags & VRING_DESC_F_NEXT) || n == 0 ||
+	    table->len % DESC_SIZE || n > 32768)
+		return WALK_BROKEN;
+	if (__builtin_add_overflow(table->addr, table->len, &end))
+		return -EFAULT;
+	base = mem_ptr(vq->dev->mem, (gpa){ table->addr }, table->len);
+	for (uint32_t seen = 0;; seen++) {
+		/* More steps than entries is a loop. */
+		if (seen == n)
+			return WALK_BROKEN;
+		if (w->visited++ == VQ_MAX_IOV)
+			return -EMSGSIZE;
+		rc = indirect_fetch(vq, table, base, i, &d);
+		if (rc < 0)
+			return rc;
+		if (d.flags & VRING_DESC_F_INDIRECT)
+			return WALK_BROKEN;
+		rc = walk_add(w, &d);
+		if (rc < 0 || !(d.flags & VRING_DESC_F_NEXT))
+			return rc;
+		i = d.next;
+		if (i >= n)
+			return WALK_BROKEN;
+	}
+}
+
+static int walk_chain(struct walk *w, uint16_t head)
+{
+	struct virtqueue *vq = w->vq;
+	const uint8_t *table = vq->ring.desc;
+	uint16_t i = head;
+	struct desc d;
+	int rc;
+
+	for (uint32_t seen = 0;; seen++) {
+		if (unlikely(i >= vq->size || seen == vq->size))
+			return WALK_BROKEN;
+		if (unlikely(w->visited++ == VQ_MAX_IOV))
+			return -EMSGSIZE;
+		d = desc_fetch(table + (size_t)i * DESC_SIZE);
+		if (d.flags & VRING_DESC_F_INDIRECT)
+			return walk_indirect(w, &d);
+		rc = walk_add(w, &d);
+		if (unlikely(rc < 0) || !(d.flags & VRING_DESC_F_NEXT))
+			return rc;
+		i = d.next;
+	}
+}
+
+int vq_pop(struct virtqueue *vq, struct vq_chain *c, struct iovec *iov, unsigned int max)
+{
+	struct walk w = { .vq = vq, .c = c, .iov = iov, .max = max };
+	uint16_t head;
+	int rc;
+
+	if (unlikely(vq->broken))
+		return 0;
+	if (vq->next == vq->avail_idx && !avail_refresh(vq))
+		return 0;
+	head = ring_load16(avail_at(vq, 4 + 2u * (vq->next & (vq->size - 1u))), __ATOMIC_RELAXED);
+	*c = (struct vq_chain){ .elem = { head, 1 } };
+	rc = walk_chain(&w, head);
+	if (unlikely(rc == WALK_BROKEN)) {
+		vq_break(vq);
+		return 0;
+	}
+	if (unlikely(rc == -E2BIG)) {
+		if (max < VQ_MAX_IOV)
+			return rc;
+		rc = -EMSGSIZE;
+	}
+	vq->next++;
+	return unlikely(rc < 0) ? rc : 1;
+}
+
+void vq_unpop(struct virtqueue *vq, const struct vq_elem *e)
+{
+	vq->next = (uint16_t)(vq->next - e->slots);
+}
+
+void vq_push(struct virtqueue *vq, const struct vq_elem *e, uint32_t written)
+{
+	uint8_t *p = used_at(vq, USED_HEADER + USED_ELEM * (vq->used & (vq->size - 1u)));
+	const le32 entry[2] = { le32_make(e->id), le32_make(written) };
+
+	memcpy(p, entry, sizeof(entry));
+	vq->used++;
+}
+
+static void published_dirty(struct virtqueue *vq)
+{
+	uint32_t from = vq->published & (vq->size - 1u);
+	uint32_t n = (uint16_t)(vq->used - vq->published);
+	uint32_t first = min(n, vq->size - from);
+
+	used_dirty(vq, USED_HEADER + USED_ELEM * from, USED_ELEM * first);
+	used_dirty(vq, USED_HEADER, USED_ELEM * (n - first));
+	used_dirty(vq, 2, 2);
+}
+
+void vq_publish(struct virtqueue *vq)
+{
+	if (vq->published == vq->used)
+		return;
+	ring_store16(used_at(vq, 2), vq->used, __ATOMIC_RELEASE);
+	if (unlikely(vq->ring.log))
+		published_dirty(vq);
+	vq->published = vq->used;
+}
+
+enum vq_signal vq_signal(struct virtqueue *vq)
+{
+	uint16_t old = vq->signalled, new = vq->published;
+	bool known = vq->signal_known, wanted;
+
+	if (old == new)
+		return VQ_SIGNAL_NOTHING;
+	vq->signalled = new;
+	vq->signal_known = true;
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (vq->event_idx)
+		wanted = vring_need_event(
+			ring_load16(avail_at(vq, 4 + 2u * vq->size), __ATOMIC_RELAXED), new, old);
+	else
+		wanted = !(ring_load16(avail_at(vq, 0), __ATOMIC_RELAXED) &
+			   VRING_AVAIL_F_NO_INTERRUPT);
+	/* The first one after a start goes out anyway: the last back end may have died before its own. */
+	return wanted || (vq->event_idx && !known) ? VQ_SIGNAL_SEND : VQ_SIGNAL_SKIP;
+}
+
+static void used_flags(struct virtqueue *vq, uint16_t flags)
+{
+	ring_store16(used_at(vq, 0), flags, __ATOMIC_RELAXED);
+	used_dirty(vq, 0, 2);
+}
+
+bool vq_notify_enable(struct virtqueue *vq)
+{
+	uint32_t off = USED_HEADER + USED_ELEM * (uint32_t)vq->size;
+
+	if (!vq_ready(vq))
+		return false;
+	if (vq->event_idx) {
+		ring_store16(used_at(vq, off), vq->next, __ATOMIC_RELAXED);
+		used_dirty(vq, off, 2);
+	} else {
+		used_flags(vq, 0);
+	}
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	return avail_refresh(vq);
+}
+
+/* An event index that is not moved on asks for no more than one doorbell; there is nothing to write. */
+void vq_notify_disable(struct virtqueue *vq)
+{
+	if (vq_ready(vq) && !vq->event_idx)
+		used_flags(vq, VRING_USED_F_NO_NOTIFY);
+}
