@@ -51,7 +51,9 @@ TWX_EXPORT void twx_log(struct twx_net *net, enum twx_log_level level, const cha
 /*
  * A kind of backend, constant. The net calls open() with checked options; open() makes
  * backend->ports[0..n_ports) by twx_backend_add_port() and fills backend->priv (zeroed, priv_size
- * bytes). On failure open() undoes what it did except ports, which the net removes. close() ends it.
+ * bytes). On failure open() undoes what it did except ports, which the net removes. close() ends it; the
+ * ports are still there, unpaired. Strings of the options live until close() has returned.
+ * The error object that open() gets is never null.
  */
 struct twx_backend_type {
 	const char *name; /* "tap" */
@@ -59,6 +61,7 @@ struct twx_backend_type {
 	const struct twx_opt_desc *options;
 	const struct twx_port_ops *port_ops;
 	size_t priv_size;
+	bool auto_id; /* id= may be left out: open() fills backend->id before its first port */
 	int (*open)(struct twx_backend *b, const struct twx_opts *opts, struct twx_error *e);
 	void (*close)(struct twx_backend *b);
 	/* Optional: announce @mac to the network behind the backend (a RARP frame is sent by the core when null). */

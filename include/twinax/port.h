@@ -152,7 +152,7 @@ TWX_EXPORT int twx_port_send(struct twx_port *port, const struct twx_frame *fram
  * copied into its queue, bounded; beyond the bound it is dropped and counted. */
 TWX_EXPORT void twx_port_post(struct twx_port *port, const struct twx_frame *frames, int n);
 
-/* True if a frame sent now would reach the receiver at once. */
+/* True if a frame sent now would be done at once: delivered, or dropped for lack of a peer or link. */
 TWX_EXPORT bool twx_port_can_send(struct twx_port *port);
 
 /* The receiver takes frames again: flushes its queue, then resumes the peer. Cheap when neither is

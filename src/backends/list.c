@@ -4,12 +4,14 @@
 
 #include <twinax/net.h>
 
+extern const struct twx_backend_type hubport_backend;
 extern const struct twx_backend_type tap_backend;
 extern const struct twx_backend_type user_backend;
 
 const struct twx_backend_type *const *twx_backend_types(void)
 {
 	static const struct twx_backend_type *const list[] = {
+		&hubport_backend,
 		&tap_backend,
 		&user_backend,
 		NULL,
