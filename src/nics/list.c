@@ -4,9 +4,13 @@
 
 #include <twinax/net.h>
 
+#include "nics/virtio_net.h"
+
 const struct twx_nic_model *const *twx_nic_models(void)
 {
 	static const struct twx_nic_model *const list[] = {
+		&virtio_net_model,
+		&virtio_net_pci_model,
 		NULL,
 	};
 
