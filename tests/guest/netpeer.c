@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A small peer for guest tests, run on the host's side and inside guests: echo server and clients that verify. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MAX_CONNS 64
+#define MAX_DATAGRAM 65507
+#define ANSWER_MS 5000 /* how long an answer may take on a slow machine before it counts as lost */
+
+static char buffer[MAX_DATAGRAM];
+static char expected[MAX_DATAGRAM];
+
+static int die(const char *what)
+{
+	fprintf(stderr, "netpeer: %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+static struct sockaddr_in address(const char *host, const char *port)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons((uint16_t)strtoul(port, NULL, 10)) };
+
+	if (inet_pton(AF_INET, host, &a.sin_addr) != 1) {
+		errno = EINVAL;
+		die(host);
+	}
+	return a;
+}
+
+/* Bytes that differ per message, so that an answer to another question does not pass for the right one. */
+static void fill(char *buf, size_t len, uint32_t seed)
+{
+	for (size_t i = 0; i < len; i++) {
+		seed = seed * 1664525 + 1013904223;
+		buf[i] = (char)(seed >> 24);
+	}
+}
+
+static bool readable(int fd, int ms)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	return poll(&p, 1, ms) > 0;
+}
+
+static void echo_datagram(int fd)
+{
+	struct sockaddr_in from;
+	socklen_t len = sizeof(from);
+	ssize_t n = recvfrom(fd, buffer, sizeof(buffer), 0, (struct sockaddr *)&from, &len);
+
+	if (n >= 0)
+		sendto(fd, buffer, (size_t)n, 0, (struct sockaddr *)&from, len);
+}
+
+/* True while the connection lives. */
+static bool echo_bytes(int fd)
+{
+	ssize_t n = recv(fd, buffer, 4096, 0);
+
+	return n > 0 && send(fd, buffer, (size_t)n, MSG_NOSIGNAL) == n;
+}
+
+static int cmd_echo(char **arg)
+{
+	struct sockaddr_in a = address(arg[0], arg[1]);
+	struct pollfd p[MAX_CONNS + 2];
+	int n = 2, one = 1;
+
+	p[0] = (struct pollfd){ .fd = socket(AF_INET, SOCK_STREAM, 0), .events = POLLIN };
+	p[1] = (struct pollfd){ .fd = socket(AF_INET, SOCK_DGRAM, 0), .events = POLLIN };
+	setsockopt(p[0].fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	for (int i = 0; i < 2; i++) {
+		if (bind(p[i].fd, (struct sockaddr *)&a, sizeof(a)))
+			die("bind");
+	}
+	if (listen(p[0].fd, MAX_CONNS))
+		die("listen");
+	while (poll(p, (nfds_t)n, -1) > 0) {
+		for (int i = n - 1; i >= 2; i--) {
+			if (p[i].revents && !echo_bytes(p[i].fd)) {
+				close(p[i].fd);
+				p[i] = p[--n];
+			}
+		}
+		if (p[1].revents)
+			echo_datagram(p[1].fd);
+		if (p[0].revents && n < MAX_CONNS + 2) {
+			int fd = accept(p[0].fd, NULL, NULL);
+
+			if (fd >= 0)
+				p[n++] = (struct pollfd){ .fd = fd, .events = POLLIN };
+		}
+	}
+	return 1;
+}
+
+static int connect_to(const struct sockaddr_in *a)
+{
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	if (fd < 0 || connect(fd, (const struct sockaddr *)a, sizeof(*a)))
+		die("connect");
+	return fd;
+}
+
+static bool exchange(int fd, size_t len, uint32_t seed)
+{
+	size_t got = 0;
+
+	fill(expected, len, seed);
+	if (send(fd, expected, len, MSG_NOSIGNAL) != (ssize_t)len)
+		return false;
+	while (got < len && readable(fd, ANSWER_MS)) {
+		ssize_t n = recv(fd, buffer + got, len - got, 0);
+
+		if (n <= 0)
+			return false;
+		got += (size_t)n;
+	}
+	return got == len && !memcmp(buffer, expected, len);
+}
+
+/* connects ADDR PORT COUNT: one connection after the other, each echoed once and closed. */
+static int cmd_connects(char **arg)
+{
+	struct sockaddr_in a = address(arg[0], arg[1]);
+	unsigned long count = strtoul(arg[2], NULL, 10);
+
+	for (unsigned long i = 0; i < count; i++) {
+		int fd = connect_to(&a);
+
+		if (!exchange(fd, 100 + i % 1000, (uint32_t)i)) {
+			fprintf(stderr, "netpeer: connection %lu was not echoed\n", i);
+			return 1;
+		}
+		close(fd);
+	}
+	printf("%lu connections echoed\n", count);
+	return 0;
+}
+
+/* udp ADDR PORT COUNT SIZE: each datagram is asked again up to 3 times, since UDP may lose. */
+static int cmd_udp(char **arg)
+{
+	struct sockaddr_in a = address(arg[0], arg[1]);
+	unsigned long count = strtoul(arg[2], NULL, 10), size = strtoul(arg[3], NULL, 10), again = 0;
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+	if (size > MAX_DATAGRAM || connect(fd, (struct sockaddr *)&a, sizeof(a)))
+		die("udp");
+	for (unsigned long i = 0; i < count; i++) {
+		bool good = false;
+
+		fill(expected, size, (uint32_t)i);
+		for (int try = 0; try < 3 && !good; try++, again++) {
+			send(fd, expected, size, 0);
+			while (!good && readable(fd, ANSWER_MS / 5)) {
+				ssize_t n = recv(fd, buffer, sizeof(buffer), 0);
+
+				good = n == (ssize_t)size && !memcmp(buffer, expected, size);
+				if (n < 0)
+					break;
+			}
+		}
+		if (!good) {
+			fprintf(stderr, "netpeer: datagram %lu of %lu bytes was not echoed\n", i, size);
+			return 1;
+		}
+	}
+	printf("%lu datagrams of %lu bytes echoed, %lu asked again\n", count, size, again - count);
+	return 0;
+}
+
+/* hold ADDR PORT: keeps one echoed connection busy until it ends; says how, and after how many exchanges. */
+static int cmd_hold(char **arg)
+{
+	struct sockaddr_in a = address(arg[0], arg[1]);
+	struct timespec pause = { .tv_nsec = 50 * 1000 * 1000 };
+	int fd = connect_to(&a);
+	unsigned long n = 0;
+	ssize_t got;
+
+	printf("connected\n");
+	fflush(stdout);
+	for (;;) {
+		if (send(fd, "x", 1, MSG_NOSIGNAL) != 1)
+			break;
+		got = recv(fd, buffer, 1, 0);
+		if (got != 1) {
+			if (!got)
+				errno = 0;
+			break;
+		}
+		n++;
+		nanosleep(&pause, NULL);
+	}
+	printf("ended after %lu exchanges: %s\n", n, errno ? strerror(errno) : "closed");
+	return 0;
+}
+
+/* join GROUP SECONDS: a member of a multicast group, so that the NIC's filter has its address. */
+static int cmd_join(char **arg)
+{
+	struct ip_mreqn m = { .imr_ifindex = 2 };
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+	m.imr_multiaddr = address(arg[0], "0").sin_addr;
+	if (setsockopt(fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &m, sizeof(m)))
+		die("join");
+	printf("joined\n");
+	fflush(stdout);
+	sleep((unsigned int)strtoul(arg[1], NULL, 10));
+	return 0;
+}
+
+static const struct command {
+	const char *name, *args;
+	int n_args;
+	int (*run)(char **arg);
+} commands[] = {
+	{ "echo", "ADDR PORT", 2, cmd_echo },
+	{ "connects", "ADDR PORT COUNT", 3, cmd_connects },
+	{ "udp", "ADDR PORT COUNT SIZE", 4, cmd_udp },
+	{ "hold", "ADDR PORT", 2, cmd_hold },
+	{ "join", "GROUP SECONDS", 2, cmd_join },
+};
+
+int main(int argc, char **argv)
+{
+	signal(SIGPIPE, SIG_IGN);
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+		if (argc > 1 && !strcmp(argv[1], commands[i].name) && argc - 2 == commands[i].n_args)
+			return commands[i].run(argv + 2);
+	}
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+		fprintf(stderr, "usage: netpeer %s %s\n", commands[i].name, commands[i].args);
+	return 2;
+}
