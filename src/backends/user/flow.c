@@ -203,6 +203,21 @@ void flow_touch(struct flow_table *t, struct flow *f, uint64_t now)
 	lru_append(t, f);
 }
 
+void flow_retire(struct flow_table *t, struct flow *f)
+{
+	uint8_t kind = f->key.kind;
+	uint32_t self = flow_index(t, f) + 1;
+
+	lru_remove(t, f);
+	f->lru_prev = 0;
+	f->lru_next = t->lru_head[kind];
+	if (f->lru_next)
+		t->flows[f->lru_next - 1].lru_prev = self;
+	else
+		t->lru_tail[kind] = self;
+	t->lru_head[kind] = self;
+}
+
 struct flow *flow_oldest(struct flow_table *t, enum flow_kind kind)
 {
 	return t->lru_head[kind] ? &t->flows[t->lru_head[kind] - 1] : NULL;

@@ -61,6 +61,7 @@ struct flow *flow_find(struct flow_table *t, const struct flow_key *key);
 /* Deletes its watch and timer, closes its fd, frees its tail, and takes it out. */
 void flow_free(struct flow_table *t, struct flow *f);
 void flow_touch(struct flow_table *t, struct flow *f, uint64_t now); /* most recently used */
+void flow_retire(struct flow_table *t, struct flow *f); /* the next to be taken as the oldest */
 struct flow *flow_oldest(struct flow_table *t, enum flow_kind kind); /* or null */
 uint32_t flow_index(const struct flow_table *t, const struct flow *f);
 struct flow_io *flow_io(struct flow_table *t, struct flow *f);

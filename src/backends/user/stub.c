@@ -20,11 +20,3 @@ void frag_input(struct user *u, const struct user_pkt *p) { }
 void frag_fini(struct user *u) { }
 int hostfwd_add(struct user *u, const char *rule, struct twx_error *e) { return 0; }
 void hostfwd_fini(struct user *u) { }
-#define WEAK __attribute__((weak))
-WEAK int tcp_init(struct user *u, struct twx_error *e) { return 0; }
-WEAK void tcp_input(struct user *u, const struct user_pkt *p) { }
-WEAK void tcp_burst_end(struct user *u) { }
-WEAK void tcp_resume(struct user *u) { }
-WEAK void tcp_from_host_take(struct user *u, int fd, const struct in6_addr *from, uint16_t from_port,
-			const struct in6_addr *guest, uint16_t guest_port) { }
-WEAK void tcp_fini(struct user *u) { }
