@@ -1,0 +1,441 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Host "vhost-user": a virtio NIC behind a unix socket, for QEMU, user-mode Linux, DPDK and other
+ * front ends.
+ *
+ * Theory of operation
+ *
+ * The front end (a VMM) keeps the PCI or MMIO device, its registers and usually the control queue. Over
+ * one unix stream socket it hands us its guest memory as file descriptors, the addresses of the
+ * virtqueues in it, and two eventfds a queue: "kick" (the guest has offered buffers) and "call"
+ * (interrupt the guest). From then on frames move without the socket:
+ *
+ *   out: guest writes its doorbell, VMM or KVM writes the kick fd, kick_ready() -> virtio_dev_ops.kick
+ *   in:  the device fills a ring, virtio_host_ops.notify_queue -> a write to the call fd
+ *
+ * Everything runs on the NIC's loop and nothing waits: a message is collected over as many reads as it
+ * takes, and an answer that does not fit the socket ends the connection.
+ *
+ * Files: this one owns the socket (listening, connecting, one connection's beginning and end) and the
+ * virtio_host_ops; vhost_user_msg.c receives, checks against its table, and answers; vhost_user_dev.c,
+ * _mem.c and _ring.c carry the messages out; vhost_user_event.c keeps a peer's fds from hurting us.
+ *
+ * State: a connection owns everything the front end sent: memory, log, fds, features. It all goes when
+ * the connection goes; the device is reset then, and the next front end finds it as after open. Rings
+ * complete in order, so a front end that reconnects takes up from used.idx (SET_VRING_BASE), and no
+ * inflight area is needed.
+ *
+ * A ring is given to the device while it has a size, addresses that translate with their full length,
+ * a SET_VRING_KICK, and is enabled. It starts when the last of these arrives, in whatever order, and
+ * is looked at once, since kicks may have come before. GET_VRING_BASE, a reset and the end of the
+ * connection stop it. When the memory table changes, rings are stopped while the old mappings still
+ * stand, and started again at the same indices where the new table holds them.
+ *
+ * One front end at a time. A second one is refused (its connection is closed at once, with a line in
+ * the log) unless the first has hung up in the meantime. With server=off we connect, and again
+ * reconnect-ms after a connection ended.
+ *
+ * Errors: a message that is malformed (header, size, number of fds) ends the connection. One that
+ * cannot be carried out is acknowledged with an error if the front end asked for acknowledgement
+ * (REPLY_ACK), and ends the connection otherwise, as the specification permits. Neither touches other
+ * ports.
+ *
+ * Link: QEMU computes the link state itself, ours would be a lie to its guest; `set_link` is refused
+ * unless the front end reads our config space (protocol feature CONFIG, user-mode Linux).
+ *
+ * Limits: 8 fds and 512 bytes of payload a message; 32 messages a round; 512 memory regions; rings up
+ * to 32768 entries, split; a queue without kick fd is polled every 100 us. A front end that fills its
+ * own call eventfd to the brim and makes it blocking could stall the loop; no kernel interface lets an
+ * eventfd be written without its flags.
+ *
+ * Specification: QEMU, docs/interop/vhost-user.rst, all front-end messages that a network device needs.
+ * Not offered: IOMMU, postcopy, in-band notifications, inflight areas, cross-endian, host notifiers,
+ * shared objects, device state transfer.
+ *
+ * Differences from other back ends: a ring that is started but disabled stands still; frames that the
+ * guest sends on it wait until it is enabled instead of being discarded.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include <fcntl.h>
+
+#include "hosts/vhost_user.h"
+#include "net/net_priv.h"
+
+#define ACCEPT_PAUSE_NS 100000000 /* after accept() ran out of descriptors or memory */
+
+#define host_of(ptr, member) ((struct vu_host *)((char *)(ptr) - offsetof(struct vu_host, member)))
+
+static void conn_ready(struct twx_watch *w, uint32_t events);
+static void listen_ready(struct twx_watch *w, uint32_t events);
+
+/* The device's way out. */
+
+static void notify_queue(struct virtio_dev *dev, unsigned int queue)
+{
+	struct vu_host *vu = dev->host;
+
+	/* A full eventfd or pipe has an interrupt pending already; a dead one ends with its connection. */
+	if (queue < vu->n_rings)
+		(void)vu_event_signal(&vu->rings[queue].call);
+}
+
+/* "Back-end message types"; without an acknowledgement, so that there is nothing to read. */
+static void notify_config(struct virtio_dev *dev)
+{
+	struct vu_host *vu = dev->host;
+	const struct vu_header msg = { .request = VU_BACKEND_CONFIG_CHANGE, .flags = VU_VERSION };
+	int err;
+
+	if ((vu->protocol & VU_BIT(VU_P_CONFIG)) == 0 || vu->req.kind == VU_EVENT_NONE)
+		return;
+	err = vu_event_write(&vu->req, &msg, sizeof(msg));
+	if (err < 0)
+		VU_LOG(vu, WARNING, "cannot tell the front end of a config change: %s", strerror(-err));
+}
+
+static void queue_broken(struct virtio_dev *dev, unsigned int queue)
+{
+	struct vu_host *vu = dev->host;
+
+	VU_LOG(vu, WARNING, "queue %u is malformed and stays stopped until the guest's driver resets it",
+	       queue);
+	if (queue < vu->n_rings)
+		(void)vu_event_signal(&vu->rings[queue].err);
+}
+
+static const struct virtio_host_ops virtio_ops = {
+	.notify_queue = notify_queue,
+	.notify_config = notify_config,
+	.queue_broken = queue_broken,
+};
+
+/* One connection. */
+
+/* Who sits at the other end, for people: "pid 123 (qemu-system-x86)". */
+static void describe_peer(const struct twx_hostops *ops, int fd, char *buf, size_t size)
+{
+	struct ucred cred = { .pid = 0 };
+	socklen_t len = sizeof(cred);
+	char path[48], comm[32];
+	ssize_t n = 0;
+	int f;
+
+	snprintf(buf, size, "a process of unknown pid");
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || cred.pid <= 0)
+		return;
+	snprintf(path, sizeof(path), "/proc/%d/comm", cred.pid);
+	f = hostops_open(ops, path, O_RDONLY, 0);
+	if (f >= 0) {
+		n = read(f, comm, sizeof(comm) - 1);
+		close(f);
+	}
+	comm[n > 0 ? n : 0] = '\0';
+	comm[strcspn(comm, "\n")] = '\0';
+	/* A process names itself: keep control characters out of the log. */
+	for (char *c = comm; *c != '\0'; c++)
+		if (*c < ' ' || *c > '~')
+			*c = '?';
+	snprintf(buf, size, "pid %d (%s)", cred.pid, comm[0] != '\0' ? comm : "unknown");
+}
+
+static int conn_begin(struct vu_host *vu, int fd)
+{
+	int err = twx_watch_add(&vu->watch, vu->host->loop, fd, EPOLLIN, conn_ready);
+
+	if (err < 0) {
+		close(fd);
+		return err;
+	}
+	vu->fd = fd;
+	vu->told = false;
+	describe_peer(vu->ops, fd, vu->who, sizeof(vu->who));
+	VU_LOG(vu, INFO, "front end %s connected", vu->who);
+	return 0;
+}
+
+/* Leaves the device as after open. The call fds outlive the rings: stopping may still signal. */
+static void conn_end(struct vu_host *vu, const char *why)
+{
+	if (vu->fd < 0)
+		return;
+	twx_watch_del(&vu->watch);
+	vu_rings_stop(vu);
+	virtio_reset(vu->dev);
+	vu_rings_reset(vu);
+	vu_msg_close_fds(&vu->msg);
+	vu->msg.got = 0;
+	vu_event_close(&vu->req);
+	vu->features = 0;
+	vu->protocol = 0;
+	vu_mem_reset(vu);
+	close(vu->fd);
+	vu->fd = -1;
+	if (why != NULL)
+		VU_LOG(vu, INFO, "front end %s disconnected: %s", vu->who, why);
+	if (why == NULL || vu->server)
+		return;
+	if (vu->reconnect_ms > 0)
+		twx_timer_set(&vu->retry,
+			      twx_loop_now(vu->host->loop) + vu->reconnect_ms * 1000000ULL);
+	else
+		VU_LOG(vu, ERROR, "stays disconnected, since reconnect-ms is 0");
+}
+
+static void conn_ready(struct twx_watch *w, uint32_t events)
+{
+	struct vu_host *vu = host_of(w, watch);
+	const char *why = "";
+
+	(void)events;
+	if (!vu_msg_receive(vu, &why))
+		conn_end(vu, why);
+}
+
+/* Server: listening. */
+
+static bool conn_hung_up(const struct vu_host *vu)
+{
+	struct pollfd p = { .fd = vu->fd, .events = POLLRDHUP };
+
+	return poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
+}
+
+/* Out of descriptors or memory: the listener stays readable, so it rests instead of spinning. */
+static void accept_pause(struct vu_host *vu, int err)
+{
+	VU_LOG(vu, WARNING, "cannot accept a front end: %s", strerror(err));
+	twx_watch_del(&vu->listen_watch);
+	vu->stuck = true;
+	twx_timer_set(&vu->retry, twx_loop_now(vu->host->loop) + ACCEPT_PAUSE_NS);
+}
+
+static void listen_ready(struct twx_watch *w, uint32_t events)
+{
+	struct vu_host *vu = host_of(w, listen_watch);
+	char who[48];
+	int fd = accept4(vu->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	(void)events;
+	if (fd < 0) {
+		if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+			accept_pause(vu, errno);
+		return;
+	}
+	if (vu->fd >= 0 && conn_hung_up(vu))
+		conn_end(vu, "it closed the connection");
+	if (vu->fd >= 0) {
+		describe_peer(vu->ops, fd, who, sizeof(who));
+		VU_LOG(vu, WARNING, "refused front end %s, %s is connected", who, vu->who);
+		close(fd);
+		return;
+	}
+	(void)conn_begin(vu, fd);
+}
+
+static int server_open(struct vu_host *vu, struct twx_error *e)
+{
+	struct stat st;
+	int fd = hostops_unix_listen(vu->ops, vu->path), err;
+
+	if (fd < 0) {
+		twx_error_set(e, -fd, "%s: cannot listen on vhost-user socket %s: %s",
+			      vu->host->nic->id, vu->path, strerror(-fd));
+		if (fd == -EADDRINUSE)
+			twx_error_hint(e, "another back end serves that path; choose another one");
+		else if (fd == -EEXIST)
+			twx_error_hint(e, "the path exists and is no socket; choose another one");
+		return fd;
+	}
+	if (lstat(vu->path, &st) == 0) {
+		vu->sock_dev = st.st_dev;
+		vu->sock_ino = st.st_ino;
+	}
+	vu->listen_fd = fd;
+	err = twx_watch_add(&vu->listen_watch, vu->host->loop, fd, EPOLLIN, listen_ready);
+	if (err < 0)
+		return twx_error_set(e, -err, "%s: cannot watch vhost-user socket %s: %s",
+				     vu->host->nic->id, vu->path, strerror(-err));
+	return 0;
+}
+
+/* Only the socket file that we made: somebody else may have taken the path since. */
+static void server_close(struct vu_host *vu)
+{
+	struct stat st;
+
+	if (vu->listen_fd < 0)
+		return;
+	twx_watch_del(&vu->listen_watch);
+	if (lstat(vu->path, &st) == 0 && S_ISSOCK(st.st_mode) && st.st_dev == vu->sock_dev &&
+	    st.st_ino == vu->sock_ino)
+		(void)hostops_unlink(vu->ops, vu->path);
+	close(vu->listen_fd);
+	vu->listen_fd = -1;
+}
+
+/* Client: connecting. */
+
+static int client_connect(struct vu_host *vu)
+{
+	int fd = hostops_unix_connect(vu->ops, vu->path);
+
+	if (fd < 0)
+		return fd;
+	return conn_begin(vu, fd);
+}
+
+static int client_open(struct vu_host *vu, struct twx_error *e)
+{
+	int err = client_connect(vu);
+
+	if (err == 0)
+		return 0;
+	if (vu->reconnect_ms == 0) {
+		twx_error_set(e, -err, "%s: cannot connect to vhost-user socket %s: %s",
+			      vu->host->nic->id, vu->path, strerror(-err));
+		return twx_error_hint(e, "start the front end first, or give reconnect-ms=1000 to wait for it");
+	}
+	VU_LOG(vu, INFO, "cannot connect yet (%s), trying every %u ms", strerror(-err), vu->reconnect_ms);
+	vu->told = true;
+	twx_timer_set(&vu->retry, twx_loop_now(vu->host->loop) + vu->reconnect_ms * 1000000ULL);
+	return 0;
+}
+
+static void retry_due(struct twx_timer *t)
+{
+	struct vu_host *vu = host_of(t, retry);
+	int err;
+
+	if (vu->stuck) {
+		vu->stuck = false;
+		err = twx_watch_add(&vu->listen_watch, vu->host->loop, vu->listen_fd, EPOLLIN,
+				    listen_ready);
+		if (err < 0)
+			accept_pause(vu, -err);
+		return;
+	}
+	err = client_connect(vu);
+	if (err == 0)
+		return;
+	if (!vu->told)
+		VU_LOG(vu, INFO, "cannot connect (%s), trying every %u ms", strerror(-err),
+		       vu->reconnect_ms);
+	vu->told = true;
+	twx_timer_set(&vu->retry, twx_loop_now(vu->host->loop) + vu->reconnect_ms * 1000000ULL);
+}
+
+/* The host. */
+
+static void vhost_user_close(struct twx_host *h)
+{
+	struct vu_host *vu = h->priv;
+
+	twx_timer_cancel(&vu->retry);
+	twx_timer_cancel(&vu->poll);
+	conn_end(vu, NULL);
+	server_close(vu);
+	vu_mem_fini(vu);
+	free(vu->rings);
+	vu->rings = NULL;
+	vu->dev->host_ops = NULL;
+	vu->dev->host = NULL;
+}
+
+static int take_options(struct vu_host *vu, const char *address, const struct twx_opts *opts,
+			struct twx_error *e)
+{
+	const char *id = vu->host->nic->id;
+
+	if (address == NULL || address[0] == '\0') {
+		twx_error_set(e, EINVAL, "%s: export=vhost-user has no socket path", id);
+		return twx_error_hint(e, "write export=vhost-user:PATH");
+	}
+	if (strlen(address) >= sizeof(vu->path)) {
+		twx_error_set(e, ENAMETOOLONG, "%s: vhost-user socket path is longer than %zu bytes: %s",
+			      id, sizeof(vu->path) - 1, address);
+		return twx_error_hint(e, "use a shorter path, for example under /run or /tmp");
+	}
+	memcpy(vu->path, address, strlen(address) + 1);
+	vu->server = twx_opts_bool(opts, "server");
+	if (vu->server && twx_opts_given(opts, "reconnect-ms")) {
+		twx_error_set(e, EINVAL, "%s: reconnect-ms has no meaning for a listening vhost-user socket", id);
+		return twx_error_hint(e, "leave it out, or add server=off to connect to the front end");
+	}
+	vu->reconnect_ms = (uint32_t)twx_opts_int(opts, "reconnect-ms");
+	return 0;
+}
+
+static int attach(struct vu_host *vu, struct twx_error *e)
+{
+	vu->n_rings = vu->dev->n_queues;
+	vu->rings = calloc(vu->n_rings, sizeof(*vu->rings));
+	if (vu->rings == NULL || vu_mem_init(vu) < 0)
+		return twx_error_set(e, ENOMEM, "%s: out of memory", vu->host->nic->id);
+	for (uint32_t i = 0; i < vu->n_rings; i++)
+		vu->rings[i].kick_fd = -1;
+	vu_rings_reset(vu);
+	vu->dev->host = vu;
+	vu->dev->host_ops = &virtio_ops;
+	return 0;
+}
+
+static int vhost_user_open(struct twx_host *h, const char *address, const struct twx_opts *opts,
+			   struct twx_error *e)
+{
+	struct vu_host *vu = h->priv;
+	int err;
+
+	vu->host = h;
+	vu->dev = h->nic->priv;
+	vu->ops = net_hostops(h->net);
+	vu->trace = twx_loop_trace(h->loop);
+	vu->fd = -1;
+	vu->listen_fd = -1;
+	twx_timer_init(&vu->retry, h->loop, retry_due);
+	twx_timer_init(&vu->poll, h->loop, vu_ring_poll);
+	err = take_options(vu, address, opts, e);
+	if (err == 0)
+		err = attach(vu, e);
+	if (err == 0)
+		err = vu->server ? server_open(vu, e) : client_open(vu, e);
+	if (err < 0)
+		vhost_user_close(h);
+	return err;
+}
+
+static int vhost_user_may_set_link(struct twx_host *h, struct twx_error *e)
+{
+	const struct vu_host *vu = h->priv;
+
+	if (vu->fd >= 0 && (vu->protocol & VU_BIT(VU_P_CONFIG)) != 0)
+		return 0;
+	twx_error_set(e, EPERM, "link of %s belongs to the vhost-user front end", h->nic->id);
+	return twx_error_hint(e, "use set_link in the front end's own monitor");
+}
+
+static const struct twx_opt_desc options[] = {
+	{ .name = "server", .type = TWX_OPT_BOOL, .def = "on",
+	  .help = "listen on the socket; off: connect to the front end's" },
+	{ .name = "reconnect-ms", .type = TWX_OPT_INT, .def = "0", .words = "N", .min = 0, .max = 3600000,
+	  .help = "with server=off, connect again after so many milliseconds; 0: never" },
+	{ .name = NULL },
+};
+
+const struct twx_host_type host_vhost_user = {
+	.name = "vhost-user",
+	.help = "unix socket for QEMU, user-mode Linux, DPDK and other vhost-user front ends",
+	.bus = "virtio",
+	.options = options,
+	.priv_size = sizeof(struct vu_host),
+	.open = vhost_user_open,
+	.close = vhost_user_close,
+	.may_set_link = vhost_user_may_set_link,
+};

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The vhost-user back end's own: wire structures, one connection's state, and the calls between its files. */
+#ifndef HOSTS_VHOST_USER_H
+#define HOSTS_VHOST_USER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <linux/vhost.h>
+#include <sys/types.h>
+
+#include <twinax/net.h>
+
+#include "base/hostops.h"
+#include "bus/virtio.h"
+
+/* Numbers of the vhost-user specification, "Front-end message types". */
+enum vu_request {
+	VU_GET_FEATURES = 1,
+	VU_SET_FEATURES = 2,
+	VU_SET_OWNER = 3,
+	VU_RESET_OWNER = 4,
+	VU_SET_MEM_TABLE = 5,
+	VU_SET_LOG_BASE = 6,
+	VU_SET_LOG_FD = 7,
+	VU_SET_VRING_NUM = 8,
+	VU_SET_VRING_ADDR = 9,
+	VU_SET_VRING_BASE = 10,
+	VU_GET_VRING_BASE = 11,
+	VU_SET_VRING_KICK = 12,
+	VU_SET_VRING_CALL = 13,
+	VU_SET_VRING_ERR = 14,
+	VU_GET_PROTOCOL_FEATURES = 15,
+	VU_SET_PROTOCOL_FEATURES = 16,
+	VU_GET_QUEUE_NUM = 17,
+	VU_SET_VRING_ENABLE = 18,
+	VU_SEND_RARP = 19,
+	VU_NET_SET_MTU = 20,
+	VU_SET_BACKEND_REQ_FD = 21,
+	VU_IOTLB_MSG = 22,
+	VU_GET_CONFIG = 24,
+	VU_SET_CONFIG = 25,
+	VU_GET_INFLIGHT_FD = 31,
+	VU_SET_INFLIGHT_FD = 32,
+	VU_RESET_DEVICE = 34,
+	VU_VRING_KICK = 35,
+	VU_GET_MAX_MEM_SLOTS = 36,
+	VU_ADD_MEM_REG = 37,
+	VU_REM_MEM_REG = 38,
+	VU_SET_STATUS = 39,
+	VU_GET_STATUS = 40,
+};
+
+/* "Back-end message types". */
+enum { VU_BACKEND_CONFIG_CHANGE = 2 };
+
+/* "Protocol features", as bit numbers. */
+enum {
+	VU_P_MQ = 0,
+	VU_P_LOG_SHMFD = 1,
+	VU_P_RARP = 2,
+	VU_P_REPLY_ACK = 3,
+	VU_P_NET_MTU = 4,
+	VU_P_BACKEND_REQ = 5,
+	VU_P_CONFIG = 9,
+	VU_P_INFLIGHT_SHMFD = 12,
+	VU_P_RESET_DEVICE = 13,
+	VU_P_INBAND_NOTIFICATIONS = 14,
+	VU_P_CONFIGURE_MEM_SLOTS = 15,
+	VU_P_STATUS = 16,
+};
+
+#define VU_BIT(n) (1ULL << (n))
+#define VU_PROTOCOL_OFFERED                                                                        \
+	(VU_BIT(VU_P_MQ) | VU_BIT(VU_P_LOG_SHMFD) | VU_BIT(VU_P_RARP) | VU_BIT(VU_P_REPLY_ACK) |   \
+	 VU_BIT(VU_P_NET_MTU) | VU_BIT(VU_P_BACKEND_REQ) | VU_BIT(VU_P_CONFIG) |                   \
+	 VU_BIT(VU_P_RESET_DEVICE) | VU_BIT(VU_P_CONFIGURE_MEM_SLOTS) | VU_BIT(VU_P_STATUS))
+
+#define VU_F_PROTOCOL_FEATURES VU_BIT(30)
+#define VU_F_LOG_ALL VU_BIT(VHOST_F_LOG_ALL)
+
+/* Header flags. */
+#define VU_VERSION 1u
+#define VU_VERSION_MASK 3u
+#define VU_REPLY 4u
+#define VU_NEED_REPLY 8u
+
+#define VU_MAX_FDS 8
+#define VU_TABLE_REGIONS 8	/* of SET_MEM_TABLE */
+#define VU_CONFIG_MAX 256	/* bytes of config space in one message */
+#define VU_NOFD 0x100u		/* bit 8 of SET_VRING_KICK, _CALL and _ERR: no fd follows */
+#define VU_INDEX 0xffu
+
+/* On the wire, native byte order. */
+struct vu_header {
+	uint32_t request, flags, size;
+};
+
+struct vu_region {
+	uint64_t gpa, size, user, mmap_off;
+};
+
+union vu_payload {
+	uint64_t u64;
+	struct vhost_vring_state state;
+	struct vhost_vring_addr addr;
+	struct {
+		uint32_t n, padding;
+		struct vu_region regions[VU_TABLE_REGIONS];
+	} table;
+	struct {
+		uint64_t padding;
+		struct vu_region region;
+	} slot;
+	struct {
+		uint64_t size, off;
+	} log;
+	struct {
+		uint32_t off, size, flags;
+		uint8_t data[VU_CONFIG_MAX];
+	} config;
+	uint8_t raw[512];
+};
+
+/* A message being received, then handled; a reply is built in place. A handler that keeps an fd
+ * leaves -1 behind; the rest is closed after it. */
+struct vu_msg {
+	struct vu_header head;
+	union vu_payload p;
+	uint32_t got; /* bytes of header and payload so far */
+	uint32_t n_fds;
+	int fds[VU_MAX_FDS];
+};
+
+/* An fd from the peer that we signal through: an eventfd, a pipe (user-mode Linux) or a socket. */
+enum vu_event_kind { VU_EVENT_NONE, VU_EVENT_FILE, VU_EVENT_PIPE, VU_EVENT_SOCKET };
+struct vu_event {
+	enum vu_event_kind kind;
+	int fd; /* valid unless kind is NONE */
+};
+
+struct vu_host;
+struct vu_ring {
+	struct vu_host *vu;
+	uint16_t index;
+	uint16_t num;  /* 0 until SET_VRING_NUM */
+	uint16_t base; /* available index to start from, or where it stopped */
+	bool enabled;
+	bool addr_set;
+	bool started;  /* a kick has been given: SET_VRING_KICK, with an fd or polled */
+	bool polled;
+	bool running;  /* the device has it */
+	struct vhost_vring_addr addr;
+	int kick_fd; /* -1 without */
+	struct twx_watch kick_watch;
+	struct vu_event call, err;
+};
+
+struct vu_host {
+	struct twx_host *host;
+	struct virtio_dev *dev;
+	const struct twx_hostops *ops;
+	struct twx_trace *trace;
+	char path[108];
+	bool server;
+	bool stuck;	 /* accept() ran out of resources; the timer listens again */
+	bool told;	 /* the failure to connect has been logged */
+	uint32_t reconnect_ms;
+	int listen_fd;
+	dev_t sock_dev; /* the socket file that we made */
+	ino_t sock_ino;
+	struct twx_watch listen_watch;
+	struct twx_timer retry; /* connects or listens again */
+	struct twx_timer poll;	/* rings without a kick fd */
+
+	/* One connection. */
+	int fd; /* -1: none */
+	struct twx_watch watch;
+	char who[48]; /* "pid 123 (qemu)" */
+	uint64_t features; /* as the front end set them, transport bits included */
+	uint64_t protocol;
+	struct vu_event req; /* the channel for our requests */
+	struct vu_msg msg;
+	struct vu_ring *rings;
+	uint32_t n_rings;
+	struct mem_map *mem;
+	void *log_map; /* null: none */
+	size_t log_map_len;
+	uint8_t *log;
+	uint64_t log_size;
+};
+
+/* vhost_user_msg.c: reads and handles what has arrived, bounded; false if the connection is to end,
+ * with the reason in @why. */
+bool vu_msg_receive(struct vu_host *vu, const char **why);
+void vu_msg_close_fds(struct vu_msg *m);
+/* Name of a request for the log, or "unknown request". */
+const char *vu_msg_name(uint32_t request);
+
+/* Handlers: 0, or -errno. Those that answer set p and head.size. */
+typedef int vu_handler(struct vu_host *vu, struct vu_msg *m);
+
+/* vhost_user_dev.c: features, config space, status, reset, MTU, RARP. */
+vu_handler vu_get_features, vu_set_features, vu_get_protocol_features, vu_set_protocol_features;
+vu_handler vu_get_queue_num, vu_get_config, vu_set_config, vu_get_status, vu_set_status;
+vu_handler vu_reset_owner, vu_reset_device, vu_send_rarp, vu_set_mtu, vu_set_req_fd, vu_accept;
+
+/* vhost_user_mem.c: memory table and dirty log. */
+vu_handler vu_set_mem_table, vu_get_max_mem_slots, vu_add_mem_reg, vu_rem_mem_reg, vu_set_log_base;
+int vu_mem_init(struct vu_host *vu);  /* an empty map for the device */
+void vu_mem_reset(struct vu_host *vu); /* back to it; rings are stopped */
+void vu_mem_fini(struct vu_host *vu);
+void vu_log_update(struct vu_host *vu); /* dirty logging on or off, by features and log */
+
+/* vhost_user_ring.c */
+vu_handler vu_set_vring_num, vu_set_vring_addr, vu_set_vring_base, vu_get_vring_base;
+vu_handler vu_set_vring_kick, vu_set_vring_call, vu_set_vring_err, vu_set_vring_enable;
+int vu_ring_update(struct vu_ring *r); /* starts or stops it as its state demands */
+void vu_rings_pause(struct vu_host *vu);  /* before the memory map changes */
+void vu_rings_resume(struct vu_host *vu); /* after it; what no longer translates stays stopped */
+void vu_rings_stop(struct vu_host *vu);	  /* all, and they need a new SET_VRING_KICK */
+void vu_rings_reset(struct vu_host *vu);  /* as after connecting; closes every fd */
+bool vu_rings_running(const struct vu_host *vu);
+void vu_ring_poll(struct twx_timer *t);
+
+/* vhost_user_event.c */
+int vu_event_take(struct vu_event *ev, int fd); /* replaces and closes the former; takes @fd in every case */
+void vu_event_close(struct vu_event *ev);
+int vu_event_write(const struct vu_event *ev, const void *buf, size_t len); /* never blocks, no SIGPIPE */
+int vu_event_signal(const struct vu_event *ev);
+int vu_kick_drain(int fd); /* 0 or -errno when the fd can only spin */
+
+/* One line of the log: whose, where, what. */
+#define VU_LOG(vu, level, fmt, ...)                                                                \
+	twx_log((vu)->host->net, TWX_LOG_##level, "%s: vhost-user %s: " fmt, (vu)->host->nic->id,  \
+		(vu)->path, ##__VA_ARGS__)
+
+extern const struct twx_host_type host_vhost_user;
+
+#endif

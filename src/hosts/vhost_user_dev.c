@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Messages about the device as a whole: features, config space, status, reset, MTU, announcement. */
+#include <errno.h>
+#include <string.h>
+
+#include "hosts/vhost_user.h"
+
+static void reply_u64(struct vu_msg *m, uint64_t value)
+{
+	m->p.u64 = value;
+	m->head.size = sizeof(m->p.u64);
+}
+
+/* For messages that need nothing done: SET_OWNER (each connection is one session), SET_LOG_FD (an
+ * optional eventfd that would tell the front end of log writes; its owner reads the log anyway). */
+int vu_accept(struct vu_host *vu, struct vu_msg *m)
+{
+	(void)vu;
+	(void)m;
+	return 0;
+}
+
+static uint64_t offered(const struct vu_host *vu)
+{
+	return vu->dev->offered | VU_F_PROTOCOL_FEATURES | VU_F_LOG_ALL;
+}
+
+int vu_get_features(struct vu_host *vu, struct vu_msg *m)
+{
+	reply_u64(m, offered(vu));
+	return 0;
+}
+
+/*
+ * While rings run only LOG_ALL may change, as a migration starts or ends. Without PROTOCOL_FEATURES
+ * rings are born enabled; with it SET_VRING_ENABLE decides.
+ */
+int vu_set_features(struct vu_host *vu, struct vu_msg *m)
+{
+	const uint64_t transport = VU_F_PROTOCOL_FEATURES | VU_F_LOG_ALL;
+	uint64_t f = m->p.u64;
+
+	if ((f & ~offered(vu)) != 0)
+		return -EINVAL;
+	if (vu_rings_running(vu)) {
+		if (((f ^ vu->features) & ~VU_F_LOG_ALL) != 0)
+			return -EBUSY;
+	} else {
+		virtio_set_features(vu->dev, f & ~transport);
+	}
+	vu->features = f;
+	vu_log_update(vu);
+	if ((f & VU_F_PROTOCOL_FEATURES) == 0)
+		for (uint32_t i = 0; i < vu->n_rings; i++)
+			vu->rings[i].enabled = true;
+	return 0;
+}
+
+int vu_get_protocol_features(struct vu_host *vu, struct vu_msg *m)
+{
+	(void)vu;
+	reply_u64(m, VU_PROTOCOL_OFFERED);
+	return 0;
+}
+
+int vu_set_protocol_features(struct vu_host *vu, struct vu_msg *m)
+{
+	if ((m->p.u64 & ~VU_PROTOCOL_OFFERED) != 0)
+		return -EINVAL;
+	vu->protocol = m->p.u64;
+	return 0;
+}
+
+/* Front ends of network devices (QEMU, DPDK) count pairs here, not virtqueues. */
+int vu_get_queue_num(struct vu_host *vu, struct vu_msg *m)
+{
+	reply_u64(m, vu->dev->max_pairs > 0 ? vu->dev->max_pairs : 1);
+	return 0;
+}
+
+static int config_check(const struct vu_msg *m)
+{
+	const uint32_t head = offsetof(union vu_payload, config.data);
+
+	return m->p.config.size <= VU_CONFIG_MAX && m->head.size == head + m->p.config.size ? 0
+											     : -EINVAL;
+}
+
+/* An empty payload tells the front end that the range does not exist. */
+int vu_get_config(struct vu_host *vu, struct vu_msg *m)
+{
+	int err = config_check(m);
+
+	if (err < 0)
+		return err;
+	memset(m->p.config.data, 0, sizeof(m->p.config.data));
+	if (vu->dev->ops->config_read(vu->dev, m->p.config.off, m->p.config.data,
+				      m->p.config.size) < 0)
+		m->head.size = 0;
+	return 0;
+}
+
+int vu_set_config(struct vu_host *vu, struct vu_msg *m)
+{
+	int err = config_check(m);
+
+	if (err < 0)
+		return err;
+	return vu->dev->ops->config_write(vu->dev, m->p.config.off, m->p.config.data,
+					  m->p.config.size);
+}
+
+int vu_get_status(struct vu_host *vu, struct vu_msg *m)
+{
+	reply_u64(m, vu->dev->status);
+	return 0;
+}
+
+/*
+ * The state after open, but for what belongs to the session: memory, log, protocol features and call
+ * fds stay. The rings' indices stay too, since QEMU 7.2 resets before it asks for them.
+ */
+static void device_reset(struct vu_host *vu)
+{
+	vu_rings_stop(vu);
+	virtio_reset(vu->dev);
+	for (uint32_t i = 0; i < vu->n_rings; i++)
+		vu->rings[i].enabled = false;
+	vu->features = 0;
+	vu_log_update(vu);
+}
+
+/*
+ * DRIVER_OK starts nothing: front ends without the STATUS feature never send it, and DPDK's starts its
+ * rings before it does.
+ */
+int vu_set_status(struct vu_host *vu, struct vu_msg *m)
+{
+	if (m->p.u64 > UINT8_MAX)
+		return -EINVAL;
+	if (m->p.u64 == 0)
+		device_reset(vu);
+	vu->dev->status = (uint8_t)m->p.u64;
+	if (vu->dev->ops->set_status != NULL)
+		vu->dev->ops->set_status(vu->dev, vu->dev->status);
+	return 0;
+}
+
+int vu_reset_device(struct vu_host *vu, struct vu_msg *m)
+{
+	(void)m;
+	device_reset(vu);
+	return 0;
+}
+
+/* Deprecated; the specification recommends to disable all rings and to keep the session. */
+int vu_reset_owner(struct vu_host *vu, struct vu_msg *m)
+{
+	(void)m;
+	vu_rings_stop(vu);
+	return 0;
+}
+
+int vu_set_mtu(struct vu_host *vu, struct vu_msg *m)
+{
+	if (m->p.u64 < 68 || m->p.u64 > UINT16_MAX) /* virtio 1.2, 5.1.4.1 */
+		return -EINVAL;
+	if (vu->dev->ops->set_mtu != NULL)
+		vu->dev->ops->set_mtu(vu->dev, (uint16_t)m->p.u64);
+	return 0;
+}
+
+int vu_send_rarp(struct vu_host *vu, struct vu_msg *m)
+{
+	uint8_t mac[6];
+
+	memcpy(mac, m->p.raw, sizeof(mac));
+	if (vu->dev->ops->announce != NULL)
+		vu->dev->ops->announce(vu->dev, mac);
+	return 0;
+}
+
+int vu_set_req_fd(struct vu_host *vu, struct vu_msg *m)
+{
+	int fd = m->fds[0];
+
+	m->fds[0] = -1;
+	return vu_event_take(&vu->req, fd);
+}
