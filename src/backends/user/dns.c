@@ -6,8 +6,7 @@
 
 #include "backends/user/user.h"
 #include "base/hostops.h"
-
-const struct twx_hostops *net_hostops(struct twx_net *net);
+#include "net/net_priv.h"
 
 #define REREAD_NS 1000000000ull
 #define MAX_RESOLVERS 8

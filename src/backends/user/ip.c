@@ -13,6 +13,53 @@
 #define ICMP_UNREACH_PROTOCOL 2
 #define ICMP_TIME_EXCEEDED 11
 
+void user_udp_csum(uint8_t *udp, struct in_addr src, struct in_addr dst, uint32_t len)
+{
+	be16 sum;
+
+	user_put16(udp + 6, 0);
+	sum = csum_fold_udp(csum_partial(udp, len, csum_pseudo4(&src, &dst, IPPROTO_UDP, len)));
+	memcpy(udp + 6, &sum, 2);
+}
+
+/* One packet or fragment: bytes [@off, @off + @len) of the payload. */
+static void send_part(struct user *u, const struct user_ip4 *h, uint16_t id, const struct iovec *l4,
+		      int n, uint32_t off, uint32_t len, uint16_t frag)
+{
+	uint8_t *frame = user_out_alloc(u, USER_ETH_LEN + 20 + len);
+	uint8_t *ip = frame + USER_ETH_LEN, *body;
+	be16 sum;
+
+	body = user_ip4_header(u, frame, h->src, h->dst, h->proto, len);
+	ip[1] = h->tos;
+	user_put16(ip + 4, id);
+	user_put16(ip + 6, frag);
+	ip[8] = h->ttl;
+	user_put16(ip + 10, 0);
+	sum = csum_fold(csum_partial(ip, 20, 0));
+	memcpy(ip + 10, &sum, 2);
+	iov_copy_from(l4, (size_t)n, off, body, len);
+	user_out(u, USER_ETH_LEN + 20 + len, NULL);
+}
+
+void user_ip4_send(struct user *u, const struct user_ip4 *h, const struct iovec *l4, int n)
+{
+	uint32_t len = (uint32_t)iov_len(l4, (size_t)n), step = u->cfg.mtu - 20;
+	uint16_t id = u->ip_id++;
+
+	if (len <= step) {
+		send_part(u, h, id, l4, n, 0, len, 0);
+		return;
+	}
+	step &= ~7u; /* RFC 791, 3.2: offsets count eight bytes */
+	for (uint32_t off = 0; off < len; off += step) {
+		bool last = len - off <= step;
+
+		send_part(u, h, id, l4, n, off, last ? len - off : step,
+			  (uint16_t)(off / 8 | (last ? 0 : 0x2000)));
+	}
+}
+
 bool user_pkt_copy(const struct user_pkt *p, uint32_t off, void *buf, uint32_t len)
 {
 	if (off > p->l4_len || len > p->l4_len - off)

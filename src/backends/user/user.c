@@ -42,6 +42,7 @@
 
 #define PARK_NS 3000000000ull	   /* a parked frame is worth nothing later */
 #define ARP_AGAIN_NS 1000000000ull /* RFC 1122, 2.3.2.1: one request a second for one address at most */
+#define AGE_NS 5000000000ull /* how often idle flows are looked for */
 #define ETH_MIN 60
 #define FRAME_DST_OFF (USER_ETH_LEN + 16) /* destination address of an IPv4 frame */
 
@@ -115,6 +116,13 @@ void user_out(struct user *u, uint32_t len, const struct twx_meta *meta)
 	twx_loop_defer(u->loop, &u->flush_task);
 }
 
+void user_post(struct user *u, const struct twx_frame *frames, int n)
+{
+	u->sending = true;
+	twx_port_post(u->port, frames, n);
+	u->sending = false;
+}
+
 void user_flush(struct user *u)
 {
 	int n = u->n_out;
@@ -122,9 +130,7 @@ void user_flush(struct user *u)
 	if (!n)
 		return;
 	twx_loop_undefer(u->loop, &u->flush_task);
-	u->sending = true;
-	twx_port_post(u->port, u->out, n);
-	u->sending = false;
+	user_post(u, u->out, n);
 	u->n_out = 0;
 	u->arena_used = 0;
 }
@@ -402,6 +408,25 @@ static void ready_task(struct twx_task *t)
 	user_resume(u->port);
 }
 
+static void age(struct twx_timer *t)
+{
+	struct user *u = container_of(t, struct user, age_timer);
+	uint64_t now = twx_loop_now(u->loop);
+	bool more;
+
+	udp_age(u, now);
+	icmp_age(u, now);
+	more = frag_age(u, now);
+	if (more || u->flows.count[FLOW_UDP] || u->flows.count[FLOW_ICMP])
+		user_age_soon(u);
+}
+
+void user_age_soon(struct user *u)
+{
+	if (!u->age_timer.slot)
+		twx_timer_set(&u->age_timer, twx_loop_now(u->loop) + AGE_NS);
+}
+
 static void user_close(struct twx_backend *b)
 {
 	struct user *u = b->priv;
@@ -419,6 +444,7 @@ static void user_close(struct twx_backend *b)
 	frag_fini(u);
 	twx_loop_undefer(u->loop, &u->flush_task);
 	twx_loop_undefer(u->loop, &u->ready_task);
+	twx_timer_cancel(&u->age_timer);
 	if (u->flows.flows)
 		flow_table_fini(&u->flows);
 	for (int i = 0; i < USER_PARKED; i++)
@@ -463,6 +489,7 @@ static int user_open(struct twx_backend *b, const struct twx_opts *opts, struct 
 	u->loop = b->loop;
 	u->flush_task.fn = flush_task;
 	u->ready_task.fn = ready_task;
+	twx_timer_init(&u->age_timer, u->loop, age);
 	ret = setup(u, opts, e);
 	if (!ret)
 		ret = frag_init(u);

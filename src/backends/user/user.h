@@ -17,7 +17,7 @@
 #define USER_MTU 1500	  /* IP packets to and from the guest, without GSO */
 #define USER_LEASES 16	  /* DHCP addresses from dhcpstart on, as QEMU's */
 #define USER_NEIGHS 64	  /* guest addresses whose MAC is remembered */
-#define USER_OUT_ARENA 65536
+#define USER_OUT_ARENA 131072
 #define USER_PARKED 16	  /* frames that wait for the answer to an ARP request */
 
 /* All IPv4 addresses in network order. */
@@ -88,6 +88,7 @@ struct user {
 	uint8_t *arena;
 	uint32_t arena_used;
 	struct twx_task flush_task; /* deferred user_flush() */
+	struct twx_timer age_timer;
 	struct twx_task ready_task; /* deferred twx_port_ready() */
 	bool sending; /* a frame is on its way to the guest: receive() takes nothing */
 	uint16_t ip_id;
@@ -109,12 +110,16 @@ uint8_t *user_out_alloc(struct user *u, uint32_t len);
  * round of the loop or when it is full. */
 void user_out(struct user *u, uint32_t len, const struct twx_meta *meta);
 void user_flush(struct user *u);
+/* Something that ages (a datagram flow, a fragment) has come into being: the timer runs while there is any. */
+void user_age_soon(struct user *u);
 /*
  * twx_port_send() with the guard that every file here needs: while it runs, the guest's side cannot re-enter
  * receive(), so flows stay where they are. Flushes the batch first, to keep the order. Whoever calls
  * twx_port_commit() sets u->sending around it likewise.
  */
 int user_send(struct user *u, const struct twx_frame *frames, int n);
+/* twx_port_post() with the same guard. */
+void user_post(struct user *u, const struct twx_frame *frames, int n);
 /* Ethernet and IPv4 header (20 bytes, checksum done) for a packet of @l4_len bytes behind it; returns
  * where L4 begins. The destination MAC comes from user_neigh_find(); when it is unknown, user_out() parks the
  * frame and asks by ARP. TTL is 64; DF is set. */
@@ -156,6 +161,17 @@ static inline bool user_is_broadcast(const struct user *u, struct in_addr a)
 
 /* --- ip.c --- */
 
+/* Fills the checksum field of the UDP header at @udp, with its data behind it, @len bytes in all. */
+void user_udp_csum(uint8_t *udp, struct in_addr src, struct in_addr dst, uint32_t len);
+
+/* What a packet of our own says about itself besides its payload. */
+struct user_ip4 {
+	struct in_addr src, dst;
+	uint8_t proto, ttl, tos;
+};
+/* Builds, fragments above the MTU, and gathers for the guest. @l4 is header and payload, checksum done. */
+void user_ip4_send(struct user *u, const struct user_ip4 *h, const struct iovec *l4, int n);
+
 /* Copies @len bytes of L4 payload starting @off bytes into L4; false if they are not there. */
 bool user_pkt_copy(const struct user_pkt *p, uint32_t off, void *buf, uint32_t len);
 /* The L4 data from @off on as iovecs; count, or -E2BIG. */
@@ -196,9 +212,26 @@ static inline struct in6_addr user_mapped(struct in_addr a)
 void arp_input(struct user *u, const struct twx_frame *f);
 void arp_request(struct user *u, struct in_addr target);
 
+/* --- sock.c: host sockets that carry datagrams --- */
+
+/* What a datagram socket was last told. */
+struct user_sock {
+	uint8_t ttl; /* 0: the host's default */
+	uint8_t df;  /* the guest's DF: 0 not set yet, 1 clear, 2 set */
+};
+/* Makes @fd send as the guest's packet asks: one TTL less, DF as is. */
+void sock_follow(int fd, struct user_sock *s, const uint8_t *ip);
+/* Reports what the socket's error queue holds to the guest as ICMP errors about datagrams of @f. Returns the MTU of
+ * the last "message too long", 0 if there was none. */
+uint32_t sock_errors(struct user *u, struct flow *f);
+/* One ICMP error about the packet @orig of the guest that the host's kernel refused with @err. */
+void sock_refused(struct user *u, int err, uint32_t mtu, const uint8_t *orig, uint32_t len);
+
 int icmp_init(struct user *u, struct twx_error *e);
 void icmp_input(struct user *u, const struct user_pkt *p);
 void icmp_fini(struct user *u);
+void icmp_age(struct user *u, uint64_t now);
+bool icmp_flow_is_raw(const struct flow *f);
 /* An ICMP error (type, code; @mtu for "fragmentation needed") to the sender of @orig, an IPv4 packet of the guest of which
  * @len bytes are at hand; source is @from (v4). Never about ICMP errors, broadcasts or fragments > 0. */
 void icmp_send_error(struct user *u, uint8_t type, uint8_t code, uint16_t mtu, struct in_addr from,
@@ -209,6 +242,9 @@ void udp_input(struct user *u, const struct user_pkt *p);
 void udp_burst_end(struct user *u);
 void udp_resume(struct user *u); /* the guest takes frames again */
 void udp_fini(struct user *u);
+void udp_age(struct user *u, uint64_t now);
+/* Address and port under which the guest knows @real, a peer of its flow @f (UDP or ICMP). */
+struct sockaddr_in udp_seen_as(struct user *u, const struct flow *f, const struct sockaddr_in *real);
 /* A datagram to the guest from @src:@sport; fragments above the MTU. */
 void udp_to_guest(struct user *u, struct in_addr src, uint16_t sport, struct in_addr dst, uint16_t dport,
 		  const void *data, uint32_t len);
@@ -235,6 +271,7 @@ int frag_init(struct user *u);
 /* A fragment; when it completes a packet, that is passed on as one frame. */
 void frag_input(struct user *u, const struct user_pkt *p);
 void frag_fini(struct user *u);
+bool frag_age(struct user *u, uint64_t now); /* true if there is something left to age */
 
 /* hostfwd=; also at run time later. Errors as in QEMU ("Invalid host forwarding rule 'R' (No : separators)"). */
 int hostfwd_add(struct user *u, const char *rule, struct twx_error *e);

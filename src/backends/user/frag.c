@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Reassembly of the guest's IPv4 fragments (RFC 791, 3.2; RFC 815's idea, RFC 5722's strictness). */
+
+/*
+ * Each datagram under way has one buffer and a sorted list of the byte ranges that arrived; touching ranges
+ * are joined, so that an orderly sender needs one. The header comes from the first fragment. Nothing that
+ * a fragment says is trusted beyond the bytes it holds: overlaps, ends that move and ends beyond 65535 drop
+ * the whole datagram. The packet then enters ip.c again like any other, its checksums unverified.
+ *
+ * Bounds: 64 datagrams, 1 MiB together, 32 ranges each, 30 s; the oldest gives way. When time runs out, the
+ * sender of a first fragment is told (RFC 792, time exceeded, code 1).
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backends/user/user.h"
+#include "base/csum.h"
+#include "base/macros.h"
+
+#define MAX_DATAGRAMS 64
+#define MAX_BYTES (1u << 20)
+#define MAX_RANGES 32
+#define LIFE_NS 30000000000ull
+#define ROOM (USER_ETH_LEN + 60) /* in front of the payload: the longest header */
+#define GROW 2048
+
+#define ICMP_TIME_EXCEEDED 11
+#define ICMP_REASSEMBLY 1
+
+struct range {
+	uint32_t start, end;
+};
+
+struct datagram {
+	struct in_addr src, dst;
+	uint16_t id;
+	uint8_t proto;
+	bool used;
+	uint64_t since;
+	uint8_t *buf; /* ROOM, then the payload */
+	uint32_t size; /* of buf */
+	uint32_t total; /* payload's length; 0: last fragment not seen */
+	uint32_t ihl;	/* 0: first fragment not seen */
+	uint8_t head[ROOM]; /* of the first fragment */
+	struct range ranges[MAX_RANGES];
+	uint32_t n_ranges;
+};
+
+struct user_frag {
+	struct datagram list[MAX_DATAGRAMS];
+	uint32_t bytes, n;
+};
+
+int frag_init(struct user *u)
+{
+	return 0; /* most guests never send one: allocated by the first */
+}
+
+static void forget(struct user_frag *s, struct datagram *d)
+{
+	s->bytes -= d->size;
+	s->n--;
+	free(d->buf);
+	memset(d, 0, sizeof(*d));
+}
+
+void frag_fini(struct user *u)
+{
+	if (!u->frag)
+		return;
+	for (int i = 0; i < MAX_DATAGRAMS; i++)
+		free(u->frag->list[i].buf);
+	free(u->frag);
+	u->frag = NULL;
+}
+
+static struct datagram *oldest(struct user_frag *s, const struct datagram *but)
+{
+	struct datagram *o = NULL;
+
+	for (int i = 0; i < MAX_DATAGRAMS; i++) {
+		struct datagram *d = &s->list[i];
+
+		if (d->used && d != but && (!o || d->since < o->since))
+			o = d;
+	}
+	return o;
+}
+
+bool frag_age(struct user *u, uint64_t now)
+{
+	struct user_frag *s = u->frag;
+
+	for (int i = 0; s && i < MAX_DATAGRAMS; i++) {
+		struct datagram *d = &s->list[i];
+
+		if (!d->used || now - d->since < LIFE_NS)
+			continue;
+		twx_port_drop(u->port, TWX_DROP_LIMIT, d->size);
+		if (d->ihl && d->n_ranges && !d->ranges[0].start) {
+			uint8_t quote[60 + 8];
+
+			memcpy(quote, d->head + USER_ETH_LEN, d->ihl);
+			memcpy(quote + d->ihl, d->buf + ROOM, 8);
+			icmp_send_error(u, ICMP_TIME_EXCEEDED, ICMP_REASSEMBLY, 0, u->cfg.host, quote,
+					d->ihl + 8);
+		}
+		forget(s, d);
+	}
+	return s && s->n;
+}
+
+static struct datagram *find(struct user *u, const struct user_pkt *p)
+{
+	struct user_frag *s = u->frag;
+	struct datagram *free_slot = NULL;
+
+	for (int i = 0; i < MAX_DATAGRAMS; i++) {
+		struct datagram *d = &s->list[i];
+
+		if (!d->used)
+			free_slot = free_slot ? free_slot : d;
+		else if (d->src.s_addr == user_v4(&p->src).s_addr &&
+			 d->dst.s_addr == user_v4(&p->dst).s_addr && d->proto == p->proto &&
+			 d->id == user_get16(p->ip + 4))
+			return d;
+	}
+	if (!free_slot) {
+		free_slot = oldest(s, NULL);
+		twx_port_drop(u->port, TWX_DROP_LIMIT, free_slot->size);
+		forget(s, free_slot);
+	}
+	*free_slot = (struct datagram){
+		.src = user_v4(&p->src),
+		.dst = user_v4(&p->dst),
+		.id = user_get16(p->ip + 4),
+		.proto = p->proto,
+		.used = true,
+		.since = twx_loop_now(u->loop),
+	};
+	s->n++;
+	user_age_soon(u);
+	return free_slot;
+}
+
+/* Makes room for payload up to @end, other datagrams giving way. */
+static bool grow(struct user *u, struct datagram *d, uint32_t end)
+{
+	struct user_frag *s = u->frag;
+	uint32_t size = ROOM + (end + GROW - 1) / GROW * GROW;
+	uint8_t *buf;
+
+	if (size <= d->size)
+		return true;
+	while (s->bytes - d->size + size > MAX_BYTES) {
+		struct datagram *o = oldest(s, d);
+
+		if (!o)
+			return false;
+		twx_port_drop(u->port, TWX_DROP_LIMIT, o->size);
+		forget(s, o);
+	}
+	buf = realloc(d->buf, size);
+	if (!buf)
+		return false;
+	s->bytes += size - d->size;
+	d->buf = buf;
+	d->size = size;
+	return true;
+}
+
+/* Enters [start, end); false if it overlaps or the list is full. */
+static bool add_range(struct datagram *d, uint32_t start, uint32_t end)
+{
+	uint32_t i = 0;
+	bool left, right;
+
+	while (i < d->n_ranges && d->ranges[i].end <= start)
+		i++;
+	if (i < d->n_ranges && d->ranges[i].start < end)
+		return false;
+	left = i > 0 && d->ranges[i - 1].end == start;
+	right = i < d->n_ranges && d->ranges[i].start == end;
+	if (left && right) {
+		d->ranges[i - 1].end = d->ranges[i].end;
+		d->n_ranges--;
+		memmove(&d->ranges[i], &d->ranges[i + 1], (d->n_ranges - i) * sizeof(d->ranges[0]));
+	} else if (left) {
+		d->ranges[i - 1].end = end;
+	} else if (right) {
+		d->ranges[i].start = start;
+	} else {
+		if (d->n_ranges == MAX_RANGES)
+			return false;
+		memmove(&d->ranges[i + 1], &d->ranges[i], (d->n_ranges - i) * sizeof(d->ranges[0]));
+		d->ranges[i] = (struct range){ start, end };
+		d->n_ranges++;
+	}
+	return true;
+}
+
+/* Takes the fragment in; false when the datagram is not worth keeping. */
+static bool add(struct user *u, struct datagram *d, const struct user_pkt *p)
+{
+	uint32_t ihl = p->l4_off - USER_ETH_LEN, flags = user_get16(p->ip + 6);
+	uint32_t start = (flags & 0x1fff) * 8, end = start + p->l4_len;
+	bool more = flags & 0x2000;
+
+	if (!p->l4_len || (more && p->l4_len % 8) || end > 65535 - ihl)
+		return false;
+	if (!more) {
+		if (d->total && d->total != end)
+			return false;
+		if (d->n_ranges && d->ranges[d->n_ranges - 1].end > end)
+			return false;
+		d->total = end;
+	} else if (d->total && end > d->total) {
+		return false;
+	}
+	if (!add_range(d, start, end) || !grow(u, d, end))
+		return false;
+	if (!start) {
+		d->ihl = ihl;
+		memcpy(d->head, p->eth, USER_ETH_LEN + ihl);
+	}
+	return user_pkt_copy(p, 0, d->buf + ROOM + start, p->l4_len);
+}
+
+/* The whole packet goes in as a frame of its own. */
+static void complete(struct user *u, struct datagram *d)
+{
+	uint32_t len = USER_ETH_LEN + d->ihl + d->total;
+	uint8_t *frame = d->buf + ROOM - USER_ETH_LEN - d->ihl, *ip = frame + USER_ETH_LEN;
+	struct iovec iov = { frame, len };
+	struct twx_frame f = { .iov = &iov, .n_iov = 1, .len = len };
+	be16 sum;
+
+	memcpy(frame, d->head, USER_ETH_LEN + d->ihl);
+	user_put16(ip + 2, d->ihl + d->total);
+	user_put16(ip + 6, 0);
+	user_put16(ip + 10, 0);
+	sum = csum_fold(csum_partial(ip, d->ihl, 0));
+	memcpy(ip + 10, &sum, 2);
+	user_input_ip4(u, &f);
+	/* Before the memory goes. */
+	udp_burst_end(u);
+	tcp_burst_end(u);
+}
+
+void frag_input(struct user *u, const struct user_pkt *p)
+{
+	struct datagram *d;
+
+	if (!u->frag)
+		u->frag = calloc(1, sizeof(*u->frag));
+	if (!u->frag) {
+		twx_port_drop(u->port, TWX_DROP_LIMIT, p->frame->len);
+		return;
+	}
+	d = find(u, p);
+	if (!add(u, d, p)) {
+		twx_port_drop(u->port, TWX_DROP_BAD_PACKET, p->frame->len);
+		forget(u->frag, d);
+		return;
+	}
+	if (d->total && d->ihl && d->n_ranges == 1 && !d->ranges[0].start && d->ranges[0].end == d->total) {
+		complete(u, d);
+		forget(u->frag, d);
+	}
+}

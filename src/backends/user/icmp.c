@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* ICMP (RFC 792) of the user-mode network: echo, and the errors that the guest is told. */
+
+/*
+ * Echo to the host and DNS alias is answered here. Echo to others goes out through a ping socket (or a raw one, if
+ * the process may), one per guest address and identifier, and only a real reply comes back; without either
+ * kind of socket there is no answer, and the log says why. Errors: icmp_send_error(), 1000 a second
+ * with bursts of 50 (RFC 1812, 4.3.2.8). Other messages from the guest have nowhere to go and are dropped.
+ *
+ * Bounds: 256 echo flows, idle for 60 s at most (RFC 5508, REQ-2), the least recently used one gives way.
+ */
+#include <errno.h>
+#include <linux/icmp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "backends/user/user.h"
+#include "base/csum.h"
+#include "base/macros.h"
+
+#define MAX_FLOWS 256
+#define IDLE_NS 60000000000ull
+#define TOKENS 50
+#define TOKEN_NS 1000000ull
+#define QUOTE_MAX 548 /* with both headers 576 bytes (RFC 1812, 4.3.2.3) */
+#define TOS_ERROR 0xc0 /* precedence "internetwork control": RFC 1812, 4.3.2.5 */
+#define READ_BUDGET 64
+
+#ifndef SOL_RAW
+#define SOL_RAW 255
+#endif
+#ifndef ICMP_FILTER
+#define ICMP_FILTER 1
+#endif
+
+struct icmp_flow {
+	struct user_sock sock;
+	bool raw;
+};
+
+struct user_icmp {
+	uint32_t tokens;
+	uint64_t tokens_at;
+	bool told; /* that pings cannot leave */
+	uint8_t *buf;
+};
+
+_Static_assert(sizeof(struct icmp_flow) <= sizeof(((struct flow *)0)->proto), "fits a flow");
+
+static struct icmp_flow *proto_of(struct flow *f)
+{
+	return (struct icmp_flow *)f->proto;
+}
+
+bool icmp_flow_is_raw(const struct flow *f)
+{
+	return ((const struct icmp_flow *)f->proto)->raw;
+}
+
+int icmp_init(struct user *u, struct twx_error *e)
+{
+	u->icmp = calloc(1, sizeof(*u->icmp));
+	if (!u->icmp)
+		return twx_error_set(e, ENOMEM, "netdev %s: out of memory", u->backend->id);
+	u->icmp->tokens = TOKENS;
+	return 0;
+}
+
+void icmp_fini(struct user *u)
+{
+	struct flow *f;
+
+	if (!u->icmp)
+		return;
+	while ((f = flow_oldest(&u->flows, FLOW_ICMP)))
+		flow_free(&u->flows, f);
+	free(u->icmp->buf);
+	free(u->icmp);
+	u->icmp = NULL;
+}
+
+void icmp_age(struct user *u, uint64_t now)
+{
+	struct flow *f;
+
+	while ((f = flow_oldest(&u->flows, FLOW_ICMP)) && now - f->last_used > IDLE_NS)
+		flow_free(&u->flows, f);
+}
+
+/* --- errors to the guest --- */
+
+static bool take_token(struct user_icmp *s, uint64_t now)
+{
+	uint64_t earned = (now - s->tokens_at) / TOKEN_NS;
+
+	if (earned) {
+		s->tokens = (uint32_t)min(s->tokens + earned, (uint64_t)TOKENS);
+		s->tokens_at = now;
+	}
+	if (!s->tokens)
+		return false;
+	s->tokens--;
+	return true;
+}
+
+/* RFC 1122, 3.2.2: never about an ICMP error, a broadcast, a later fragment, or a source that is nobody. */
+static bool may_complain(const struct user *u, const uint8_t *orig, uint32_t len)
+{
+	uint32_t ihl = (orig[0] & 15) * 4u;
+	struct in_addr src, dst;
+
+	memcpy(&src, orig + 12, 4);
+	memcpy(&dst, orig + 16, 4);
+	if (!src.s_addr || user_is_broadcast(u, dst) || ntohl(dst.s_addr) >> 28 >= 14)
+		return false;
+	if (user_get16(orig + 6) & 0x1fff)
+		return false;
+	if (orig[9] != IPPROTO_ICMP)
+		return true;
+	return len > ihl && (orig[ihl] == ICMP_ECHO || orig[ihl] == ICMP_ECHOREPLY || orig[ihl] >= 13);
+}
+
+void icmp_send_error(struct user *u, uint8_t type, uint8_t code, uint16_t mtu, struct in_addr from,
+		     const uint8_t *orig, uint32_t len)
+{
+	uint8_t head[8] = { type, code };
+	struct user_ip4 h = { .src = from, .proto = IPPROTO_ICMP, .ttl = 64, .tos = TOS_ERROR };
+	struct iovec iov[2] = { { head, sizeof(head) }, { (void *)orig, min(len, (uint32_t)QUOTE_MAX) } };
+	be16 sum;
+
+	if (len < 20 || !may_complain(u, orig, len))
+		return;
+	if (!take_token(u->icmp, twx_loop_now(u->loop))) {
+		twx_port_drop(u->port, TWX_DROP_LIMIT, len);
+		return;
+	}
+	TWX_TRACE(u->port->trace, TWX_HOP_USER_ICMP, u->port->name, len, type);
+	memcpy(&h.dst, orig + 12, 4);
+	user_put16(head + 6, mtu);
+	sum = csum_fold(csum_iov(iov, 2, 0, sizeof(head) + iov[1].iov_len, 0));
+	memcpy(head + 2, &sum, 2);
+	user_ip4_send(u, &h, iov, 2);
+}
+
+/* --- echo --- */
+
+/* An echo reply; @msg is the whole ICMP message, and private. */
+static void send_reply(struct user *u, struct in_addr from, struct in_addr to, uint8_t ttl, uint8_t *msg,
+		       uint32_t len)
+{
+	struct user_ip4 h = { .src = from, .dst = to, .proto = IPPROTO_ICMP, .ttl = ttl };
+	struct iovec iov = { msg, len };
+	be16 sum;
+
+	msg[0] = ICMP_ECHOREPLY;
+	user_put16(msg + 2, 0);
+	sum = csum_fold(csum_partial(msg, len, 0));
+	memcpy(msg + 2, &sum, 2);
+	user_ip4_send(u, &h, &iov, 1);
+}
+
+/* Room for the largest message, mapped once, touched only as far as messages reach. */
+static uint8_t *buffer(struct user *u)
+{
+	if (!u->icmp->buf)
+		u->icmp->buf = malloc(65536);
+	return u->icmp->buf;
+}
+
+static void answer(struct user *u, const struct user_pkt *p)
+{
+	uint8_t *msg = buffer(u);
+
+	if (msg && user_pkt_copy(p, 0, msg, p->l4_len))
+		send_reply(u, user_v4(&p->dst), user_v4(&p->src), 64, msg, p->l4_len);
+}
+
+/* A socket for the guest's identifier, which the kernel keeps if nobody else on the host has it. */
+static int ping_socket(const struct flow_key *key, bool *raw)
+{
+	struct sockaddr_in any = { .sin_family = AF_INET, .sin_port = htons(key->guest_port) };
+	int one = 1, fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_ICMP);
+
+	*raw = false;
+	if (fd >= 0) {
+		if (bind(fd, (struct sockaddr *)&any, sizeof(any)) < 0) {
+			any.sin_port = 0;
+			bind(fd, (struct sockaddr *)&any, sizeof(any));
+		}
+	} else {
+		struct icmp_filter only = { .data = ~(1u << ICMP_ECHOREPLY) };
+
+		fd = socket(AF_INET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_ICMP);
+		if (fd < 0)
+			return -errno;
+		*raw = true;
+		setsockopt(fd, SOL_RAW, ICMP_FILTER, &only, sizeof(only));
+	}
+	setsockopt(fd, IPPROTO_IP, IP_RECVERR, &one, sizeof(one));
+	setsockopt(fd, IPPROTO_IP, IP_RECVTTL, &one, sizeof(one));
+	return fd;
+}
+
+static uint8_t ttl_of(struct msghdr *m)
+{
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
+		int ttl;
+
+		if (c->cmsg_level != IPPROTO_IP || c->cmsg_type != IP_TTL)
+			continue;
+		memcpy(&ttl, CMSG_DATA(c), sizeof(ttl));
+		return (uint8_t)max(1, min(ttl - 1, 254));
+	}
+	return 64;
+}
+
+/* One reply from the host's kernel; false when there is none. */
+static bool read_reply(struct user *u, struct flow *f)
+{
+	_Alignas(struct cmsghdr) char control[64];
+	struct sockaddr_in from;
+	uint8_t *msg = buffer(u);
+	struct iovec iov = { msg, 65535 };
+	struct msghdr m = { &from, sizeof(from), &iov, 1, control, sizeof(control), 0 };
+	uint32_t len, skip = 0;
+	struct in6_addr seen;
+	ssize_t n;
+
+	if (!msg)
+		return false;
+	n = recvmsg(f->fd, &m, MSG_DONTWAIT);
+	if (n < 0)
+		return false;
+	len = (uint32_t)n;
+	if (proto_of(f)->raw) {
+		skip = len ? (msg[0] & 15) * 4u : 0;
+		if (skip < 20 || len < skip + 8 || user_get16(msg + skip + 4) != f->key.guest_port)
+			return true;
+	}
+	if (len < skip + 8 || m.msg_namelen < sizeof(from) || msg[skip] != ICMP_ECHOREPLY)
+		return true;
+	TWX_TRACE(u->port->trace, TWX_HOP_RECVMSG, u->port->name, len, 0);
+	user_put16(msg + skip + 4, f->key.guest_port);
+	seen = user_map_in(u, (struct sockaddr *)&from);
+	flow_touch(&u->flows, f, twx_loop_now(u->loop));
+	send_reply(u, user_v4(&seen), user_v4(&f->key.guest), ttl_of(&m), msg + skip, len - skip);
+	return true;
+}
+
+static void ping_event(struct twx_watch *w, uint32_t events)
+{
+	struct flow *f = flow_of_watch(w);
+	struct user *u = container_of(w, struct flow_io, watch)->user;
+
+	if (events & EPOLLERR)
+		sock_errors(u, f);
+	for (int i = 0; i < READ_BUDGET && read_reply(u, f); i++)
+		;
+}
+
+static struct flow *open_flow(struct user *u, const struct flow_key *key)
+{
+	uint64_t now = twx_loop_now(u->loop);
+	bool raw;
+	int fd = ping_socket(key, &raw);
+	struct flow *f;
+
+	if (fd < 0) {
+		if (!u->icmp->told)
+			twx_log(u->backend->net, TWX_LOG_WARNING,
+				"netdev %s: pings cannot leave the host: %s; let the group in by sysctl "
+				"net.ipv4.ping_group_range",
+				u->backend->id, strerror(-fd));
+		u->icmp->told = true;
+		return NULL;
+	}
+	if (u->flows.count[FLOW_ICMP] >= MAX_FLOWS)
+		flow_free(&u->flows, flow_oldest(&u->flows, FLOW_ICMP));
+	f = flow_new(&u->flows, key, now);
+	if (!f) {
+		close(fd);
+		return NULL;
+	}
+	f->fd = fd;
+	proto_of(f)->raw = raw;
+	if (twx_watch_add(&flow_io(&u->flows, f)->watch, u->loop, fd, EPOLLIN, ping_event)) {
+		flow_free(&u->flows, f);
+		return NULL;
+	}
+	user_age_soon(u);
+	return f;
+}
+
+/* An echo request that leaves the host. */
+static void forward(struct user *u, const struct user_pkt *p)
+{
+	struct flow_key key = {
+		.guest = p->src, .guest_port = user_get16(p->l4 + 4), .kind = FLOW_ICMP,
+	};
+	struct sockaddr_storage to;
+	struct iovec iov[64];
+	struct msghdr m = { .msg_name = &to, .msg_iov = iov };
+	int n = user_pkt_iov(p, 0, iov, array_size(iov)), ret;
+	struct flow *f;
+
+	/* Any port but zero: an echo has none. */
+	ret = user_map_out(u, &p->dst, 7, IPPROTO_ICMP, &to, &m.msg_namelen);
+	if (ret || n < 0) {
+		twx_port_drop(u->port, ret == -EACCES ? TWX_DROP_DENIED : TWX_DROP_NOT_FOR_US,
+			      p->frame->len);
+		return;
+	}
+	f = flow_find(&u->flows, &key);
+	if (!f)
+		f = open_flow(u, &key);
+	if (!f) {
+		twx_port_drop(u->port, TWX_DROP_HOST_ERROR, p->frame->len);
+		return;
+	}
+	((struct sockaddr_in *)&to)->sin_port = 0;
+	flow_touch(&u->flows, f, twx_loop_now(u->loop));
+	sock_follow(f->fd, &proto_of(f)->sock, p->ip);
+	m.msg_iovlen = (size_t)n;
+	TWX_TRACE(u->port->trace, TWX_HOP_SENDMSG, u->port->name, p->l4_len, 1);
+	if (sendmsg(f->fd, &m, MSG_DONTWAIT) < 0) {
+		uint32_t mtu = sock_errors(u, f);
+
+		if (sendmsg(f->fd, &m, MSG_DONTWAIT) < 0) {
+			twx_port_drop(u->port, TWX_DROP_HOST_ERROR, p->frame->len);
+			sock_refused(u, errno, mtu, p->ip, p->ip_here);
+		}
+	}
+}
+
+void icmp_input(struct user *u, const struct user_pkt *p)
+{
+	struct user_pkt plain = *p;
+
+	/* No offload knows ICMP: the checksum counts whatever the flags say. */
+	plain.csum_ok = false;
+	TWX_TRACE(u->port->trace, TWX_HOP_USER_ICMP, u->port->name, p->l4_len, 0);
+	if (p->l4_here < 8 || !user_pkt_csum_ok(&plain)) {
+		twx_port_drop(u->port, TWX_DROP_BAD_PACKET, p->frame->len);
+		return;
+	}
+	if (p->l4[0] != ICMP_ECHO || p->l4[1] != 0) {
+		twx_port_drop(u->port, TWX_DROP_NOT_FOR_US, p->frame->len);
+		return;
+	}
+	if (user_is_ours(u, user_v4(&p->dst)))
+		answer(u, p);
+	else
+		forward(u, p);
+}

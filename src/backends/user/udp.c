@@ -1,0 +1,507 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* UDP (RFC 768) of the user-mode network: flows, and datagrams from the guest to the host's sockets. */
+
+/*
+ * One socket per guest address and port, whatever the peers: endpoint-independent mapping and filtering
+ * (RFC 4787, REQ-1 and REQ-8), so that a guest behind us can do what it could behind a good NAT.
+ *
+ * Out: udp_input() checks a datagram, finds its flow and remembers where its payload lies in the frame;
+ * udp_burst_end(), before the frames are gone, sends each socket's datagrams by one sendmmsg() straight
+ * from there. Neighbours of one size to one peer become one message with UDP_SEGMENT, and so does a
+ * segmentation-offload (USO) frame. TTL and DF follow the guest's packet. A datagram that the host's
+ * socket has no room for is dropped, as on any wire.
+ * In: udp_recv.c. Errors: sock.c turns the sockets' error queues into ICMP.
+ *
+ * Bounds: a quarter of max-flows; the least recently used flow gives way. Idle flows end after 60 s
+ * (less than RFC 4787's two minutes, as is usual for guests with few ports), after 10 s when they
+ * only ever asked the DNS alias. Ports 0 are dropped. A checksum of 0 means none.
+ */
+#include <errno.h>
+#include <netinet/udp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "backends/user/udp.h"
+#include "base/iov.h"
+#include "base/macros.h"
+
+#define MAX_PENDING 64
+#define MAX_IOV 1024 /* as many as the kernel takes for one message */
+#define IDLE_NS 60000000000ull
+#define DNS_IDLE_NS 10000000000ull
+#define UDP_HDR 8
+#define MAX_PAYLOAD 65507
+#define MAX_SEGMENTS 64 /* the kernel's bound since 4.18 */
+
+#define ICMP_UNREACH 3
+#define ICMP_UNREACH_PORT 3
+
+/* A datagram on its way out; valid during one burst. */
+struct udp_pending {
+	int fd;
+	uint32_t flow; /* index + 1; 0: none */
+	int iov, n_iov;
+	uint32_t len;
+	uint16_t gso;
+	struct sockaddr_in to;
+	const uint8_t *ip; /* the guest's packet, for errors about it */
+	uint32_t ip_here, frame_len;
+	bool done;
+};
+
+int udp_init(struct user *u, struct twx_error *e)
+{
+	struct user_udp *s = calloc(1, sizeof(*s));
+	int ret = -ENOMEM;
+
+	u->udp = s;
+	if (s) {
+		s->pending = calloc(MAX_PENDING, sizeof(*s->pending));
+		s->iov = calloc(MAX_IOV, sizeof(*s->iov));
+		if (s->pending && s->iov)
+			ret = udp_recv_init(u, &s->recv);
+	}
+	if (ret)
+		twx_error_set(e, -ret, "netdev %s: out of memory", u->backend->id);
+	return ret;
+}
+
+static void flow_end(struct user *u, struct flow *f)
+{
+	udp_unpause(u, f);
+	flow_free(&u->flows, f);
+}
+
+void udp_fini(struct user *u)
+{
+	struct flow *f;
+
+	if (!u->udp)
+		return;
+	while ((f = flow_oldest(&u->flows, FLOW_UDP)))
+		flow_end(u, f);
+	udp_recv_fini(&u->udp->recv);
+	free(u->udp->pending);
+	free(u->udp->iov);
+	free(u->udp);
+	u->udp = NULL;
+}
+
+void udp_age(struct user *u, uint64_t now)
+{
+	struct flow *f = flow_oldest(&u->flows, FLOW_UDP);
+
+	while (f && now - f->last_used > DNS_IDLE_NS) {
+		uint32_t next = f->lru_next;
+
+		if (udp_flow_of(f)->dns_only || now - f->last_used > IDLE_NS)
+			flow_end(u, f);
+		f = next ? &u->flows.flows[next - 1] : NULL;
+	}
+	udp_recv_trim(u);
+}
+
+/* --- flows --- */
+
+static bool drop_oldest(struct user *u)
+{
+	struct flow *f = flow_oldest(&u->flows, FLOW_UDP);
+
+	if (!f)
+		return false;
+	udp_burst_end(u); /* datagrams of this very flow may be pending */
+	flow_end(u, f);
+	return true;
+}
+
+struct flow *udp_flow_new(struct user *u, const struct flow_key *key)
+{
+	uint64_t now = twx_loop_now(u->loop);
+	struct flow *f;
+
+	if (u->flows.count[FLOW_UDP] >= u->flows.max / 4)
+		drop_oldest(u);
+	f = flow_new(&u->flows, key, now);
+	if (!f && drop_oldest(u))
+		f = flow_new(&u->flows, key, now);
+	if (f)
+		user_age_soon(u);
+	return f;
+}
+
+static int udp_socket(struct user *u)
+{
+	int one = 1, fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	if (fd < 0 && (errno == EMFILE || errno == ENFILE) && drop_oldest(u))
+		fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	setsockopt(fd, IPPROTO_IP, IP_RECVERR, &one, sizeof(one));
+	return fd;
+}
+
+static struct flow *flow_open(struct user *u, const struct flow_key *key)
+{
+	int fd = udp_socket(u);
+	struct flow *f;
+
+	if (fd < 0)
+		return NULL;
+	f = udp_flow_new(u, key);
+	if (!f) {
+		close(fd);
+		return NULL;
+	}
+	f->fd = fd;
+	udp_flow_of(f)->dns_only = true;
+	if (twx_watch_add(&flow_io(&u->flows, f)->watch, u->loop, fd, EPOLLIN, udp_flow_event)) {
+		flow_end(u, f);
+		return NULL;
+	}
+	return f;
+}
+
+struct sockaddr_in udp_seen_as(struct user *u, const struct flow *f, const struct sockaddr_in *real)
+{
+	const struct sockaddr_in *r = &((const struct udp_flow *)f->proto)->resolver;
+	struct sockaddr_in seen = *real;
+	struct in6_addr a;
+
+	if (f->key.kind == FLOW_UDP && r->sin_family && r->sin_addr.s_addr == real->sin_addr.s_addr &&
+	    r->sin_port == real->sin_port) {
+		seen.sin_addr = u->cfg.dns;
+		seen.sin_port = htons(53);
+		return seen;
+	}
+	a = user_map_in(u, (const struct sockaddr *)real);
+	seen.sin_addr = user_v4(&a);
+	return seen;
+}
+
+/* --- sending --- */
+
+struct udp_out {
+	struct mmsghdr msgs[MAX_PENDING];
+	struct sockaddr_in to[MAX_PENDING];
+	int first[MAX_PENDING], count[MAX_PENDING]; /* pending datagrams of a message: adjacent ones */
+	uint32_t segment[MAX_PENDING]; /* UDP_SEGMENT; 0: one datagram */
+	_Alignas(struct cmsghdr) char control[MAX_PENDING][CMSG_SPACE(sizeof(uint16_t))];
+	int n;
+};
+
+static void set_segment(struct msghdr *m, char *control, uint16_t size)
+{
+	struct cmsghdr *c;
+
+	m->msg_control = control;
+	m->msg_controllen = CMSG_SPACE(sizeof(size));
+	c = CMSG_FIRSTHDR(m);
+	c->cmsg_level = IPPROTO_UDP;
+	c->cmsg_type = UDP_SEGMENT;
+	c->cmsg_len = CMSG_LEN(sizeof(size));
+	memcpy(CMSG_DATA(c), &size, sizeof(size));
+}
+
+/* Sends alike: same socket, peer and header fields. */
+static bool alike(const struct udp_pending *a, const struct udp_pending *b)
+{
+	return a->fd == b->fd && a->to.sin_addr.s_addr == b->to.sin_addr.s_addr &&
+	       a->to.sin_port == b->to.sin_port && a->ip[8] == b->ip[8] &&
+	       !((a->ip[6] ^ b->ip[6]) & 0x40);
+}
+
+/* How many pending datagrams from @i on can be one message: all of one size but the last. */
+static int mergeable(const struct user_udp *s, int i)
+{
+	const struct udp_pending *first = &s->pending[i];
+	uint32_t total = first->len;
+	int n = 1, n_iov = first->n_iov;
+
+	if (first->gso || !first->len)
+		return 1;
+	while (i + n < s->n_pending && n < MAX_SEGMENTS) {
+		const struct udp_pending *p = &s->pending[i + n];
+
+		if (p->done || p->gso || !p->len || p->len > first->len || !alike(first, p) ||
+		    total + p->len > MAX_PAYLOAD || n_iov + p->n_iov > MAX_IOV)
+			break;
+		total += p->len;
+		n_iov += p->n_iov;
+		n++;
+		if (p->len < first->len)
+			break;
+	}
+	return n;
+}
+
+static void add_message(struct user_udp *s, struct udp_out *o, int i, int count)
+{
+	const struct udp_pending *p = &s->pending[i];
+	struct msghdr *m = &o->msgs[o->n].msg_hdr;
+	int n_iov = 0;
+
+	for (int k = 0; k < count; k++) {
+		n_iov += s->pending[i + k].n_iov;
+		s->pending[i + k].done = true;
+	}
+	o->first[o->n] = i;
+	o->count[o->n] = count;
+	o->to[o->n] = p->to;
+	*m = (struct msghdr){ .msg_name = &o->to[o->n],
+			      .msg_namelen = sizeof(struct sockaddr_in),
+			      .msg_iov = s->iov + p->iov,
+			      .msg_iovlen = (size_t)n_iov };
+	o->segment[o->n] = p->gso ? p->gso : count > 1 ? p->len : 0;
+	if (o->segment[o->n])
+		set_segment(m, o->control[o->n], (uint16_t)o->segment[o->n]);
+	o->n++;
+}
+
+static void message_dropped(struct user *u, const struct udp_pending *p, int err, uint32_t mtu)
+{
+	twx_port_drop(u->port, err == EAGAIN || err == ENOBUFS ? TWX_DROP_LIMIT : TWX_DROP_HOST_ERROR,
+		      p->frame_len);
+	sock_refused(u, err, mtu, p->ip, p->ip_here);
+}
+
+/* No segmentation on that way (the device, or an MTU under the size): the datagrams of a message one by one. */
+static void send_pieces(struct user *u, struct flow *f, const struct msghdr *whole,
+			const struct udp_pending *p, uint32_t size)
+{
+	uint32_t total = (uint32_t)iov_len(whole->msg_iov, whole->msg_iovlen);
+	struct msghdr m = *whole;
+	struct iovec iov[64];
+
+	m.msg_iov = iov;
+	m.msg_control = NULL;
+	m.msg_controllen = 0;
+	for (uint32_t off = 0; off < total; off += size) {
+		uint32_t len = min(size, total - off);
+
+		m.msg_iovlen = iov_slice(iov, array_size(iov), whole->msg_iov, whole->msg_iovlen, off, len);
+		if (iov_len(iov, m.msg_iovlen) != len || sendmsg(p->fd, &m, MSG_DONTWAIT) < 0) {
+			int err = errno;
+
+			message_dropped(u, p, err, sock_errors(u, f));
+			return;
+		}
+	}
+}
+
+/* Message @k of @o failed twice with @err. */
+static void message_failed(struct user *u, struct flow *f, const struct udp_out *o, int k, int err,
+			   uint32_t mtu)
+{
+	const struct udp_pending *p = &u->udp->pending[o->first[k]];
+
+	if (o->segment[k] && f && (err == EINVAL || err == EMSGSIZE || err == EIO)) {
+		udp_flow_of(f)->no_segment = true;
+		send_pieces(u, f, &o->msgs[k].msg_hdr, p, o->segment[k]);
+		return;
+	}
+	for (int i = 0; i < o->count[k]; i++)
+		message_dropped(u, p + i, err, mtu);
+}
+
+static void send_messages(struct user *u, int fd, struct flow *f, struct udp_out *o)
+{
+	bool retried = false;
+	int k = 0;
+
+	while (k < o->n) {
+		int err, n = sendmmsg(fd, o->msgs + k, (unsigned int)(o->n - k), MSG_DONTWAIT);
+		uint32_t mtu = 0;
+
+		if (n > 0) {
+			k += n;
+			retried = false;
+			continue;
+		}
+		err = n < 0 ? errno : EIO;
+		if (f)
+			mtu = sock_errors(u, f);
+		/* The error may have been an earlier datagram's, which is told by now: try once more. */
+		if (err != EAGAIN && !retried) {
+			retried = true;
+			continue;
+		}
+		message_failed(u, f, o, k, err, mtu);
+		k++;
+		retried = false;
+	}
+}
+
+/* Sends what is pending for the socket of datagram @i and like it in TTL and DF. */
+static void send_group(struct user *u, int i)
+{
+	struct user_udp *s = u->udp;
+	struct udp_pending *first = &s->pending[i];
+	struct flow *f = first->flow ? &u->flows.flows[first->flow - 1] : NULL;
+	struct udp_out o;
+	int fd = first->fd;
+
+	o.n = 0;
+	if (f)
+		sock_follow(fd, &udp_flow_of(f)->sock, first->ip);
+	while (i < s->n_pending) {
+		struct udp_pending *p = &s->pending[i];
+		int count = 1;
+
+		if (p->done || p->fd != fd) {
+			i++;
+			continue;
+		}
+		/* Order within a socket is kept: what asks for another TTL or DF waits for the next group. */
+		if (f && (p->ip[8] != first->ip[8] || ((p->ip[6] ^ first->ip[6]) & 0x40)))
+			break;
+		if (f && !udp_flow_of(f)->no_segment)
+			count = mergeable(s, i);
+		add_message(s, &o, i, count);
+		i += count;
+	}
+	TWX_TRACE(u->port->trace, TWX_HOP_SENDMSG, u->port->name, first->len, o.n);
+	send_messages(u, fd, f, &o);
+}
+
+void udp_burst_end(struct user *u)
+{
+	struct user_udp *s = u->udp;
+
+	for (int i = 0; i < s->n_pending; i++)
+		while (!s->pending[i].done)
+			send_group(u, i);
+	s->n_pending = 0;
+	s->n_iov = 0;
+}
+
+void udp_queue(struct user *u, const struct user_pkt *p, int fd, struct flow *f,
+	       const struct sockaddr_in *to)
+{
+	struct user_udp *s = u->udp;
+	struct udp_pending *q;
+	int n;
+
+	if (s->n_pending == MAX_PENDING)
+		udp_burst_end(u);
+	n = user_pkt_iov(p, UDP_HDR, s->iov + s->n_iov, MAX_IOV - s->n_iov);
+	if (n < 0 && s->n_iov) {
+		udp_burst_end(u);
+		n = user_pkt_iov(p, UDP_HDR, s->iov, MAX_IOV);
+	}
+	if (n < 0) {
+		twx_port_drop(u->port, TWX_DROP_BAD_PACKET, p->frame->len);
+		return;
+	}
+	q = &s->pending[s->n_pending++];
+	*q = (struct udp_pending){
+		.fd = fd,
+		.flow = f ? flow_index(&u->flows, f) + 1 : 0,
+		.iov = s->n_iov,
+		.n_iov = n,
+		.len = p->l4_len - UDP_HDR,
+		.gso = p->frame->meta.gso == TWX_GSO_UDP_L4 ? p->frame->meta.gso_size : 0,
+		.to = *to,
+		.ip = p->ip,
+		.ip_here = p->ip_here,
+		.frame_len = p->frame->len,
+	};
+	s->n_iov += n;
+}
+
+/* --- input --- */
+
+static void to_peer(struct user *u, const struct user_pkt *p, uint16_t sport, uint16_t dport)
+{
+	struct flow_key key = { .guest = p->src, .guest_port = sport, .kind = FLOW_UDP };
+	bool dns = user_v4(&p->dst).s_addr == u->cfg.dns.s_addr;
+	struct sockaddr_storage to;
+	struct udp_flow *uf;
+	struct flow *f;
+	socklen_t len;
+	int ret = user_map_out(u, &p->dst, dport, IPPROTO_UDP, &to, &len);
+
+	if (ret) {
+		twx_port_drop(u->port, ret == -EACCES ? TWX_DROP_DENIED : TWX_DROP_NOT_FOR_US,
+			      p->frame->len);
+		if (ret == -ECONNREFUSED)
+			icmp_send_error(u, ICMP_UNREACH, ICMP_UNREACH_PORT, 0, user_v4(&p->dst), p->ip,
+					p->ip_here);
+		return;
+	}
+	f = flow_find(&u->flows, &key);
+	if (!f)
+		f = flow_open(u, &key);
+	if (!f) {
+		twx_port_drop(u->port, TWX_DROP_LIMIT, p->frame->len);
+		return;
+	}
+	flow_touch(&u->flows, f, twx_loop_now(u->loop));
+	uf = udp_flow_of(f);
+	if (dns) {
+		memcpy(&uf->resolver, &to, sizeof(uf->resolver));
+	} else {
+		uf->dns_only = false;
+		if (!memcmp(&uf->resolver, &to, sizeof(uf->resolver)))
+			uf->resolver.sin_family = AF_UNSPEC; /* asked by its own name last */
+	}
+	udp_queue(u, p, f->fd, f, (struct sockaddr_in *)&to);
+}
+
+/* DHCP and TFTP servers of our own; they read a private copy. */
+static bool to_server(struct user *u, const struct user_pkt *p, uint16_t dport)
+{
+	struct in_addr dst = user_v4(&p->dst);
+	bool host = dst.s_addr == u->cfg.host.s_addr;
+	uint32_t len = p->l4_len - UDP_HDR;
+	uint8_t data[1500];
+
+	if (!(dport == 67 && (host || user_is_broadcast(u, dst))) && !(dport == 69 && host))
+		return false;
+	if (len > sizeof(data) || p->frame->meta.gso || !user_pkt_copy(p, UDP_HDR, data, len))
+		twx_port_drop(u->port, TWX_DROP_BAD_PACKET, p->frame->len);
+	else if (dport == 67)
+		dhcp_input(u, p, data, len);
+	else
+		tftp_input(u, p, data, len);
+	return true;
+}
+
+void udp_input(struct user *u, const struct user_pkt *whole)
+{
+	struct user_pkt p = *whole;
+	uint16_t sport, dport, len;
+
+	TWX_TRACE(u->port->trace, TWX_HOP_USER_UDP, u->port->name, p.l4_len, p.frame->meta.gso_size);
+	if (p.l4_here < UDP_HDR)
+		goto bad;
+	sport = user_get16(p.l4);
+	dport = user_get16(p.l4 + 2);
+	len = user_get16(p.l4 + 4);
+	if (len < UDP_HDR || len > p.l4_len || !sport || !dport)
+		goto bad;
+	p.l4_len = len;
+	p.l4_here = min(p.l4_here, p.l4_len);
+	if (user_get16(p.l4 + 6) && !user_pkt_csum_ok(&p))
+		goto bad;
+	if (p.frame->meta.gso == TWX_GSO_UDP_L4 &&
+	    (!p.frame->meta.gso_size ||
+	     (len - UDP_HDR + p.frame->meta.gso_size - 1) / p.frame->meta.gso_size > MAX_SEGMENTS))
+		goto bad;
+	if (to_server(u, &p, dport))
+		return;
+	if (!user_v4(&p.src).s_addr)
+		goto bad;
+	if (!hostfwd_udp_reply(u, &p))
+		to_peer(u, &p, sport, dport);
+	return;
+bad:
+	twx_port_drop(u->port, TWX_DROP_BAD_PACKET, p.frame->len);
+}
+
+void udp_resume(struct user *u)
+{
+	udp_recv_resume(u);
+	hostfwd_resume(u);
+}

@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* UDP from the host's sockets to the guest. */
+
+/*
+ * recvmmsg() fills up to 64 slots of one shared buffer; each slot keeps room in front for the headers, so that
+ * a datagram becomes a frame where it lies, and the batch goes to the peer by one send. A slot's first
+ * part is 2 KiB; what is longer spills into the slot's own 64 KiB, pages that are given back when idle.
+ * A socket that has received 32 datagrams gets UDP_GRO: trains of the same size then arrive as one message
+ * and leave as one segmentation-offload (USO) frame, or as segments if the guest cannot take that.
+ * Datagrams above the MTU, or for a guest whose MAC is unknown, take the slow way: copied, fragmented.
+ *
+ * Back-pressure: when the guest refuses a batch, the rest of that batch is queued by the core and no socket
+ * is read until the port resumes; sockets that become readable meanwhile are taken out of the loop.
+ * What then overflows is the socket's receive buffer, where the host drops.
+ */
+#include <errno.h>
+#include <netinet/udp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "backends/user/udp.h"
+#include "base/csum.h"
+#include "base/iov.h"
+#include "base/macros.h"
+
+#define BATCH 64
+#define SLOT 2048
+#define SPILL 65536
+#define HEADERS (USER_ETH_LEN + 20 + 8)
+#define DATA_OFF 64 /* of the payload in its slot: headers in front, aligned for the copy */
+#define GRO_AFTER 32
+
+struct udp_recv {
+	uint8_t *slots; /* BATCH * SLOT, then BATCH * SPILL */
+	bool blocked;	/* the guest refused frames */
+	bool spilled;
+	uint32_t paused; /* first flow of the list, index + 1 */
+	struct mmsghdr msgs[BATCH];
+	struct sockaddr_in from[BATCH];
+	struct iovec in[BATCH][2];
+	_Alignas(struct cmsghdr) char control[BATCH][CMSG_SPACE(sizeof(int))];
+	struct twx_frame frames[BATCH];
+	struct iovec out[BATCH][2];
+	int n_frames;
+};
+
+static size_t map_size(void)
+{
+	return (size_t)BATCH * (SLOT + SPILL);
+}
+
+static uint8_t *slot_at(struct udp_recv *r, int i)
+{
+	return r->slots + (size_t)i * SLOT;
+}
+
+static uint8_t *spill_at(struct udp_recv *r, int i)
+{
+	return r->slots + (size_t)BATCH * SLOT + (size_t)i * SPILL;
+}
+
+int udp_recv_init(struct user *u, struct udp_recv **out)
+{
+	struct udp_recv *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		return -ENOMEM;
+	r->slots = mmap(NULL, map_size(), PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (r->slots == MAP_FAILED) {
+		free(r);
+		return -ENOMEM;
+	}
+	for (int i = 0; i < BATCH; i++) {
+		r->in[i][0] = (struct iovec){ slot_at(r, i) + DATA_OFF, SLOT - DATA_OFF };
+		r->in[i][1] = (struct iovec){ spill_at(r, i), SPILL };
+		r->msgs[i].msg_hdr = (struct msghdr){
+			.msg_name = &r->from[i],
+			.msg_namelen = sizeof(r->from[i]),
+			.msg_iov = r->in[i],
+			.msg_iovlen = 2,
+			.msg_control = r->control[i],
+			.msg_controllen = sizeof(r->control[i]),
+		};
+	}
+	*out = r;
+	return 0;
+}
+
+void udp_recv_fini(struct udp_recv **rp)
+{
+	struct udp_recv *r = *rp;
+
+	if (!r)
+		return;
+	munmap(r->slots, map_size());
+	free(r);
+	*rp = NULL;
+}
+
+void udp_recv_trim(struct user *u)
+{
+	struct udp_recv *r = u->udp->recv;
+
+	if (r->spilled)
+		madvise(spill_at(r, 0), (size_t)BATCH * SPILL, MADV_DONTNEED);
+	r->spilled = false;
+}
+
+/* --- the slow way --- */
+
+void udp_to_guest_iov(struct user *u, struct in_addr src, uint16_t sport, struct in_addr dst,
+		      uint16_t dport, const struct iovec *data, int n)
+{
+	struct user_ip4 h = { .src = src, .dst = dst, .proto = IPPROTO_UDP, .ttl = 64 };
+	uint32_t len = (uint32_t)iov_len(data, (size_t)n);
+	uint8_t head[8];
+	struct iovec iov[3] = { { head, sizeof(head) } };
+	uint64_t sum;
+	be16 v;
+
+	memcpy(iov + 1, data, (size_t)n * sizeof(*data));
+	user_put16(head, sport);
+	user_put16(head + 2, dport);
+	user_put16(head + 4, 8 + len);
+	user_put16(head + 6, 0);
+	sum = csum_pseudo4(&src, &dst, IPPROTO_UDP, 8 + len);
+	v = csum_fold_udp(csum_iov(iov, (size_t)n + 1, 0, 8 + len, sum));
+	memcpy(head + 6, &v, 2);
+	user_ip4_send(u, &h, iov, n + 1);
+}
+
+void udp_to_guest(struct user *u, struct in_addr src, uint16_t sport, struct in_addr dst, uint16_t dport,
+		  const void *data, uint32_t len)
+{
+	struct iovec iov = { (void *)data, len };
+
+	udp_to_guest_iov(u, src, sport, dst, dport, &iov, 1);
+}
+
+/* --- the fast way --- */
+
+static void flush_frames(struct user *u, struct udp_recv *r)
+{
+	int done;
+
+	if (!r->n_frames)
+		return;
+	done = user_send(u, r->frames, r->n_frames);
+	if (done < r->n_frames) {
+		r->blocked = true;
+		user_post(u, r->frames + done, r->n_frames - done);
+	}
+	r->n_frames = 0;
+}
+
+/* Datagram @i of @len bytes as a frame in its slot; @gso: size of the datagrams that it consists of, or 0. */
+static void add_frame(struct user *u, struct udp_recv *r, int i, uint32_t len, uint16_t gso,
+		      const struct udp_target *t, struct in_addr src, uint16_t sport)
+{
+	uint8_t *frame = slot_at(r, i) + DATA_OFF - HEADERS, *udp;
+	uint32_t here = min(len, (uint32_t)(SLOT - DATA_OFF));
+	uint64_t sum = csum_pseudo4(&src, &t->guest, IPPROTO_UDP, 8 + len);
+	uint16_t raw = csum_fold_raw(sum);
+	struct twx_frame *f = &r->frames[r->n_frames];
+	struct iovec *iov = r->out[r->n_frames];
+
+	udp = user_ip4_header(u, frame, src, t->guest, IPPROTO_UDP, 8 + len);
+	user_put16(udp, sport);
+	user_put16(udp + 2, t->port);
+	user_put16(udp + 4, 8 + len);
+	memcpy(udp + 6, &raw, 2);
+	iov[0] = (struct iovec){ frame, HEADERS + here };
+	iov[1] = (struct iovec){ spill_at(r, i), len - here };
+	*f = (struct twx_frame){
+		.iov = iov,
+		.n_iov = len > here ? 2 : 1,
+		.len = HEADERS + len,
+		.meta = { .flags = TWX_F_NEEDS_CSUM,
+			  .gso = gso ? TWX_GSO_UDP_L4 : TWX_GSO_NONE,
+			  .gso_size = gso,
+			  .hdr_len = HEADERS,
+			  .csum_start = USER_ETH_LEN + 20,
+			  .csum_off = 6 },
+	};
+	r->n_frames++;
+}
+
+/* Short frames are padded in place: what lies behind the datagram is old data of other flows. */
+static void pad(struct udp_recv *r, int i, uint32_t len)
+{
+	uint32_t room = 60 - HEADERS;
+	struct twx_frame *f = &r->frames[r->n_frames - 1];
+
+	if (len >= room)
+		return;
+	memset(slot_at(r, i) + DATA_OFF + len, 0, room - len);
+	r->out[r->n_frames - 1][0].iov_len = 60;
+	f->len = 60;
+}
+
+static uint16_t gro_size(struct msghdr *m, uint32_t len)
+{
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
+		int size;
+
+		if (c->cmsg_level != IPPROTO_UDP || c->cmsg_type != UDP_GRO)
+			continue;
+		memcpy(&size, CMSG_DATA(c), sizeof(size));
+		return size > 0 && (uint32_t)size < len ? (uint16_t)size : 0;
+	}
+	return 0;
+}
+
+/* Each datagram of a message by itself, the slow way. */
+static void slow(struct user *u, struct udp_recv *r, int i, uint32_t len, uint32_t step,
+		 const struct udp_target *t, struct in_addr src, uint16_t sport)
+{
+	uint32_t off = 0;
+
+	flush_frames(u, r);
+	do {
+		struct iovec iov[2];
+		uint32_t part = min(step, len - off);
+		size_t n = iov_slice(iov, 2, r->in[i], 2, off, part);
+
+		udp_to_guest_iov(u, src, sport, t->guest, t->port, iov, (int)n);
+		off += part;
+	} while (off < len);
+}
+
+static void one(struct user *u, struct udp_recv *r, int i, const struct udp_target *t)
+{
+	struct msghdr *m = &r->msgs[i].msg_hdr;
+	uint32_t len = r->msgs[i].msg_len;
+	uint16_t gso = gro_size(m, len), sport;
+	uint32_t step = gso ? gso : len;
+	struct in_addr src;
+
+	if (m->msg_namelen < sizeof(r->from[i]) || (m->msg_flags & MSG_TRUNC) ||
+	    !t->name(u, t->opaque, &r->from[i], &src, &sport))
+		return;
+	if (len > SLOT - DATA_OFF)
+		r->spilled = true;
+	if (28 + step > u->cfg.mtu || 28 + len > 65535 || !user_neigh_find(u, t->guest)) {
+		slow(u, r, i, len, step, t, src, sport);
+		return;
+	}
+	add_frame(u, r, i, len, gso, t, src, sport);
+	pad(r, i, len);
+}
+
+int udp_recv_batch(struct user *u, int fd, const struct udp_target *t)
+{
+	struct udp_recv *r = u->udp->recv;
+	int n;
+
+	if (r->blocked)
+		return -EAGAIN;
+	n = recvmmsg(fd, r->msgs, BATCH, MSG_DONTWAIT, NULL);
+	if (n <= 0)
+		return 0;
+	TWX_TRACE(u->port->trace, TWX_HOP_RECVMSG, u->port->name, r->msgs[0].msg_len, n);
+	for (int i = 0; i < n; i++) {
+		one(u, r, i, t);
+		r->msgs[i].msg_hdr.msg_namelen = sizeof(r->from[i]);
+		r->msgs[i].msg_hdr.msg_controllen = sizeof(r->control[i]);
+	}
+	flush_frames(u, r);
+	return n;
+}
+
+/* --- flows --- */
+
+static bool name_peer(struct user *u, void *opaque, const struct sockaddr_in *from, struct in_addr *src,
+		      uint16_t *sport)
+{
+	struct sockaddr_in seen = udp_seen_as(u, opaque, from);
+
+	*src = seen.sin_addr;
+	*sport = ntohs(seen.sin_port);
+	return true;
+}
+
+static void pause_flow(struct user *u, struct flow *f)
+{
+	struct udp_recv *r = u->udp->recv;
+	struct udp_flow *uf = udp_flow_of(f);
+
+	if (uf->paused)
+		return;
+	uf->paused = true;
+	uf->paused_next = r->paused;
+	r->paused = flow_index(&u->flows, f) + 1;
+	twx_watch_set(&flow_io(&u->flows, f)->watch, 0);
+}
+
+void udp_unpause(struct user *u, struct flow *f)
+{
+	uint32_t self = flow_index(&u->flows, f) + 1, *link = &u->udp->recv->paused;
+
+	if (!udp_flow_of(f)->paused)
+		return;
+	while (*link != self)
+		link = &udp_flow_of(&u->flows.flows[*link - 1])->paused_next;
+	*link = udp_flow_of(f)->paused_next;
+	udp_flow_of(f)->paused = false;
+}
+
+void udp_recv_resume(struct user *u)
+{
+	struct udp_recv *r = u->udp->recv;
+
+	r->blocked = false;
+	while (r->paused) {
+		struct flow *f = &u->flows.flows[r->paused - 1];
+
+		r->paused = udp_flow_of(f)->paused_next;
+		udp_flow_of(f)->paused = false;
+		twx_watch_set(&flow_io(&u->flows, f)->watch, EPOLLIN);
+	}
+}
+
+void udp_flow_event(struct twx_watch *w, uint32_t events)
+{
+	struct flow *f = flow_of_watch(w);
+	struct user *u = container_of(w, struct flow_io, watch)->user;
+	struct udp_flow *uf = udp_flow_of(f);
+	struct udp_target t = { .guest = user_v4(&f->key.guest),
+				.port = f->key.guest_port,
+				.name = name_peer,
+				.opaque = f };
+	int n, on = 1;
+
+	if (events & EPOLLERR)
+		sock_errors(u, f);
+	if (!(events & EPOLLIN))
+		return;
+	n = udp_recv_batch(u, f->fd, &t);
+	if (n == -EAGAIN)
+		pause_flow(u, f);
+	if (n <= 0)
+		return;
+	flow_touch(&u->flows, f, twx_loop_now(u->loop));
+	uf->n_received += (uint32_t)n;
+	if (!uf->gro && uf->n_received >= GRO_AFTER) {
+		uf->gro = true;
+		setsockopt(f->fd, IPPROTO_UDP, UDP_GRO, &on, sizeof(on));
+	}
+}
