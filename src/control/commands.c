@@ -115,30 +115,6 @@ const struct qmp_command *qmp_command_find(const char *name)
 	return NULL;
 }
 
-/* The NIC that owns the ports called @name, or null. */
-static struct twx_nic *nic_of_name(struct twx_net *net, const char *name)
-{
-	struct twx_port *port;
-
-	for (port = twx_net_ports(net); port; port = port->next)
-		if (port->kind == TWX_PORT_NIC && !strcmp(port->name, name))
-			return port->owner;
-	return twx_nic_find(net, name);
-}
-
-int control_set_link(struct twx_net *net, const char *name, bool up, struct twx_error *e)
-{
-	struct twx_nic *nic = nic_of_name(net, name);
-	int err;
-
-	if (nic && nic->host && nic->host->type->may_set_link) {
-		err = nic->host->type->may_set_link(nic->host, e);
-		if (err)
-			return err;
-	}
-	return twx_net_set_link(net, name, up, e);
-}
-
 static enum qmp_status cmd_capabilities(struct qmp_call *call)
 {
 	return QMP_DONE;
@@ -147,7 +123,7 @@ static enum qmp_status cmd_capabilities(struct qmp_call *call)
 static enum qmp_status cmd_set_link(struct qmp_call *call)
 {
 	bool up = json_is_true(json_object_get(call->args, "up"));
-	int err = control_set_link(call->net, qmp_str(call, "name"), up, &call->e);
+	int err = twx_net_set_link(call->net, qmp_str(call, "name"), up, &call->e);
 
 	if (!err)
 		return QMP_DONE;

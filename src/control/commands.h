@@ -62,9 +62,6 @@ json_t *qmp_text(const char *text);
 
 json_t *qmp_version_object(void);
 
-/* set_link for both monitors: refuses where the host's front end owns the link. */
-int control_set_link(struct twx_net *net, const char *name, bool up, struct twx_error *e);
-
 /* One line of the human monitor; malloc()ed text with "\n" line ends, or null without memory. */
 char *hmp_run(struct twx_net *net, const char *line, bool *quit);
 

@@ -36,7 +36,7 @@ static void hmp_set_link(struct hmp_call *c)
 		return;
 	}
 	up = !strcmp(c->words[2], "on");
-	if (control_set_link(c->net, c->words[1], up, &e))
+	if (twx_net_set_link(c->net, c->words[1], up, &e))
 		fprintf(c->out, "Error: %s\n", e.what);
 }
 

@@ -27,8 +27,9 @@ struct ctx {
 	struct twx_loop *loop;
 	struct twx_net *net;
 	struct qmp_server *qmp;
-	struct twx_port a, b;
-	struct twx_nic nic; /* owner of port a; made here to have a host that owns the link */
+	struct twx_port b;
+	struct twx_port *a; /* of the NIC */
+	struct twx_nic *nic;
 	struct twx_host host;
 	char dir[64], path[96];
 	char in[1 << 20];
@@ -43,6 +44,27 @@ static int take_all(struct twx_port *port, const struct twx_frame *frames, int n
 }
 
 static const struct twx_port_ops ops = { .receive = take_all };
+
+static int toy_open(struct twx_nic *nic, const struct twx_opts *opts, struct twx_error *e)
+{
+	return twx_nic_add_port(nic, e) ? 0 : -ENOMEM;
+}
+
+static void toy_close(struct twx_nic *nic)
+{
+}
+
+static const struct twx_opt_desc no_options[] = { { 0 } };
+
+static const struct twx_nic_model toy_model = {
+	.name = "toy",
+	.help = "a NIC without a guest",
+	.bus = "none",
+	.options = no_options,
+	.port_ops = &ops,
+	.open = toy_open,
+	.close = toy_close,
+};
 
 static int owner_refuses(struct twx_host *h, struct twx_error *e)
 {
@@ -65,12 +87,15 @@ static int setup(void **state)
 	assert_int_equal(twx_loop_new(&c->loop, NULL), 0);
 	config.loop = c->loop;
 	assert_int_equal(twx_net_new(&c->net, &config, NULL), 0);
+	assert_int_equal(twx_net_add_nic_model(c->net, &toy_model), 0);
+	assert_int_equal(twx_nic_new(&c->nic, c->net, "toy,id=nic0", NULL), 0);
+	c->a = c->nic->ports[0];
+	/* Hosts are built in; this one stands in for a front end that may own the link. */
 	c->host.type = &mild_host;
-	c->nic.host = &c->host;
-	assert_int_equal(twx_port_init(&c->a, c->net, c->loop, TWX_PORT_NIC, "nic0", "toy", 0, &ops, &c->nic, NULL), 0);
+	c->nic->host = &c->host;
 	assert_int_equal(twx_port_init(&c->b, c->net, c->loop, TWX_PORT_BACKEND, "n0", "toyback", 0, &ops, NULL, NULL),
 			 0);
-	assert_int_equal(twx_port_pair(&c->a, &c->b, NULL), 0);
+	assert_int_equal(twx_port_pair(c->a, &c->b, NULL), 0);
 	snprintf(text, sizeof(text), "unix:%s,server=on,wait=off", c->path);
 	assert_int_equal(qmp_server_add(&c->qmp, c->net, text, NULL), 0);
 	*state = c;
@@ -84,7 +109,7 @@ static int teardown(void **state)
 
 	qmp_servers_free(c->qmp);
 	assert_int_equal(stat(c->path, &st), -1); /* the socket file goes with its server */
-	twx_port_fini(&c->a);
+	c->nic->host = NULL;
 	twx_port_fini(&c->b);
 	twx_net_free(c->net);
 	twx_loop_free(c->loop);
@@ -414,10 +439,10 @@ static void test_set_link(void **state)
 
 	say(c, fd, "{\"execute\":\"set_link\",\"arguments\":{\"name\":\"nic0\",\"up\":false}}");
 	expect_return(c, fd);
-	assert_true(c->a.link_down);
+	assert_true(c->a->link_down);
 	say(c, fd, "{\"execute\":\"set_link\",\"arguments\":{\"name\":\"nic0\",\"up\":true}}");
 	expect_return(c, fd);
-	assert_false(c->a.link_down);
+	assert_false(c->a->link_down);
 	say(c, fd, "{\"execute\":\"set_link\",\"arguments\":{\"name\":\"zz\",\"up\":true}}");
 	expect_error(c, fd, "DeviceNotFound", "Device 'zz' not found");
 	text = hmp(c, fd, "set_link zz on");
@@ -425,7 +450,7 @@ static void test_set_link(void **state)
 	free(text);
 	text = hmp(c, fd, "set_link nic0 off");
 	assert_string_equal(text, "");
-	assert_true(c->a.link_down);
+	assert_true(c->a->link_down);
 	free(text);
 	text = hmp(c, fd, "set_link nic0 maybe");
 	assert_string_equal(text, "Expected 'on' or 'off'\r\nTry \"help set_link\" for more information\r\n");
@@ -433,7 +458,7 @@ static void test_set_link(void **state)
 	c->host.type = &strict_host;
 	say(c, fd, "{\"execute\":\"set_link\",\"arguments\":{\"name\":\"nic0\",\"up\":true}}");
 	expect_error(c, fd, "GenericError", "the link of nic0 belongs to the front end at /run/x");
-	assert_true(c->a.link_down);
+	assert_true(c->a->link_down);
 	close(fd);
 }
 
@@ -478,7 +503,7 @@ static void test_query_stats(void **state)
 	size_t k;
 
 	for (i = 0; i < 3; i++)
-		assert_int_equal(twx_port_send(&c->a, &frame, 1), 1);
+		assert_int_equal(twx_port_send(c->a, &frame, 1), 1);
 	twx_port_drop(&c->b, TWX_DROP_DENIED, 60);
 	say(c, fd, "{\"execute\":\"query-stats\"}");
 	m = hear(c, fd);
