@@ -287,7 +287,7 @@ static void read_request(struct user *u, struct in_addr guest, uint16_t port, co
 {
 	const char *name = next_string(&at, end), *mode = name ? next_string(&at, end) : NULL;
 	struct session *s;
-	off_t size;
+	off_t size = 0;
 	int fd;
 
 	if (!mode || !*name) {
