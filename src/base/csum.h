@@ -11,8 +11,9 @@
 
 /*
  * A running sum is a 64-bit ones' complement number over the bytes as they lie in memory (RFC 1071,
- * section 2 (B): the result comes out in the order in which it is stored), so no function here swaps
- * and csum_fold()'s result is stored as it is. Sums are added with csum_add(), never with plus.
+ * section 2 (B): the result comes out in the order in which it is stored), so no function here
+ * swaps and csum_fold()'s result is stored as it is. Sums are added with csum_add(), never with
+ * plus.
  */
 
 static inline uint64_t csum_add(uint64_t a, uint64_t b)
@@ -64,13 +65,13 @@ uint64_t csum_partial(const void *buf, size_t len, uint64_t seed);
 uint64_t csum_iov(const struct iovec *iov, size_t n, size_t off, size_t len, uint64_t seed);
 
 /*
- * Pseudo headers: RFC 9293, section 3.1 (IPv4), RFC 8200, section 8.1 (IPv6). Addresses are 4 and 16
- * bytes in wire order, any alignment; @len counts the upper layer's header and data.
+ * Pseudo headers: RFC 9293, section 3.1 (IPv4), RFC 8200, section 8.1 (IPv6). Addresses are 4 and
+ * 16 bytes in wire order, any alignment; @len counts the upper layer's header and data.
  */
 uint64_t csum_pseudo4(const void *src, const void *dst, uint8_t proto, uint32_t len);
 uint64_t csum_pseudo6(const void *src, const void *dst, uint8_t proto, uint32_t len);
 
-/* The checksum @old after a 16-bit word under it changed from @from to @to (RFC 1624, equation 3). */
+/* The checksum @old after a 16-bit word under it changed (RFC 1624, equation 3). */
 static inline be16 csum_update(be16 old, be16 from, be16 to)
 {
 	uint64_t sum = (uint16_t)~old.raw;

@@ -2,16 +2,17 @@
 /*
  * Everything that opens, binds, forks or reads host configuration.
  *
- * Each call goes to the embedder's (or the sandbox's) table where that has an entry, and to the kernel
- * otherwise. A table compiled against an older header is shorter: its size says which entries exist.
+ * Each call goes to the embedder's (or the sandbox's) table where that has an entry, and to the
+ * kernel otherwise. A table compiled against an older header is shorter: its size says which
+ * entries exist.
  *
- * Listening on a unix socket: whether a socket file is stale can only be told by connecting to it. Between
- * that answer and the unlink somebody else may have started to listen there; two servers that are
- * started on one stale path in the same instant can therefore take it from each other.
+ * Listening on a unix socket: whether a socket file is stale can only be told by connecting to it.
+ * Between that answer and the unlink somebody else may have started to listen there; two servers
+ * that are started on one stale path in the same instant can therefore take it from each other.
  *
- * Starting a program: vfork(), since a VMM's address space is expensive to copy. The child shares our
- * memory until it executes, so it runs with all signals blocked up to the point where no handler of ours
- * is installed any more, and tells a failure through a variable of the parent.
+ * Starting a program: vfork(), since a VMM's address space is expensive to copy. The child shares
+ * our memory until it executes, so it runs with all signals blocked up to the point where no
+ * handler of ours is installed any more, and tells a failure through a variable of the parent.
  */
 #include "base/hostops.h"
 
@@ -213,7 +214,7 @@ static int spawn_fds(const struct spawn *s)
 	return (int)syscall(SYS_close_range, next, ~0u, CLOSE_RANGE_CLOEXEC);
 }
 
-/* Ignored signals stay ignored (nohup's), but for SIGPIPE, which is the library's user's own taste. */
+/* Ignored signals stay ignored (nohup's), but for SIGPIPE, which our caller may well ignore. */
 static void spawn_signals(void)
 {
 	struct sigaction dfl = { .sa_handler = SIG_DFL }, old;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Everything that opens, binds, forks or reads host configuration: one door, to be moved behind a helper process. */
+/* Everything that opens, binds, forks or reads host configuration: one door to the host. */
 #ifndef BASE_HOSTOPS_H
 #define BASE_HOSTOPS_H
 
@@ -9,8 +9,9 @@
 #include <sys/types.h>
 
 /*
- * A table of the calls below; null in twx_net_config means "with this process's own rights". Every fd
- * returned is close-on-exec; results are an fd, 0 or -errno. src/net hands the table out: net_hostops(net).
+ * A table of the calls below; null in twx_net_config means "with this process's own rights". Every
+ * fd returned is close-on-exec; results are an fd, 0 or -errno. src/net hands the table out:
+ * net_hostops(net).
  */
 struct twx_hostops {
 	size_t size;
@@ -25,13 +26,16 @@ struct twx_hostops {
 int hostops_open(const struct twx_hostops *h, const char *path, int flags, mode_t mode);
 int hostops_unlink(const struct twx_hostops *h, const char *path);
 int hostops_bind(const struct twx_hostops *h, int fd, const struct sockaddr *addr, socklen_t len);
-/* A non-blocking listening unix stream socket. A socket file that nobody listens on is replaced; a live
- * one gives -EADDRINUSE, a file that is no socket -EEXIST, a path that does not fit -ENAMETOOLONG. */
+/* A non-blocking listening unix stream socket. A socket file that nobody listens on is replaced; a
+ * live one gives -EADDRINUSE, a file that is no socket -EEXIST, a path that does not fit
+ * -ENAMETOOLONG. */
 int hostops_unix_listen(const struct twx_hostops *h, const char *path);
 /* A connected non-blocking unix stream socket, or -errno (-ECONNREFUSED, -ENOENT, ...). */
 int hostops_unix_connect(const struct twx_hostops *h, const char *path);
-/* Starts a program, stdin from /dev/null, only @keep_fds and stdout, stderr inherited. 0 or -errno. */
-int hostops_spawn(const struct twx_hostops *h, char *const argv[], const int *keep_fds, int n_keep, pid_t *pid);
+/* Starts a program, stdin from /dev/null, only @keep_fds, stdout and stderr inherited; 0 or -errno,
+ * exec()'s failure included. */
+int hostops_spawn(const struct twx_hostops *h, char *const argv[], const int *keep_fds, int n_keep,
+		  pid_t *pid);
 /* Name servers of /etc/resolv.conf, port 53; how many (0 if none), at most @max. */
 int hostops_resolvers(const struct twx_hostops *h, struct sockaddr_storage *out, int max);
 

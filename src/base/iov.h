@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Arithmetic on scatter lists. Offsets and lengths beyond the list's end are cut, never an error. */
+/* Arithmetic on scatter lists. What lies beyond a list's end is cut, never an error. */
 #ifndef BASE_IOV_H
 #define BASE_IOV_H
 
@@ -19,14 +19,15 @@ size_t iov_copy_from(const struct iovec *iov, size_t n, size_t off, void *buf, s
 size_t iov_zero(const struct iovec *iov, size_t n, size_t off, size_t len);
 
 /*
- * Drops the first @len bytes: moves *@iov and *@n past whole elements and adjusts the first one left, so
- * the list must be the caller's private copy. Returns the bytes dropped.
+ * Drops the first @len bytes: moves *@iov and *@n past whole elements and adjusts the first one
+ * left, so the list must be the caller's private copy. Returns the bytes dropped.
  */
 size_t iov_skip(struct iovec **iov, size_t *n, size_t len);
 
 /*
- * Describes bytes [@off, @off + @len) of the list in @out, which has room for @max elements. Returns the
- * number of elements written; they hold fewer bytes than @len if the list or @out ends before.
+ * Describes bytes [@off, @off + @len) of the list in @out, which has room for @max elements.
+ * Returns the number of elements written; they hold fewer bytes than @len if the list or @out ends
+ * before.
  */
 size_t iov_slice(struct iovec *out, size_t max, const struct iovec *iov, size_t n, size_t off,
 		 size_t len);

@@ -2,24 +2,25 @@
 /*
  * One thread waiting on file descriptors, timers and deferred tasks.
  *
- * A round is: epoll_wait(); read the clock; callbacks of at most 64 ready watches; timers that are due;
- * tasks. Whatever is deferred or armed on the way costs no system call: the timerfd is looked at once,
- * at the round's end. So a round in which only fds are ready is one epoll_wait() and nothing else.
+ * A round is: epoll_wait(); read the clock; callbacks of at most 64 ready watches; timers that are
+ * due; tasks. Whatever is deferred or armed on the way costs no system call: the timerfd is looked
+ * at once, at the round's end. So a round in which only fds are ready is one epoll_wait() and
+ * nothing else.
  *
  * The epoll fd is the one that a foreign loop polls. Behind it are the owner's fds and two of ours,
  * both edge-triggered, so that neither is ever read:
  *
- *  timerfd: armed to the earliest deadline. It is moved only to an earlier one: a deadline that moved
- *	away or was cancelled leaves it armed, and the early expiry is noticed, counted as nothing
- *	and re-armed. A flow that pushes its timer back with each segment thus costs nothing.
- *  eventfd: written by other threads (post, stop) and by our own thread when it makes work outside of
- *	a round. The write precedes no read; each write is a new edge.
+ * - timerfd: armed to the earliest deadline. It is moved only to an earlier one: a deadline that
+ *   moved away or was cancelled leaves it armed, and the early expiry only re-arms it. A flow that
+ * pushes its timer back with each segment thus costs nothing.
+ * - eventfd: written by other threads (post, stop) and by our own thread when it makes work outside
+ *   of a round. Each write is a new edge.
  *
- * Posted tasks are a lock-free stack, taken as a whole by one exchange and reversed. Only the post that
- * finds it empty writes the eventfd.
+ * Posted tasks are a lock-free stack, taken as a whole by one exchange and reversed. Only the post
+ * that finds it empty writes the eventfd.
  *
- * Fairness: a timer that a timer's callback sets for the past, and a task that a task defers, run in
- * the next round, which does not wait. So no callback can keep the others from running.
+ * Fairness: a timer that a timer's callback sets for the past, and a task that a task defers, run
+ * in the next round, which does not wait. So no callback can keep the others from running.
  *
  * Deleting: events that the kernel has already reported for a watch are blanked in the array.
  */
@@ -300,8 +301,8 @@ void twx_loop_post(struct twx_loop *loop, struct twx_task *t)
 	t->pending = true;
 	do
 		t->next = head;
-	while (!atomic_compare_exchange_weak_explicit(
-		&loop->posted, &head, t, memory_order_release, memory_order_relaxed));
+	while (!atomic_compare_exchange_weak_explicit(&loop->posted, &head, t, memory_order_release,
+						      memory_order_relaxed));
 	/* Once the task is in the list it belongs to the loop, and may be gone by now. */
 	if (!head)
 		loop_wake(loop);

@@ -39,7 +39,8 @@ struct twx_opts {
 	bool json;
 };
 
-/* Appends; 0, -E2BIG beyond OPTS_ENTRIES_MAX, -ENOMEM. Text is copied, @key_len and @value_len bytes of it. */
+/* Appends; 0, -E2BIG beyond OPTS_ENTRIES_MAX, -ENOMEM. Text is copied, @key_len and @value_len
+ * bytes of it. */
 int opts_append(struct twx_opts *o, const char *key, size_t key_len, const char *value,
 		size_t value_len, enum opts_kind kind);
 struct opts_entry *opts_find(const struct twx_opts *o, const char *key); /* the last one, or null */

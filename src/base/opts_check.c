@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Option lists against their table: known keys, well-formed values, defaults; and the table as help. */
+/* Option lists against their table: known keys, well-formed values, defaults; and the table as
+ * help. */
 #include "base/opts.h"
 
 #include <errno.h>
@@ -186,8 +187,9 @@ static int check_bare(struct twx_opts *o, const struct twx_opt_desc *table,
 	value = strdup(word);
 	if (!value)
 		return twx_error_set(e, ENOMEM, "cannot parse options: out of memory");
-	if (!o->warning && asprintf(&o->warning, "short-form boolean option '%s' deprecated; use %s=%s",
-				    entry->key, d->name, word) < 0)
+	if (!o->warning &&
+	    asprintf(&o->warning, "short-form boolean option '%s' deprecated; use %s=%s",
+		     entry->key, d->name, word) < 0)
 		o->warning = NULL;
 	memmove(entry->key, d->name, strlen(d->name) + 1); /* as long, or two letters shorter */
 	free(entry->value);
@@ -233,7 +235,8 @@ int twx_opts_check(struct twx_opts *o, const struct twx_opt_desc *table, struct 
 			return twx_error_set(e, EINVAL, "Parameter '%s' is missing", d->name);
 		if (!d->def)
 			continue;
-		err = opts_append(o, d->name, strlen(d->name), d->def, strlen(d->def), OPTS_DEFAULT);
+		err = opts_append(o, d->name, strlen(d->name), d->def, strlen(d->def),
+				  OPTS_DEFAULT);
 		if (err)
 			return twx_error_set(e, -err, "cannot parse options: %s", strerror(-err));
 	}

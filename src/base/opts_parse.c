@@ -2,13 +2,15 @@
 /*
  * Option lists from text and from JSON.
  *
- * Text is "value,key=value,key,...": a value runs to the next single comma (",," is a comma of its own),
- * a key to the next '=' or ','. A first part without '=' is the value of the implied key; a later one is
- * a bare key, which the table later turns into key=on, or into key=off where it reads "nokey". One
- * comma at the very end is ignored. The words "help" and "?", bare or as the implied value, ask for help.
+ * Text is "value,key=value,key,...": a value runs to the next single comma (",," is a comma of its
+ * own), a key to the next '=' or ','. A first part without '=' is the value of the implied key; a
+ * later one is a bare key, which the table later turns into key=on, or into key=off where it reads
+ * "nokey". One comma at the very end is ignored. The words "help" and "?", bare or as the implied
+ * value, ask for help.
  *
  * JSON is one object. Nested objects become dotted keys, so {"addr": {"type": "inet"}} and
- * addr.type=inet are read back alike; arrays, of strings or of {"str": "..."}, become repeated keys.
+ * addr.type=inet are read back alike; arrays, of strings or of {"str": "..."}, become repeated
+ * keys.
  *
  * Limits: 64 KiB of text, 1024 entries, keys of 255 bytes, objects 8 deep.
  */
@@ -42,7 +44,8 @@ static bool parse_is_help(const char *s, size_t len)
 	return (len == 4 && !memcmp(s, "help", 4)) || (len == 1 && *s == '?');
 }
 
-/* Unescapes the value at @s into @buf, which has room for the whole text; returns where the next part begins. */
+/* Unescapes the value at @s into @buf, which has room for the whole text; returns where the next
+ * part begins. */
 static const char *parse_value(const char *s, char *buf, size_t *len)
 {
 	size_t n = 0;
@@ -121,8 +124,8 @@ static int parse_type_error(const char *path, const char *expected, struct twx_e
 			     expected);
 }
 
-static int parse_item(struct twx_opts *o, const struct parse_path *path, size_t i, const json_t *item,
-		      struct twx_error *e)
+static int parse_item(struct twx_opts *o, const struct parse_path *path, size_t i,
+		      const json_t *item, struct twx_error *e)
 {
 	const json_t *str = item;
 	char name[OPTS_KEY_MAX + 32];
@@ -215,8 +218,8 @@ static int parse_object(struct twx_opts *o, struct parse_path *path, const json_
 		return twx_error_set(e, E2BIG, "Parameter '%s' is nested too deeply", path->text);
 	path->depth++;
 	json_object_foreach ((json_t *)object, key, v) {
-		int n = snprintf(path->text + len, sizeof(path->text) - len, "%s%s",
-				 len ? "." : "", key);
+		int n = snprintf(path->text + len, sizeof(path->text) - len, "%s%s", len ? "." : "",
+				 key);
 
 		if (!opts_key_ok(key, strlen(key), false) || len + (size_t)n > OPTS_KEY_MAX) {
 			err = twx_error_set(e, EINVAL, "Parameter '%s' is unexpected", path->text);

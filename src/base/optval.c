@@ -53,8 +53,8 @@ static int optval_suffix(const char *s)
 }
 
 /*
- * The digits behind a decimal point as 2^-64ths. From the 19th on they are too small to count and only
- * have to be digits.
+ * The digits behind a decimal point as 2^-64ths. From the 19th on they are too small to count and
+ * only have to be digits.
  */
 static const char *optval_fraction(const char *s, unsigned __int128 *frac)
 {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* SipHash-2-4, a keyed hash for tables whose keys a guest or peer chooses (Aumasson, Bernstein, 2012). */
+/* SipHash-2-4, a keyed hash for tables whose keys a guest or peer chooses (Aumasson, Bernstein,
+ * 2012). */
 #ifndef BASE_SIPHASH_H
 #define BASE_SIPHASH_H
 

@@ -9,8 +9,8 @@
 #define TIMERS_BYTES (TIMERS_MAX * sizeof(struct timers_slot))
 
 /*
- * Arming must not fail, so the whole array is address space from the start (16 MiB) and memory only as
- * far as it is used.
+ * Arming must not fail, so the whole array is address space from the start (16 MiB) and memory only
+ * as far as it is used.
  */
 int timers_init(struct timers *h)
 {

@@ -16,7 +16,7 @@ struct timers_slot {
 };
 
 struct timers {
-	struct timers_slot *slots; /* TIMERS_MAX of them, mapped once and backed by memory as they are used */
+	struct timers_slot *slots; /* TIMERS_MAX of them */
 	unsigned int n;
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Runs a fuzz harness over stored inputs, where libFuzzer is not at hand: each argument is a file or a
- * folder of files. Fails if an input cannot be read or if there is none.
+ * Runs a fuzz harness over stored inputs, where libFuzzer is not at hand: each argument is a file
+ * or a folder of files. Fails if an input cannot be read or if there is none.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -59,7 +59,8 @@ static void replay_folder(const char *path)
 	for (int i = 0; i < n; i++) {
 		char *file = NULL;
 
-		if (names[i]->d_name[0] != '.' && asprintf(&file, "%s/%s", path, names[i]->d_name) > 0)
+		if (names[i]->d_name[0] != '.' &&
+		    asprintf(&file, "%s/%s", path, names[i]->d_name) > 0)
 			replay_file(file);
 		free(file);
 		free(names[i]);

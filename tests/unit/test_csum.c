@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The Internet checksum and scatter lists against slow, obvious versions; SipHash against its paper. */
+/* The Internet checksum and scatter lists against slow, obvious versions; SipHash against its
+ * paper. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -233,8 +234,9 @@ static void update_equals_recomputation(void **state)
 				 csum_fold(csum_partial(buf, sizeof(buf), 0)).raw);
 	}
 	/* RFC 1624, section 4: the case that equation 2 gets wrong. */
-	assert_int_equal(be16_get(csum_update(be16_make(0xdd2f), be16_make(0x5555), be16_make(0x3285))),
-			 0x0000);
+	assert_int_equal(
+		be16_get(csum_update(be16_make(0xdd2f), be16_make(0x5555), be16_make(0x3285))),
+		0x0000);
 }
 
 static void udp_zero_means_none(void **state)

@@ -15,7 +15,8 @@ static void sets_and_returns(void **state)
 {
 	struct twx_error e = { 0 };
 
-	assert_int_equal(twx_error_set(&e, ENOENT, "netdev %s: cannot open %s", "n0", "/x"), -ENOENT);
+	assert_int_equal(twx_error_set(&e, ENOENT, "netdev %s: cannot open %s", "n0", "/x"),
+			 -ENOENT);
 	assert_int_equal(e.code, ENOENT);
 	assert_string_equal(e.what, "netdev n0: cannot open /x");
 	assert_string_equal(e.hint, "");

@@ -198,15 +198,20 @@ static int wait_for(pid_t pid)
 	return WEXITSTATUS(status);
 }
 
+static int spawn(const char *const argv[], const int *keep, int n_keep, pid_t *pid)
+{
+	return hostops_spawn(NULL, (char *const *)argv, keep, n_keep, pid);
+}
+
 /* Runs a shell script and returns what it wrote to fd @out. */
 static void run_script(const char *script, const int *keep, int n_keep, int out, char *text,
 		       size_t size)
 {
-	char *const argv[] = { "sh", "-c", (char *)script, NULL };
+	const char *const argv[] = { "sh", "-c", script, NULL };
 	ssize_t n, len = 0;
 	pid_t pid;
 
-	assert_int_equal(hostops_spawn(NULL, argv, keep, n_keep, &pid), 0);
+	assert_int_equal(spawn(argv, keep, n_keep, &pid), 0);
 	assert_int_equal(wait_for(pid), 0);
 	while ((n = read(out, text + len, size - 1 - (size_t)len)) > 0)
 		len += n;
@@ -238,13 +243,13 @@ static void only_kept_fds_reach_the_program(void **state)
 
 static void exec_failures_are_told(void **state)
 {
-	char *const none[] = { "/nonexistent/program", NULL };
-	char *const file[] = { (char *)path("t"), NULL };
+	const char *const none[] = { "/nonexistent/program", NULL };
+	const char *const file[] = { path("t"), NULL };
 	pid_t pid = -5;
 
 	close(open(path("t"), O_CREAT | O_WRONLY, 0600));
-	assert_int_equal(hostops_spawn(NULL, none, NULL, 0, &pid), -ENOENT);
-	assert_int_equal(hostops_spawn(NULL, file, NULL, 0, &pid), -EACCES);
+	assert_int_equal(spawn(none, NULL, 0, &pid), -ENOENT);
+	assert_int_equal(spawn(file, NULL, 0, &pid), -EACCES);
 	assert_int_equal(pid, -5);
 	/* No zombie is left. */
 	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
@@ -253,13 +258,13 @@ static void exec_failures_are_told(void **state)
 
 static void bad_fds_are_refused(void **state)
 {
-	char *const argv[] = { "true", NULL };
+	const char *const argv[] = { "true", NULL };
 	int closed = 777, zero = 0;
 	pid_t pid;
 
-	assert_int_equal(hostops_spawn(NULL, argv, &closed, 1, &pid), -EBADF);
-	assert_int_equal(hostops_spawn(NULL, argv, &zero, 1, &pid), -EBADF);
-	assert_int_equal(hostops_spawn(NULL, argv, NULL, 1000, &pid), -E2BIG);
+	assert_int_equal(spawn(argv, &closed, 1, &pid), -EBADF);
+	assert_int_equal(spawn(argv, &zero, 1, &pid), -EBADF);
+	assert_int_equal(spawn(argv, NULL, 1000, &pid), -E2BIG);
 }
 
 static void handler(int sig)
@@ -269,7 +274,7 @@ static void handler(int sig)
 /* Blocked and handled signals of ours are not the program's. */
 static void programs_start_with_default_signals(void **state)
 {
-	char *const argv[] = { "sh", "-c", "kill -USR1 $$; kill -USR2 $$; exit 0", NULL };
+	const char *const argv[] = { "sh", "-c", "kill -USR1 $$; kill -USR2 $$; exit 0", NULL };
 	sigset_t set, old;
 	int status;
 	pid_t pid;
@@ -278,7 +283,7 @@ static void programs_start_with_default_signals(void **state)
 	sigemptyset(&set);
 	sigaddset(&set, SIGUSR1);
 	sigprocmask(SIG_BLOCK, &set, &old);
-	assert_int_equal(hostops_spawn(NULL, argv, NULL, 0, &pid), 0);
+	assert_int_equal(spawn(argv, NULL, 0, &pid), 0);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGUSR1);
 	/* Ours are as they were. */

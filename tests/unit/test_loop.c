@@ -18,7 +18,8 @@
 #include "base/macros.h"
 
 #define MS 1000000ull
-#define FOREVER_MS 20000 /* longer than any machine is slow; a lost wake-up fails instead of hanging */
+/* Longer than any machine is slow; a lost wake-up fails instead of hanging. */
+#define FOREVER_MS 20000
 
 static int setup(void **state)
 {
@@ -404,7 +405,10 @@ static void job_run(struct twx_task *t)
 		twx_loop_undefer(j->loop, &j->undefers->t);
 }
 
-#define JOB(l, ...) { .t.fn = job_run, .loop = (l), __VA_ARGS__ }
+#define JOB(l, ...)                                                                                \
+	{                                                                                          \
+		.t.fn = job_run, .loop = (l), __VA_ARGS__                                          \
+	}
 
 static void deferred_runs_once(void **state)
 {

@@ -17,7 +17,8 @@
 
 #include "base/macros.h"
 
-#define FOREVER_MS 20000 /* longer than any machine is slow; a lost wake-up fails instead of hanging */
+/* Longer than any machine is slow; a lost wake-up fails instead of hanging. */
+#define FOREVER_MS 20000
 
 static int setup(void **state)
 {
@@ -218,12 +219,9 @@ static void a_child_reaped_elsewhere_is_told(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(posts_from_threads_all_arrive),
-		T(stop_from_a_thread_and_before_run),
-		T(stop_from_a_signal_handler),
-		T(children_are_reaped),
-		T(a_deleted_child_is_left_alone),
-		T(a_child_reaped_elsewhere_is_told),
+		T(posts_from_threads_all_arrive), T(stop_from_a_thread_and_before_run),
+		T(stop_from_a_signal_handler),	  T(children_are_reaped),
+		T(a_deleted_child_is_left_alone), T(a_child_reaped_elsewhere_is_told),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -184,7 +184,8 @@ static void refusals(void **state)
 		{ "{\"addr\":[]}", "Invalid parameter type for 'addr', expected: object" },
 		{ "{\"addr\":\"x\"}", "Invalid parameter type for 'addr', expected: object" },
 		{ "{\"hostfwd\":\"a\"}", "Invalid parameter type for 'hostfwd', expected: array" },
-		{ "{\"hostfwd\":[5]}", "Invalid parameter type for 'hostfwd[0]', expected: object" },
+		{ "{\"hostfwd\":[5]}",
+		  "Invalid parameter type for 'hostfwd[0]', expected: object" },
 		{ "{\"hostfwd\":[\"a\",{\"x\":\"5\"}]}", "Parameter 'hostfwd[1].str' is missing" },
 		{ "{\"mode\":\"x\"}", "Parameter 'mode' does not accept value 'x'" },
 	};
@@ -205,9 +206,15 @@ static void refusals(void **state)
 static void broken_json(void **state)
 {
 	static const char *const cases[] = {
-		"{", "{\"type\":\"user\"", "{\"type\":\"user\"}x", "{\"id\":\"a\",\"id\":\"b\"}",
-		"{\"hostname\":\"a\\u0000b\"}", "{type:user}", "{\"big\":99999999999999999999}",
-		"{\"hostfwd\":[{\"str\":5}]}", "{\"hostfwd\":[{\"str\":\"a\",\"x\":1}]}",
+		"{",
+		"{\"type\":\"user\"",
+		"{\"type\":\"user\"}x",
+		"{\"id\":\"a\",\"id\":\"b\"}",
+		"{\"hostname\":\"a\\u0000b\"}",
+		"{type:user}",
+		"{\"big\":99999999999999999999}",
+		"{\"hostfwd\":[{\"str\":5}]}",
+		"{\"hostfwd\":[{\"str\":\"a\",\"x\":1}]}",
 		"{\"addr\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{}}}}}}}}}}",
 	};
 
@@ -370,9 +377,9 @@ static void help_is_noticed(void **state)
 		const char *text;
 		bool help;
 	} cases[] = {
-		{ "help", true }, { "?", true }, { "user,help", true }, { "user,?,id=n0", true },
-		{ "user", false }, { "user,hostname=help", false }, { "helpful", false },
-		{ "", false },
+		{ "help", true },	  { "?", true },     { "user,help", true },
+		{ "user,?,id=n0", true }, { "user", false }, { "user,hostname=help", false },
+		{ "helpful", false },	  { "", false },
 	};
 
 	for (size_t i = 0; i < array_size(cases); i++) {
