@@ -114,8 +114,7 @@ static int check_fd(struct tap *tap, int fd, bool first, struct twx_error *e)
 		twx_error_set(e, EINVAL, "descriptor %d is not an open tap device", fd);
 		return twx_error_hint(e, "open " DEV_TUN " with IFF_TAP | IFF_NO_PI and let it be inherited");
 	}
-	if (!(ifr.ifr_flags & IFF_NO_PI))
-		return twx_error_set(e, EINVAL, "descriptor %d was opened without IFF_NO_PI", fd);
+	/* Whether IFF_NO_PI was set cannot be asked: TUNGETIFF uses that bit for IFF_NOFILTER. */
 	vnet = ifr.ifr_flags & IFF_VNET_HDR;
 	if (!first && vnet != tap->vnet_hdr)
 		return twx_error_set(e, EINVAL, "the descriptors of fds= differ in IFF_VNET_HDR");

@@ -262,6 +262,16 @@ static void serve_end(struct serve *s)
 	free(s->items);
 }
 
+static bool serve_has_work(const struct serve *s)
+{
+	int i;
+
+	for (i = 0; i < s->n_items; i++)
+		if (s->items[i].kind == SERVE_NETDEV || s->items[i].kind == SERVE_DEVICE)
+			return true;
+	return false;
+}
+
 int cmd_serve(int argc, char **argv)
 {
 	struct serve s = { .ready_fd = -1 };
@@ -278,7 +288,7 @@ int cmd_serve(int argc, char **argv)
 		}
 		i += used;
 	}
-	if (!s.n_items) {
+	if (!serve_has_work(&s)) {
 		free(s.items);
 		return cli_fail_text("serve", serve_example, "needs at least one -netdev or -device");
 	}

@@ -89,10 +89,11 @@ static void session_close(struct qmp_session *s)
 	twx_loop_defer(twx_net_loop(s->net), &s->end);
 }
 
-/* What the session waits for now: room to write, and input unless a command is still at work. */
+/* What the session waits for now: room to write, and input unless a command is still at work. A client
+ * that leaves is always noticed: unix sockets have no EPOLLPRI, but who waits for it is told of EPOLLHUP. */
 static void session_watch(struct qmp_session *s)
 {
-	uint32_t events = 0;
+	uint32_t events = EPOLLPRI;
 
 	if (s->closing)
 		return;

@@ -24,6 +24,8 @@
 
 #include <twinax/twinax.h>
 
+#include "base/hostops.h"
+
 #define HOST_IP "10.9.9.1"
 #define GUEST_IP "10.9.9.2"
 #define MAX_LOG 512
@@ -241,6 +243,16 @@ static void if_address(struct ctx *c, const char *name)
 	memcpy(c->host_mac, ifr.ifr_hwaddr.sa_data, 6);
 }
 
+/* A host whose default scripts are not there, whatever is installed on this one. */
+static int open_without_defaults(void *opaque, const char *path, int flags, mode_t mode)
+{
+	if (!strncmp(path, "/etc/qemu-if", strlen("/etc/qemu-if")))
+		return -ENOENT;
+	return hostops_open(NULL, path, flags, mode);
+}
+
+static const struct twx_hostops host_ops = { .size = sizeof(host_ops), .open = open_without_defaults };
+
 static int setup(void **state)
 {
 	struct twx_net_config config = { .size = sizeof(config) };
@@ -252,6 +264,7 @@ static int setup(void **state)
 	config.log = log_line;
 	config.log_opaque = c;
 	config.log_level = TWX_LOG_INFO;
+	config.hostops = &host_ops;
 	assert_int_equal(twx_net_new(&c->net, &config, NULL), 0);
 	assert_int_equal(twx_port_init(&c->nic.port, c->net, c->loop, TWX_PORT_NIC, "nic", "toy", 0, &nic_ops,
 				       &c->nic, NULL), 0);
@@ -296,7 +309,8 @@ static void expect_refused(struct ctx *c, const char *text, const char *part)
 	struct twx_error e = { 0 };
 	struct twx_backend *b;
 
-	assert_true(twx_backend_new(&b, c->net, text, &e) < 0);
+	if (!twx_backend_new(&b, c->net, text, &e))
+		fail_msg("%s was accepted", text);
 	if (!strstr(e.what, part))
 		fail_msg("%s: got '%s', not '%s'", text, e.what, part);
 	assert_false(link_exists("tt0"));
@@ -434,6 +448,15 @@ static void tcp_connect(struct ctx *c, struct tcp *t)
 	close(listener);
 }
 
+/* With a reset, so that nothing of this connection is sent again into the next test. */
+static void tcp_close(struct tcp *t)
+{
+	struct linger now = { .l_onoff = 1 };
+
+	setsockopt(t->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+	close(t->fd);
+}
+
 /* --- tests --- */
 
 static void test_frames_both_ways(void **state)
@@ -505,7 +528,7 @@ static void test_gso_to_host(void **state)
 	for (i = 0; i < sizeof(buf); i++)
 		assert_int_equal(buf[i], pattern(i));
 	assert_int_equal(c->tap->ports[0]->count.seg_sw, 0);
-	close(t.fd);
+	tcp_close(&t);
 }
 
 static void host_sends(struct ctx *c, struct tcp *t, uint32_t len)
@@ -544,7 +567,7 @@ static void gso_from_host(struct ctx *c, uint32_t caps)
 	open_tt0(c, caps);
 	tcp_connect(c, &t);
 	host_sends(c, &t, 60000);
-	close(t.fd);
+	tcp_close(&t);
 }
 
 static void test_gso_from_host(void **state)
@@ -604,7 +627,7 @@ static void test_offloads_given_up(void **state)
 	run_loop(c, 20);
 	assert_int_equal(c->nic.payload, 10000);
 	assert_true(longest(c) <= 1514);
-	close(t.fd);
+	tcp_close(&t);
 }
 
 static void test_jumbo_mtu_raised_later(void **state)
@@ -707,8 +730,9 @@ static void test_full_device_makes_busy(void **state)
 		   "tc qdisc add dev v9 root tbf rate 200kbit burst 2000 limit 1000000 2>&1"))
 		skip();
 	run_loop(c, 20);
-	memcpy(c->host_mac, "\x02\x00\x00\x00\x00\x01", 6);
-	put_ip(c, f, IPPROTO_UDP, sizeof(f) - 34);
+	/* Local experimental Ethertype: IP would pass through the bridge's packet filter, which takes the
+	 * frames out of the sender's account. */
+	memcpy(f, "\x02\x00\x00\x00\x00\x01\x02\x00\x00\x00\x00\x02\x88\xb5", 14);
 	for (i = 0; i < 200; i++)
 		sent += send_frame(c, f, sizeof(f), NULL);
 	assert_in_range(sent, 1, 100);
@@ -820,7 +844,7 @@ static void test_inherited_descriptors(void **state)
 static void test_wrong_descriptors(void **state)
 {
 	struct ctx *c = *state;
-	int plain = open("/dev/null", O_RDWR), tun, pi;
+	int plain = open("/dev/null", O_RDWR), tun;
 	char text[64];
 
 	snprintf(text, sizeof(text), "tap,id=t0,fd=%d", plain);
@@ -833,12 +857,8 @@ static void test_wrong_descriptors(void **state)
 	tun = open_tun("ttx", IFF_TUN | IFF_NO_PI);
 	snprintf(text, sizeof(text), "tap,id=t0,fd=%d", tun);
 	expect_refused(c, text, "not an open tap device");
-	pi = open_tun("tty", IFF_TAP);
-	snprintf(text, sizeof(text), "tap,id=t0,fd=%d", pi);
-	expect_refused(c, text, "IFF_NO_PI");
 	close(plain);
 	close(tun);
-	close(pi);
 }
 
 static void test_exclusions(void **state)
@@ -929,8 +949,6 @@ static void test_missing_default_script_warns(void **state)
 {
 	struct ctx *c = *state;
 
-	if (access("/etc/qemu-ifup", F_OK) == 0)
-		skip();
 	open_tap(c, "tap,id=t0,ifname=tt0");
 	assert_non_null(strstr(c->log, "netdev t0: there is no /etc/qemu-ifup"));
 	c->log[0] = 0;
