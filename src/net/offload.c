@@ -64,7 +64,9 @@ static uint32_t offload_csum_end(const struct twx_frame *f)
 
 static bool offload_csum_fits(const struct twx_frame *f)
 {
-	return f->meta.csum_start >= TWX_FRAME_MIN && offload_csum_end(f) <= offload_here(f);
+	/* The field is a 16-bit word of what it sums (RFC 1071), so its offset is even. */
+	return f->meta.csum_start >= TWX_FRAME_MIN && !(f->meta.csum_off & 1) &&
+	       offload_csum_end(f) <= offload_here(f);
 }
 
 static void put16(uint8_t *p, uint32_t v)
@@ -259,14 +261,10 @@ static void offload_emit_single(struct offload *o)
 	uint8_t *slot = o->slot[o->n];
 
 	if (j->finish) {
-		uint64_t sum;
+		/* hdr_len reaches just past the field; the rest of the summed range is in one piece. */
+		uint64_t sum = csum_partial(slot + start + tag, j->hdr_len - start, 0);
 
-		/* hdr_len reaches past the field; what it leaves of the summed range is in one piece. */
-		sum = csum_partial(slot + start + tag, j->hdr_len - start, 0);
-		if ((j->hdr_len - start) & 1)
-			sum = csum_add(sum, csum_swap(csum_partial(j->lin, j->len, 0)));
-		else
-			sum = csum_partial(j->lin, j->len, sum);
+		sum = csum_partial(j->lin, j->len, sum);
 		put_sum(slot + at + tag, csum_fold_udp(sum));
 		out->meta.flags &= (uint8_t)~TWX_F_NEEDS_CSUM;
 		out->meta.csum_start = 0;
