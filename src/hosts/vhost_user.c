@@ -52,8 +52,9 @@
  * Not offered: IOMMU, postcopy, in-band notifications, inflight areas, cross-endian, host notifiers,
  * shared objects, device state transfer.
  *
- * Differences from other back ends: a ring that is started but disabled stands still; frames that the
- * guest sends on it wait until it is enabled instead of being discarded.
+ * Differences from other back ends: CONFIG is offered only after SET_OWNER (vhost_user_dev.c). A ring
+ * that is started but disabled stands still; frames that the guest sends on it wait until it is
+ * enabled instead of being discarded.
  */
 #include <errno.h>
 #include <poll.h>
@@ -173,6 +174,7 @@ static void conn_end(struct vu_host *vu, const char *why)
 	vu_msg_close_fds(&vu->msg);
 	vu->msg.got = 0;
 	vu_event_close(&vu->req);
+	vu->owned = false;
 	vu->features = 0;
 	vu->protocol = 0;
 	vu_mem_reset(vu);

@@ -177,6 +177,7 @@ struct vu_host {
 	int fd; /* -1: none */
 	struct twx_watch watch;
 	char who[48]; /* "pid 123 (qemu)" */
+	bool owned;	   /* SET_OWNER was said */
 	uint64_t features; /* as the front end set them, transport bits included */
 	uint64_t protocol;
 	struct vu_event req; /* the channel for our requests */
@@ -203,7 +204,7 @@ typedef int vu_handler(struct vu_host *vu, struct vu_msg *m);
 /* vhost_user_dev.c: features, config space, status, reset, MTU, RARP. */
 vu_handler vu_get_features, vu_set_features, vu_get_protocol_features, vu_set_protocol_features;
 vu_handler vu_get_queue_num, vu_get_config, vu_set_config, vu_get_status, vu_set_status;
-vu_handler vu_reset_owner, vu_reset_device, vu_send_rarp, vu_set_mtu, vu_set_req_fd, vu_accept;
+vu_handler vu_reset_owner, vu_reset_device, vu_send_rarp, vu_set_mtu, vu_set_req_fd, vu_set_owner, vu_set_log_fd;
 
 /* vhost_user_mem.c: memory table and dirty log. */
 vu_handler vu_set_mem_table, vu_get_max_mem_slots, vu_add_mem_reg, vu_rem_mem_reg, vu_set_log_base;

@@ -11,9 +11,16 @@ static void reply_u64(struct vu_msg *m, uint64_t value)
 	m->head.size = sizeof(m->p.u64);
 }
 
-/* For messages that need nothing done: SET_OWNER (each connection is one session), SET_LOG_FD (an
- * optional eventfd that would tell the front end of log writes; its owner reads the log anyway). */
-int vu_accept(struct vu_host *vu, struct vu_msg *m)
+/* Each connection is one session; that it began tells a kind of front end, see below. */
+int vu_set_owner(struct vu_host *vu, struct vu_msg *m)
+{
+	(void)m;
+	vu->owned = true;
+	return 0;
+}
+
+/* An optional eventfd that would tell the front end of log writes; its owner reads the log anyway. */
+int vu_set_log_fd(struct vu_host *vu, struct vu_msg *m)
 {
 	(void)vu;
 	(void)m;
@@ -56,10 +63,14 @@ int vu_set_features(struct vu_host *vu, struct vu_msg *m)
 	return 0;
 }
 
+/*
+ * QEMU's network devices never read our config space, and QEMU warns its user at every start of a back
+ * end that has one. It negotiates first and says SET_OWNER later; who reads it (user-mode Linux, front
+ * ends in Rust) begins with SET_OWNER, as the specification has it. Asking for CONFIG is always granted.
+ */
 int vu_get_protocol_features(struct vu_host *vu, struct vu_msg *m)
 {
-	(void)vu;
-	reply_u64(m, VU_PROTOCOL_OFFERED);
+	reply_u64(m, vu->owned ? VU_PROTOCOL_OFFERED : VU_PROTOCOL_OFFERED & ~VU_BIT(VU_P_CONFIG));
 	return 0;
 }
 

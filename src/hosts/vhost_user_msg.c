@@ -30,13 +30,13 @@ static const struct vu_rule {
 	/* clang-format off */
 	[VU_GET_FEATURES] = { "GET_FEATURES", NOTHING, 0, 0, -1, ANSWERS, vu_get_features },
 	[VU_SET_FEATURES] = { "SET_FEATURES", U64, 0, 0, -1, 0, vu_set_features },
-	[VU_SET_OWNER] = { "SET_OWNER", NOTHING, 0, 0, -1, 0, vu_accept },
+	[VU_SET_OWNER] = { "SET_OWNER", NOTHING, 0, 0, -1, 0, vu_set_owner },
 	[VU_RESET_OWNER] = { "RESET_OWNER", NOTHING, 0, 0, -1, 0, vu_reset_owner },
 	/* User-mode Linux sends room for two regions and says one. */
 	[VU_SET_MEM_TABLE] = { "SET_MEM_TABLE", HEAD(table.regions), HEAD(table.regions) + VU_TABLE_REGIONS * sizeof(struct vu_region),
 			       0, VU_TABLE_REGIONS, -1, 0, vu_set_mem_table },
 	[VU_SET_LOG_BASE] = { "SET_LOG_BASE", sizeof(uint64_t), 2 * sizeof(uint64_t), 0, 1, VU_P_LOG_SHMFD, ANSWERS, vu_set_log_base },
-	[VU_SET_LOG_FD] = { "SET_LOG_FD", 0, sizeof(uint64_t), 1, 1, -1, 0, vu_accept },
+	[VU_SET_LOG_FD] = { "SET_LOG_FD", 0, sizeof(uint64_t), 1, 1, -1, 0, vu_set_log_fd },
 	[VU_SET_VRING_NUM] = { "SET_VRING_NUM", STATE, 0, 0, -1, 0, vu_set_vring_num },
 	[VU_SET_VRING_ADDR] = { "SET_VRING_ADDR", sizeof(struct vhost_vring_addr), sizeof(struct vhost_vring_addr), 0, 0, -1, 0, vu_set_vring_addr },
 	[VU_SET_VRING_BASE] = { "SET_VRING_BASE", STATE, 0, 0, -1, 0, vu_set_vring_base },

@@ -63,6 +63,10 @@ static void test_features(void **state)
 	f = vc_get(&client, VU_GET_FEATURES);
 	assert_int_equal(f & bench.echo->dev.offered, bench.echo->dev.offered);
 	assert_int_equal(f & ~bench.echo->dev.offered, VU_F_PROTOCOL_FEATURES | VU_F_LOG_ALL);
+	/* QEMU asks before it says SET_OWNER, and would warn of CONFIG. */
+	p = vc_get(&client, VU_GET_PROTOCOL_FEATURES);
+	assert_int_equal(p, VU_PROTOCOL_OFFERED & ~VU_BIT(VU_P_CONFIG));
+	vc_send(&client, VU_SET_OWNER, 0, NULL, 0, NULL, 0);
 	p = vc_get(&client, VU_GET_PROTOCOL_FEATURES);
 	assert_int_equal(p, VU_PROTOCOL_OFFERED);
 	vc_send(&client, VU_SET_PROTOCOL_FEATURES, 0, &p, sizeof(p), NULL, 0);

@@ -416,8 +416,10 @@ uint64_t vc_get(struct vc *c, uint32_t request)
 
 void vc_features(struct vc *c)
 {
-	uint64_t f = vc_get(c, VU_GET_FEATURES);
+	uint64_t f;
 
+	vc_send(c, VU_SET_OWNER, 0, NULL, 0, NULL, 0);
+	f = vc_get(c, VU_GET_FEATURES);
 	c->protocol = vc_get(c, VU_GET_PROTOCOL_FEATURES);
 	vc_send(c, VU_SET_PROTOCOL_FEATURES, 0, &c->protocol, sizeof(c->protocol), NULL, 0);
 	f &= ~VU_F_LOG_ALL;
