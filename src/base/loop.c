@@ -10,11 +10,12 @@
  * The epoll fd is the one that a foreign loop polls. Behind it are the owner's fds and two of ours,
  * both edge-triggered, so that neither is ever read:
  *
- * - timerfd: armed to the earliest deadline. It is moved only to an earlier one: a deadline that
- *   moved away or was cancelled leaves it armed, and the early expiry only re-arms it. A flow that
+ * The timerfd is armed to the earliest deadline, and moved only to an earlier one: a deadline that
+ * moved away or was cancelled leaves it armed, and the early expiry only re-arms it. A flow that
  * pushes its timer back with each segment thus costs nothing.
- * - eventfd: written by other threads (post, stop) and by our own thread when it makes work outside
- *   of a round. Each write is a new edge.
+ *
+ * The eventfd is written by other threads (post, stop) and by our own thread when it makes work
+ * outside of a round. Each write is a new edge.
  *
  * Posted tasks are a lock-free stack, taken as a whole by one exchange and reversed. Only the post
  * that finds it empty writes the eventfd.

@@ -49,7 +49,7 @@ static bool becomes_readable(int fd)
 /* A pipe with its read end watched. */
 struct end {
 	struct twx_watch w;
-	int write_fd;
+	int read_fd, write_fd;
 	int n_calls;
 	uint32_t events;
 	struct end *victim; /* deleted by the callback */
@@ -77,6 +77,7 @@ static void end_open(struct end *x, struct twx_loop *loop)
 
 	*x = (struct end){ 0 };
 	assert_int_equal(pipe2(fds, O_CLOEXEC | O_NONBLOCK), 0);
+	x->read_fd = fds[0];
 	x->write_fd = fds[1];
 	assert_int_equal(twx_watch_add(&x->w, loop, fds[0], EPOLLIN, end_event), 0);
 }
@@ -88,10 +89,8 @@ static void end_ready(struct end *x)
 
 static void end_close(struct end *x)
 {
-	int fd = x->w.fd;
-
 	twx_watch_del(&x->w);
-	close(fd);
+	close(x->read_fd);
 	close(x->write_fd);
 }
 
@@ -154,6 +153,32 @@ static void deleted_in_a_callback_is_not_called(void **state)
 	end_ready(&b);
 	assert_int_equal(twx_loop_poll(loop, 0), 1);
 	assert_int_equal(a.n_calls + b.n_calls, 1);
+	end_close(&a);
+	end_close(&b);
+}
+
+static void replace_victim(struct twx_watch *w, uint32_t events)
+{
+	struct end *x = container_of(w, struct end, w), *v = x->victim;
+
+	x->n_calls++;
+	twx_watch_del(&v->w);
+	assert_int_equal(twx_watch_add(&v->w, w->loop, v->write_fd, EPOLLIN, w->fn), 0);
+}
+
+/* What the kernel reported of the old fd is not told of the new one. */
+static void reused_in_a_callback_is_not_called(void **state)
+{
+	struct end a, b;
+
+	end_open(&a, *state);
+	end_open(&b, *state);
+	a.victim = &b;
+	b.victim = &a;
+	a.w.fn = b.w.fn = replace_victim;
+	end_ready(&a);
+	end_ready(&b);
+	assert_int_equal(twx_loop_poll(*state, 0), 1);
 	end_close(&a);
 	end_close(&b);
 }
@@ -576,6 +601,7 @@ int main(void)
 		T(watch_of_a_bad_fd_is_refused),
 		T(paused_watch_is_silent_even_at_hangup),
 		T(deleted_in_a_callback_is_not_called),
+		T(reused_in_a_callback_is_not_called),
 		T(paused_in_a_callback_is_not_called),
 		T(a_watch_may_free_itself),
 		T(more_fds_than_one_round_takes),
