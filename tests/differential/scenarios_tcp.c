@@ -83,7 +83,7 @@ void scenarios_tftp(struct ctx *c)
 	tftp_fetch(c, "tsize", "small", tsize, 2005, 2, true);
 	tftp_fetch(c, "blksize", "big", blk, 2006, 6, true);
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		tftp_fetch(c, names[i][0] ? names[i] : "no name", names[i], NULL, (uint16_t)(2010 + i), 1, false);
+		tftp_fetch(c, names[i][0] ? names[i] : "no name", names[i], NULL, (uint16_t)(2010 + i), 2, false);
 	log_begin(c, "tftp write");
 	c->ops->input(c->stack, f,
 		      pkt_udp(c, f, GUEST_IP, 2020, HOST_IP, 69, m, tftp_request(m, 2, "small", "octet", NULL)));
