@@ -220,11 +220,11 @@ static int walk_chain(struct walk *w, uint16_t head)
 	for (uint32_t seen = 0;; seen++) {
 		if (unlikely(i >= vq->size || seen == vq->size))
 			return WALK_BROKEN;
-		if (unlikely(w->visited++ == VQ_MAX_IOV))
-			return -EMSGSIZE;
 		d = desc_fetch(table + (size_t)i * DESC_SIZE);
 		if (d.flags & VRING_DESC_F_INDIRECT)
 			return walk_indirect(w, &d);
+		if (unlikely(w->visited++ == VQ_MAX_IOV))
+			return -EMSGSIZE;
 		rc = walk_add(w, &d);
 		if (unlikely(rc < 0) || !(d.flags & VRING_DESC_F_NEXT))
 			return rc;
