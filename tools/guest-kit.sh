@@ -3,6 +3,7 @@
 # Sourced by ./demo, tests/guest/ and bench/; POSIX sh. Everything comes from Debian's archive through apt.
 #
 #   kit_kernel                      unpack Debian's kernel; sets KIT_KERNEL (image) and KIT_MODULES (folder of .ko)
+#   kit_uml_modules                 the same for user-mode Linux's modules
 #   kit_root DIR MODULE...          a guest's root folder: busybox, modules, and what KIT_PROGRAMS names
 #   kit_initrd DIR OUT              that folder as an initrd
 #   kit_accel                       sets KIT_ACCEL and KIT_CPU: kvm where it runs a stock kernel, else tcg
@@ -54,6 +55,14 @@ kit_kernel() {
 	KIT_KERNEL=$(ls "$KIT_CACHE/$kit_deb"/vmlinuz-* 2>/dev/null | head -1)
 	KIT_MODULES=$KIT_CACHE/$kit_deb/modules
 	[ -n "$kit_deb" ] && [ -n "$KIT_KERNEL" ]
+}
+
+# User-mode Linux has modules of its own.
+kit_uml_modules() {
+	kit_cache
+	KIT_MODULES=$KIT_CACHE/uml-modules
+	rm -rf "$KIT_MODULES" && mkdir -p "$KIT_MODULES" &&
+		find /usr/lib/uml/modules -name '*.ko' -exec ln -s {} "$KIT_MODULES/" \;
 }
 
 kit_unpack_kernel() { # PACKAGE

@@ -14,7 +14,7 @@
 #   twinax_up NAME ARG...    `twinax serve ARG...` with a control socket; waits until all of it listens
 #   twinax_kill NAME         kill -9 and reap
 #   ctl NAME COMMAND...      a command to its control socket
-#   stats NAME               query-stats as flat lines "PORT.COUNTER VALUE"
+#   stats NAME               query-stats as lines "PORT COUNTER VALUE"; stat_of NAME PORT COUNTER: one value
 # shellcheck disable=SC2034 # variables for the tests
 set -u
 T_ROOT=${T_ROOT:-$(cd "$(dirname "$0")/../.." && pwd)}
@@ -173,6 +173,20 @@ ctl() { # NAME COMMAND...
 	t_x=$1
 	shift
 	timeout 10 "$TWINAX" ctl "$T/$t_x.qmp" "$@"
+}
+
+# One line a counter: "virtio-net.0 drops.filtered 7"; queues of a port are added up.
+stats() { # NAME
+	ctl "$1" query-stats | awk '
+		/^    "name":/ { name = $2; gsub(/[",]/, "", name) }
+		/^    ".*": [{]/ { group = $1; gsub(/[":]/, "", group); group = group "." }
+		/^    [}]/ { group = "" }
+		$2 ~ /^[0-9]+,?$/ { key = $1; gsub(/[":]/, "", key); sum[name " " group key] += $2 }
+		END { for (k in sum) print k, sum[k] }' | sort
+}
+
+stat_of() { # NAME PORT COUNTER
+	stats "$1" | awk -v p="$2" -v c="$3" '$1 == p && $2 == c { print $3 }'
 }
 
 # --- guests --------------------------------------------------------------------------------------------------------

@@ -2,7 +2,9 @@
 /* A small peer for guest tests, run on the host's side and inside guests: echo server and clients that verify. */
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <net/if.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -225,6 +227,31 @@ static int cmd_join(char **arg)
 	return 0;
 }
 
+/* frames IFACE MAC VLAN COUNT: raw frames of an experimental type, tagged unless VLAN is 0. */
+static int cmd_frames(char **arg)
+{
+	uint8_t f[64] = { [6] = 0x02, [11] = 0x01 };
+	struct sockaddr_ll to = { .sll_family = AF_PACKET, .sll_ifindex = (int)if_nametoindex(arg[0]) };
+	unsigned long vlan = strtoul(arg[2], NULL, 10), count = strtoul(arg[3], NULL, 10);
+	int fd = socket(AF_PACKET, SOCK_RAW, 0), type = 12;
+
+	if (sscanf(arg[1], "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", f, f + 1, f + 2, f + 3, f + 4, f + 5) != 6)
+		return 2;
+	if (vlan) {
+		f[type++] = 0x81;
+		f[type++] = 0;
+		f[type++] = (uint8_t)(vlan >> 8);
+		f[type++] = (uint8_t)vlan;
+	}
+	f[type++] = 0x88; /* 0x88b5: for local experiments */
+	f[type] = 0xb5;
+	while (count--) {
+		if (sendto(fd, f, sizeof(f), 0, (struct sockaddr *)&to, sizeof(to)) < 0)
+			return die(arg[0]);
+	}
+	return 0;
+}
+
 static const struct command {
 	const char *name, *args;
 	int n_args;
@@ -235,6 +262,7 @@ static const struct command {
 	{ "udp", "ADDR PORT COUNT SIZE", 4, cmd_udp },
 	{ "hold", "ADDR PORT", 2, cmd_hold },
 	{ "join", "GROUP SECONDS", 2, cmd_join },
+	{ "frames", "IFACE MAC VLAN COUNT", 4, cmd_frames },
 };
 
 int main(int argc, char **argv)
