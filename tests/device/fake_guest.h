@@ -427,11 +427,12 @@ static inline int fg_add(struct fg *g, unsigned int qi, const struct fg_buf *buf
 	uint64_t table = indirect ? fg_alloc(g, 16u * n) : q->desc;
 	uint16_t ids[FG_MAX_DESC], head;
 
+	assert(n > 0);
 	if (q->n_free < need)
 		return -1;
+	head = q->free[q->n_free - 1];
 	for (unsigned int i = 0; i < need; i++)
 		ids[i] = q->free[--q->n_free];
-	head = ids[0];
 	q->chain_len[head] = (uint16_t)need;
 	for (unsigned int i = 0; i < n; i++) {
 		struct fg_desc d = { bufs[i].addr, bufs[i].len, 0, 0 };
