@@ -177,6 +177,7 @@ static void conn_end(struct vu_host *vu, const char *why)
 	vu->owned = false;
 	vu->features = 0;
 	vu->protocol = 0;
+	vu->protocol_offered = 0;
 	vu_mem_reset(vu);
 	close(vu->fd);
 	vu->fd = -1;

@@ -179,7 +179,7 @@ struct vu_host {
 	char who[48]; /* "pid 123 (qemu)" */
 	bool owned;	   /* SET_OWNER was said */
 	uint64_t features; /* as the front end set them, transport bits included */
-	uint64_t protocol;
+	uint64_t protocol, protocol_offered;
 	struct vu_event req; /* the channel for our requests */
 	struct vu_msg msg;
 	struct vu_ring *rings;

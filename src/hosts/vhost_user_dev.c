@@ -66,11 +66,14 @@ int vu_set_features(struct vu_host *vu, struct vu_msg *m)
 /*
  * QEMU's network devices never read our config space, and QEMU warns its user at every start of a back
  * end that has one. It negotiates first and says SET_OWNER later; who reads it (user-mode Linux, front
- * ends in Rust) begins with SET_OWNER, as the specification has it. Asking for CONFIG is always granted.
+ * ends in Rust) begins with SET_OWNER, as the specification has it. The first question of a connection
+ * decides, as QEMU repeats it for each queue pair. Asking for CONFIG is always granted.
  */
 int vu_get_protocol_features(struct vu_host *vu, struct vu_msg *m)
 {
-	reply_u64(m, vu->owned ? VU_PROTOCOL_OFFERED : VU_PROTOCOL_OFFERED & ~VU_BIT(VU_P_CONFIG));
+	if (vu->protocol_offered == 0)
+		vu->protocol_offered = VU_PROTOCOL_OFFERED & (vu->owned ? ~0ULL : ~VU_BIT(VU_P_CONFIG));
+	reply_u64(m, vu->protocol_offered);
 	return 0;
 }
 

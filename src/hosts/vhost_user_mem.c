@@ -109,25 +109,30 @@ int vu_get_max_mem_slots(struct vu_host *vu, struct vu_msg *m)
 	return 0;
 }
 
+/*
+ * QEMU keeps one table for each queue pair and repeats every addition and removal for each of them, on
+ * the one connection. So a region that is there already is replaced, and one that is not there is removed.
+ */
 int vu_add_mem_reg(struct vu_host *vu, struct vu_msg *m)
-{
-	int err = map_region(vu->mem, &m->p.slot.region, &m->fds[0]);
-
-	if (err < 0)
-		return err;
-	vu_rings_resume(vu);
-	return 0;
-}
-
-int vu_rem_mem_reg(struct vu_host *vu, struct vu_msg *m)
 {
 	const struct vu_region *r = &m->p.slot.region;
 	int err;
 
 	vu_rings_pause(vu);
-	err = mem_remove(vu->mem, r->gpa, r->size, r->user);
+	(void)mem_remove(vu->mem, r->gpa, r->size, r->user);
+	err = map_region(vu->mem, r, &m->fds[0]);
 	vu_rings_resume(vu);
 	return err;
+}
+
+int vu_rem_mem_reg(struct vu_host *vu, struct vu_msg *m)
+{
+	const struct vu_region *r = &m->p.slot.region;
+
+	vu_rings_pause(vu);
+	(void)mem_remove(vu->mem, r->gpa, r->size, r->user);
+	vu_rings_resume(vu);
+	return 0;
 }
 
 void vu_log_update(struct vu_host *vu)

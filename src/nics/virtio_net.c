@@ -190,10 +190,14 @@ struct vnet_pair *vnet_rx_pair(struct vnet_pair *p)
 	return vn->n_active ? &vn->pairs[i % vn->n_active] : NULL;
 }
 
-/* Without a control queue of ours, the rings that the front end starts are the selection. */
+/*
+ * Without a control queue of ours, the rings that the front end starts are the selection. Negotiated is
+ * not ours: QEMU answers it itself for a vhost-user device and never starts the ring.
+ */
 void vnet_update_active(struct vnet *vn)
 {
-	unsigned int limit = vn->ctrl ? vn->curr_pairs : vn->dev.max_pairs, n = 0;
+	bool ours = vn->ctrl && vn->ctrl->running;
+	unsigned int limit = ours ? vn->curr_pairs : vn->dev.max_pairs, n = 0;
 
 	while (n < limit && vn->pairs[n].rxq->running)
 		n++;
@@ -303,6 +307,7 @@ static void vnet_queue_start(struct virtio_dev *dev, unsigned int queue)
 		/* Commands may have been waiting; their doorbell rang before we could hear it. */
 		vn->ctrl_again = vn->ctrl && vn->ctrl->index == queue;
 		vnet_defer(&vn->pairs[0]);
+		vnet_update_active(vn);
 	} else if (p->rxq->index == queue) {
 		vq_notify_disable(p->rxq);
 		vnet_update_active(vn);

@@ -67,6 +67,9 @@ static void test_features(void **state)
 	p = vc_get(&client, VU_GET_PROTOCOL_FEATURES);
 	assert_int_equal(p, VU_PROTOCOL_OFFERED & ~VU_BIT(VU_P_CONFIG));
 	vc_send(&client, VU_SET_OWNER, 0, NULL, 0, NULL, 0);
+	assert_int_equal(vc_get(&client, VU_GET_PROTOCOL_FEATURES), p);
+	vc_connect(&client);
+	vc_send(&client, VU_SET_OWNER, 0, NULL, 0, NULL, 0);
 	p = vc_get(&client, VU_GET_PROTOCOL_FEATURES);
 	assert_int_equal(p, VU_PROTOCOL_OFFERED);
 	vc_send(&client, VU_SET_PROTOCOL_FEATURES, 0, &p, sizeof(p), NULL, 0);

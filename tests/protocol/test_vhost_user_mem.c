@@ -174,20 +174,23 @@ static void test_slots(void **state)
 	before_maps = maps();
 	assert_int_equal(vc_get(&client, VU_GET_MAX_MEM_SLOTS), 512);
 	assert_int_equal(slot(&client, VU_ADD_MEM_REG, low, 1), 0);
-	assert_int_equal(slot(&client, VU_ADD_MEM_REG, low, 1), 1);
 	assert_int_equal(slot(&client, VU_ADD_MEM_REG, high, 1), 0);
+	/* Overlap, from either side and inside. */
+	assert_int_equal(slot(&client, VU_ADD_MEM_REG, (struct vu_region){ VC_GPA + 4096, 4096, 0, 0 }, 1), 1);
+	assert_int_equal(slot(&client, VU_ADD_MEM_REG, (struct vu_region){ VC_GPA - 4096, 8192, 0, 0 }, 1), 1);
+	assert_int_equal(slot(&client, VU_ADD_MEM_REG, (struct vu_region){ VC_GPA, HALF, 0, 0 }, 1), 1);
 	start_rings(&client);
 	assert_true(vc_echo(&client));
 	/* Named exactly, or not removed. */
-	assert_int_equal(slot(&client, VU_REM_MEM_REG, (struct vu_region){ VC_GPA, HALF, 0, 0 }, 0), 1);
-	assert_int_equal(slot(&client, VU_REM_MEM_REG, (struct vu_region){ VC_GPA, 4096, VC_USER, 0 }, 0), 1);
-	assert_int_equal(slot(&client, VU_REM_MEM_REG, (struct vu_region){ 0, HALF, VC_USER, 0 }, 0), 1);
+	assert_int_equal(slot(&client, VU_REM_MEM_REG, (struct vu_region){ VC_GPA, HALF, 0, 0 }, 0), 0);
+	assert_int_equal(slot(&client, VU_REM_MEM_REG, (struct vu_region){ VC_GPA, 4096, VC_USER, 0 }, 0), 0);
+	assert_int_equal(slot(&client, VU_REM_MEM_REG, (struct vu_region){ 0, HALF, VC_USER, 0 }, 0), 0);
+	assert_int_equal(maps(), before_maps + 2);
 	assert_true(vc_echo(&client));
 	/* The first of two goes, with its rings; the other stays in use. */
 	assert_int_equal(slot(&client, VU_REM_MEM_REG, low, 1), 0);
 	assert_false(virtio_queue_running(&bench.echo->dev, 0));
 	assert_int_equal(maps(), before_maps + 1);
-	assert_int_equal(slot(&client, VU_REM_MEM_REG, low, 0), 1);
 	assert_int_equal(slot(&client, VU_ADD_MEM_REG, low, 1), 0);
 	assert_true(vc_echo(&client));
 	/* The buffers' memory goes: frames end, the ring does not. */
@@ -197,6 +200,32 @@ static void test_slots(void **state)
 	assert_int_equal(slot(&client, VU_REM_MEM_REG, low, 0), 0);
 	assert_int_equal(maps(), before_maps);
 	assert_true(vc_alive(&client));
+}
+
+/* QEMU says everything once for each queue pair. */
+static void test_slots_repeated(void **state)
+{
+	int before_maps, before;
+
+	(void)state;
+	begin(&client);
+	before = open_fds();
+	before_maps = maps();
+	for (int i = 0; i < 10; i++) {
+		assert_int_equal(slot(&client, VU_ADD_MEM_REG, low, 1), 0);
+		assert_int_equal(slot(&client, VU_ADD_MEM_REG, high, 1), 0);
+		if (i == 0)
+			start_rings(&client);
+		assert_true(vc_echo(&client));
+	}
+	assert_int_equal(maps(), before_maps + 2);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(slot(&client, VU_REM_MEM_REG, low, 0), 0);
+	assert_false(virtio_queue_running(&bench.echo->dev, 0));
+	assert_int_equal(maps(), before_maps + 1);
+	assert_true(open_fds() <= before + 4);
+	assert_int_equal(slot(&client, VU_ADD_MEM_REG, low, 1), 0);
+	assert_true(vc_echo(&client));
 }
 
 static void test_slots_full(void **state)
@@ -394,7 +423,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(bad_tables), T(roomy_table), T(table_changes_under_traffic), T(ring_loses_memory),
-		T(slots), T(slots_full), T(buffer_across_regions), T(log), T(log_replaced),
+		T(slots), T(slots_repeated), T(slots_full), T(buffer_across_regions), T(log), T(log_replaced),
 		T(bad_logs), T(log_too_small),
 	};
 
