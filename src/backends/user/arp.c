@@ -15,7 +15,7 @@ static void arp_send(struct user *u, uint16_t op, const uint8_t dst_mac[6], cons
 	uint8_t *arp = frame + USER_ETH_LEN;
 
 	memcpy(frame, dst_mac, 6);
-	memcpy(frame + 6, u->mac, 6);
+	memcpy(frame + 6, src_mac, 6);
 	user_put16(frame + 12, 0x0806);
 	user_put16(arp, 1);	     /* Ethernet */
 	user_put16(arp + 2, 0x0800); /* IPv4 */
@@ -58,7 +58,7 @@ void arp_input(struct user *u, const struct twx_frame *f)
 	user_neigh_learn(u, sender, arp + 8);
 	if (user_get16(arp + 6) != ARP_REQUEST || !user_is_ours(u, target) || !user_in_net(u, target))
 		return;
-	/* Each alias has a MAC of its own, as with libslirp; the source of our frames is the host's. */
+	/* Each alias has a MAC of its own, as QEMU's; all other frames come from the host's. */
 	memcpy(mac + 2, &target, 4);
 	arp_send(u, ARP_REPLY, arp + 8, mac, target, arp + 8, sender);
 }

@@ -404,6 +404,8 @@ static void grant(struct user *u, const uint8_t *data, const struct request *r, 
 
 	lease_take(l, r->mac, now + (r->type == DISCOVER ? OFFER_NS : LEASE_S * SECOND_NS));
 	reply_begin(u, &m, data, r, yours);
+	if (r->type == REQUEST)
+		memcpy(m.msg + B_CIADDR, &r->ciaddr, 4);
 	put_boot(u, &m);
 	if (r->type != BOOTP) {
 		user_put32(seconds, LEASE_S);
@@ -470,6 +472,7 @@ static void inform(struct user *u, const uint8_t *data, const struct request *r,
 	if (!to.ciaddr.s_addr || !user_in_net(u, to.ciaddr))
 		return;
 	reply_begin(u, &m, data, r, (struct in_addr){ 0 });
+	memcpy(m.msg + B_CIADDR, &r->ciaddr, 4);
 	put_boot(u, &m);
 	put_config(u, &m);
 	reply_send(u, &m, &to, to.ciaddr);

@@ -200,6 +200,25 @@ static bool add_range(struct datagram *d, uint32_t start, uint32_t end)
 	return true;
 }
 
+/* Is the fragment one that is here already, byte for byte? Networks duplicate; RFC 8200, 4.5, lets it pass. */
+static bool is_duplicate(const struct datagram *d, const struct user_pkt *p, uint32_t start, uint32_t end)
+{
+	uint8_t buf[512];
+	uint32_t i = 0;
+
+	while (i < d->n_ranges && d->ranges[i].end < end)
+		i++;
+	if (i == d->n_ranges || d->ranges[i].start > start)
+		return false;
+	for (uint32_t off = 0; off < end - start; off += sizeof(buf)) {
+		uint32_t len = min(end - start - off, (uint32_t)sizeof(buf));
+
+		if (!user_pkt_copy(p, off, buf, len) || memcmp(buf, d->buf + ROOM + start + off, len))
+			return false;
+	}
+	return true;
+}
+
 /* Takes the fragment in; false when the datagram is not worth keeping. */
 static bool add(struct user *u, struct datagram *d, const struct user_pkt *p)
 {
@@ -218,6 +237,8 @@ static bool add(struct user *u, struct datagram *d, const struct user_pkt *p)
 	} else if (d->total && end > d->total) {
 		return false;
 	}
+	if (is_duplicate(d, p, start, end))
+		return true;
 	if (!add_range(d, start, end) || !grow(u, d, end))
 		return false;
 	if (!start) {
@@ -259,7 +280,7 @@ void frag_input(struct user *u, const struct user_pkt *p)
 		return;
 	}
 	d = find(u, p);
-	if (!add(u, d, p)) {
+	if (!add(u, d, p) || d->ihl + d->total > 65535) {
 		twx_port_drop(u->port, TWX_DROP_BAD_PACKET, p->frame->len);
 		forget(u->frag, d);
 		return;

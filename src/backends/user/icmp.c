@@ -125,7 +125,7 @@ void icmp_send_error(struct user *u, uint8_t type, uint8_t code, uint16_t mtu, s
 		     const uint8_t *orig, uint32_t len)
 {
 	uint8_t head[8] = { type, code };
-	struct user_ip4 h = { .src = from, .proto = IPPROTO_ICMP, .ttl = 64, .tos = TOS_ERROR };
+	struct user_ip4 h = { .src = from, .proto = IPPROTO_ICMP, .ttl = 255, .tos = TOS_ERROR };
 	struct iovec iov[2] = { { head, sizeof(head) }, { (void *)orig, min(len, (uint32_t)QUOTE_MAX) } };
 	be16 sum;
 
@@ -173,7 +173,7 @@ static void answer(struct user *u, const struct user_pkt *p)
 	uint8_t *msg = buffer(u);
 
 	if (msg && user_pkt_copy(p, 0, msg, p->l4_len))
-		send_reply(u, user_v4(&p->dst), user_v4(&p->src), 64, msg, p->l4_len);
+		send_reply(u, user_v4(&p->dst), user_v4(&p->src), 255, msg, p->l4_len);
 }
 
 /* A socket for the guest's identifier, which the kernel keeps if nobody else on the host has it. */
@@ -307,8 +307,7 @@ static void forward(struct user *u, const struct user_pkt *p)
 	/* Any port but zero: an echo has none. */
 	ret = user_map_out(u, &p->dst, 7, IPPROTO_ICMP, &to, &m.msg_namelen);
 	if (ret || n < 0) {
-		twx_port_drop(u->port, ret == -EACCES ? TWX_DROP_DENIED : TWX_DROP_NOT_FOR_US,
-			      p->frame->len);
+		user_refuse(u, p, ret);
 		return;
 	}
 	f = flow_find(&u->flows, &key);

@@ -10,7 +10,9 @@
 #include "base/macros.h"
 
 #define ICMP_UNREACH 3
+#define ICMP_UNREACH_HOST 1
 #define ICMP_UNREACH_PROTOCOL 2
+#define ICMP_UNREACH_PORT 3
 #define ICMP_TIME_EXCEEDED 11
 
 void user_udp_csum(uint8_t *udp, struct in_addr src, struct in_addr dst, uint32_t len)
@@ -133,6 +135,17 @@ static bool source_ok(const struct user *u, const struct user_pkt *p)
 	if (!user_in_net(u, src) || user_is_ours(u, src) || user_is_broadcast(u, src))
 		return false;
 	return src.s_addr != u->cfg.net.s_addr || !~u->cfg.mask.s_addr;
+}
+
+void user_refuse(struct user *u, const struct user_pkt *p, int err)
+{
+	struct in_addr dst = user_v4(&p->dst);
+
+	twx_port_drop(u->port, err == -EACCES ? TWX_DROP_DENIED : TWX_DROP_NOT_FOR_US, p->frame->len);
+	if (err == -ECONNREFUSED && user_is_ours(u, dst))
+		icmp_send_error(u, ICMP_UNREACH, ICMP_UNREACH_PORT, 0, dst, p->ip, p->ip_here);
+	else if (err == -EADDRNOTAVAIL && user_in_net(u, dst) && !user_is_ours(u, dst))
+		icmp_send_error(u, ICMP_UNREACH, ICMP_UNREACH_HOST, 0, u->cfg.host, p->ip, p->ip_here);
 }
 
 static bool is_local(const struct user *u, struct in_addr a)

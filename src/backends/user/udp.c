@@ -34,9 +34,6 @@
 #define MAX_PAYLOAD 65507
 #define MAX_SEGMENTS 64 /* the kernel's bound since 4.18 */
 
-#define ICMP_UNREACH 3
-#define ICMP_UNREACH_PORT 3
-
 /* A datagram on its way out; valid during one burst. */
 struct udp_pending {
 	int fd;
@@ -423,11 +420,7 @@ static void to_peer(struct user *u, const struct user_pkt *p, uint16_t sport, ui
 	int ret = user_map_out(u, &p->dst, dport, IPPROTO_UDP, &to, &len);
 
 	if (ret) {
-		twx_port_drop(u->port, ret == -EACCES ? TWX_DROP_DENIED : TWX_DROP_NOT_FOR_US,
-			      p->frame->len);
-		if (ret == -ECONNREFUSED)
-			icmp_send_error(u, ICMP_UNREACH, ICMP_UNREACH_PORT, 0, user_v4(&p->dst), p->ip,
-					p->ip_here);
+		user_refuse(u, p, ret);
 		return;
 	}
 	f = flow_find(&u->flows, &key);

@@ -139,6 +139,9 @@ bool user_neigh_may_ask(struct user *u, struct in_addr ip); /* true once a secon
  */
 int user_map_out(struct user *u, const struct in6_addr *dst, uint16_t port, uint8_t proto,
 		 struct sockaddr_storage *to, socklen_t *to_len);
+/* Drops a packet that user_map_out() refused with @err; the guest is told where a router or host would tell:
+ * port unreachable on an alias of ours, host unreachable for an address of its network that nobody has. */
+void user_refuse(struct user *u, const struct user_pkt *p, int err);
 /* The address under which the guest sees a host-side peer: loopback, unspecified and whatever lies inside
  * the virtual network become the host alias. */
 struct in6_addr user_map_in(struct user *u, const struct sockaddr *from);
