@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What virtio-net costs per frame, without a guest: rings filled ahead in memory, a null sink at the other
- * end, nanoseconds of our side alone (the driver's refill is not counted).
+ * What virtio-net costs per frame, without a guest: rings filled ahead in memory, a null sink at
+ * the other end, nanoseconds of our side alone (the driver's refill is not counted).
  */
 #include <time.h>
 
@@ -72,14 +72,19 @@ static void bench_tx(const char *what, uint32_t len, enum fg_layout layout, uint
 	if (gso) {
 		memcpy(f + 12, "\x08\0\x45\0\xff\xf0\0\0\0\0\x40\x06", 12);
 		f[46] = 0x50;
-		h.hdr = (struct virtio_net_hdr){ .flags = 1, .gso_type = gso, .gso_size = 1448,
-						 .csum_start = 34, .csum_offset = 16, .hdr_len = 54 };
+		h.hdr = (struct virtio_net_hdr){ .flags = 1,
+						 .gso_type = gso,
+						 .gso_size = 1448,
+						 .csum_start = 34,
+						 .csum_offset = 16,
+						 .hdr_len = 54 };
 	}
 	while (n < heads && fg_tx(g, 1, &h, f, len, layout) >= 0)
 		n++;
 	/* The ring repeats with a period of n. */
 	for (unsigned int i = n; i < RING; i++)
-		fg_put16(g, g->q[1].avail + 4 + 2 * i, fg_get16(g, g->q[1].avail + 4 + 2 * (i % n)));
+		fg_put16(g, g->q[1].avail + 4 + 2 * i,
+			 fg_get16(g, g->q[1].avail + 4 + 2 * (i % n)));
 	for (unsigned int r = 0; r < ROUNDS; r++) {
 		uint64_t t = now();
 
@@ -129,7 +134,9 @@ static void bench_rx(const char *what, uint32_t len, unsigned int burst)
 /* The lease alone: nothing is written into the buffers. */
 static void bench_lease(const char *what, uint32_t len)
 {
-	struct twx_meta none = { .flags = TWX_F_CSUM_VALID, .gso = TWX_GSO_TCPV4, .gso_size = 1448 };
+	struct twx_meta none = { .flags = TWX_F_CSUM_VALID,
+				 .gso = TWX_GSO_TCPV4,
+				 .gso_size = 1448 };
 	static uint64_t times[ROUNDS];
 	struct fg *g = start();
 	struct twx_lease l;

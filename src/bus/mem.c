@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LOG_PAGE_SHIFT 12 /* vhost-user: the log has one bit per 4 KiB, whatever the host's page */
+#define LOG_PAGE_SHIFT 12 /* a bit of the log is 4 KiB, whatever the host's page */
 
 void mem_init(struct mem_map *m)
 {

@@ -2,27 +2,28 @@
 /*
  * Split virtqueues, the device's side (virtio 1.2, 2.7; legacy rings have the same layout).
  *
- * The driver offers chains in the avail ring; vq_pop() takes them in order. vq_unpop() moves the cursor
- * back, which costs nothing, so that devices look ahead and retain frames without copying. vq_push()
- * fills the used ring and vq_publish() shows it, once per burst.
+ * The driver offers chains in the avail ring; vq_pop() takes them in order. vq_unpop() moves the
+ * cursor back, which costs nothing, so that devices look ahead and retain frames without copying.
+ * vq_push() fills the used ring and vq_publish() shows it, once per burst.
  *
- * Trust: ring memory belongs to a guest that writes to it at any time. avail.idx is read once (acquire)
- * per batch and may be at most `size` ahead. Every descriptor is fetched once into registers, and only
- * that copy is validated and used. A chain visits at most min(size, VQ_MAX_IOV) direct and VQ_MAX_IOV
- * indirect descriptors, whatever their lengths. Addresses are translated with their length.
+ * Trust: ring memory belongs to a guest that writes to it at any time. avail.idx is read once
+ * (acquire) per batch and may be at most `size` ahead. Every descriptor is fetched once into
+ * registers, and only that copy is validated and used. A chain visits at most min(size, VQ_MAX_IOV)
+ * direct and VQ_MAX_IOV indirect descriptors, whatever their lengths. Addresses are translated with
+ * their length.
  *
- * Two grades of error. What makes the ring itself untrustworthy (index jump, head or next out of range, a
- * loop, readable after writable, a malformed indirect descriptor) breaks the queue: it stops until it is
- * set up again and host_ops->queue_broken hears of it. What concerns one chain (unmapped address, too
- * long) leaves the chain taken and the error to the device.
+ * Two grades of error. What makes the ring itself untrustworthy (index jump, head or next out of
+ * range, a loop, readable after writable, a malformed indirect descriptor) breaks the queue: it
+ * stops until it is set up again and host_ops->queue_broken hears of it. What concerns one chain
+ * (unmapped address, too long) leaves the chain taken and the error to the device.
  *
- * Notifications. From us: with event index (2.7.10) an interrupt is due if used_event lies in what was
- * published since the last one; else if NO_INTERRUPT is clear. From the guest: avail_event, or NO_NOTIFY.
- * In both directions a store is followed by a load of what the other side stores before it loads ours; a
- * full fence stands between them, on x86 too.
+ * Notifications. From us: with event index (2.7.10) an interrupt is due if used_event lies in what
+ * was published since the last one; else if NO_INTERRUPT is clear. From the guest: avail_event, or
+ * NO_NOTIFY. In both directions a store is followed by a load of what the other side stores before
+ * it loads ours; a full fence stands between them, on x86 too.
  *
- * Little-endian throughout: legacy rings are in guest order, and hosts and guests of this library are
- * little-endian. Migration: every write to the used ring is marked at ring.log_used_gpa.
+ * Little-endian throughout: legacy rings are in guest order, and hosts and guests of this library
+ * are little-endian. Migration: every write to the used ring is marked at ring.log_used_gpa.
  */
 #include "bus/virtqueue.h"
 
@@ -166,7 +167,8 @@ static int indirect_fetch(struct virtqueue *vq, const struct desc *table, const 
 			  uint32_t i, struct desc *out)
 {
 	gpa addr = { table->addr + (uint64_t)i * DESC_SIZE };
-	const void *p = base ? base + (size_t)i * DESC_SIZE : mem_ptr(vq->dev->mem, addr, DESC_SIZE);
+	const void *p =
+		base ? base + (size_t)i * DESC_SIZE : mem_ptr(vq->dev->mem, addr, DESC_SIZE);
 
 	if (unlikely(!p))
 		return -EFAULT;
@@ -309,7 +311,7 @@ enum vq_signal vq_signal(struct virtqueue *vq)
 	else
 		wanted = !(ring_load16(avail_at(vq, 0), __ATOMIC_RELAXED) &
 			   VRING_AVAIL_F_NO_INTERRUPT);
-	/* The first one after a start goes out anyway: the last back end may have died before its own. */
+	/* The first after a start goes out anyway: a predecessor may have died before its own. */
 	return wanted || (vq->event_idx && !known) ? VQ_SIGNAL_SEND : VQ_SIGNAL_SKIP;
 }
 
@@ -335,7 +337,7 @@ bool vq_notify_enable(struct virtqueue *vq)
 	return avail_refresh(vq);
 }
 
-/* An event index that is not moved on asks for no more than one doorbell; there is nothing to write. */
+/* An event index that stays where it is asks for one doorbell at most: nothing to write. */
 void vq_notify_disable(struct virtqueue *vq)
 {
 	if (vq_ready(vq) && !vq->event_idx)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A virtqueue as a device sees it: chains taken in order, handed back in order, notifications both ways. */
+/* A virtqueue as a device sees it: chains taken and handed back in order, notifications. */
 #ifndef BUS_VIRTQUEUE_H
 #define BUS_VIRTQUEUE_H
 
@@ -10,12 +10,12 @@
 #include "bus/virtio.h"
 
 /*
- * A chain is the unit; ring indices stay in virtqueue.c, so that the packed format can join the split
- * one behind the same calls. Chains are handed back in the order in which they were taken: the used
- * index alone then tells where to resume.
+ * A chain is the unit; ring indices stay in virtqueue.c, so that the packed format can join the
+ * split one behind the same calls. Chains are handed back in the order in which they were taken:
+ * the used index alone then tells where to resume.
  */
 
-/* Descriptors that one chain may have, and so the iovecs that a caller needs at most for any chain. */
+/* Descriptors that one chain may have, and so the iovecs that suffice for any chain. */
 #define VQ_MAX_IOV 1024
 
 /* What the ring must be told to hand a chain back. */
@@ -34,8 +34,8 @@ struct vq_chain {
 struct virtqueue {
 	struct virtio_dev *dev;
 	struct virtio_ring ring;
-	uint16_t index; /* in dev->queues */
-	uint16_t size;	/* 0: not set up */
+	uint16_t index;	    /* in dev->queues */
+	uint16_t size;	    /* 0: not set up */
 	uint16_t avail_idx; /* the guest's, as last read */
 	uint16_t next;	    /* next avail slot to take */
 	uint16_t used;	    /* next used slot to fill */
@@ -75,7 +75,7 @@ void vq_publish(struct virtqueue *vq);
 enum vq_signal { VQ_SIGNAL_NOTHING, VQ_SIGNAL_SKIP, VQ_SIGNAL_SEND };
 enum vq_signal vq_signal(struct virtqueue *vq);
 
-/* Asks the guest for doorbells again; true if chains have come meanwhile (then no doorbell will). */
+/* Asks for doorbells again; true if chains have come meanwhile (then no doorbell will). */
 bool vq_notify_enable(struct virtqueue *vq);
 void vq_notify_disable(struct virtqueue *vq);
 

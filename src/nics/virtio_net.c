@@ -2,30 +2,32 @@
 /*
  * virtio-net (virtio 1.2, 5.1; legacy headers too): model, options, features, life cycle.
  *
- * What is modelled: any number of queue pairs, one port each; mergeable, big and small receive buffers;
- * checksum and segmentation requests both ways; the control queue (virtio_net_ctrl.c). The transport is
- * somebody else's (bus/virtio.h); this file does not know whether vhost-user or PCI carries it.
+ * What is modelled: any number of queue pairs, one port each; mergeable, big and small receive
+ * buffers; checksum and segmentation requests both ways; the control queue (virtio_net_ctrl.c). The
+ * transport is somebody else's (bus/virtio.h); this file does not know whether vhost-user or PCI
+ * carries it.
  *
- * A frame's way out: vnet_kick > vnet_tx_kick (virtio_net_tx.c) > vq_pop > twx_port_send > vq_publish. In:
- * the peer's twx_port_send > vnet_rx_receive, or twx_port_reserve > vnet_rx_reserve and commit
- * (virtio_net_rx.c) > vq_publish. Both end in vnet_task, once per round of the loop: it looks at the
- * transmit ring again and raises at most one interrupt per queue.
+ * A frame's way out: vnet_kick > vnet_tx_kick (virtio_net_tx.c) > vq_pop > twx_port_send >
+ * vq_publish. In: the peer's twx_port_send > vnet_rx_receive, or twx_port_reserve > vnet_rx_reserve
+ * and commit (virtio_net_rx.c) > vq_publish. Both end in vnet_task, once per round of the loop: it
+ * looks at the transmit ring again and raises at most one interrupt per queue.
  *
- * Who owns what: rings and guest memory are the transport's, translated per access; this device keeps
- * only what it fetched ahead on receive, which a stop or a move of the ring drops. Buffers complete in the
- * order in which the guest offered them, always, so the used index alone says where to resume.
+ * Who owns what: rings and guest memory are the transport's, translated per access; this device
+ * keeps only what it fetched ahead on receive, which a stop or a move of the ring drops. Buffers
+ * complete in the order in which the guest offered them, always, so the used index alone says where
+ * to resume.
  *
- * Back-pressure: transmit retains frames in the ring; receive is busy when the guest is short of buffers.
- * A pair without a receive ring (or above the number that VQ_PAIRS_SET selected) passes what its peer
- * sends to one of the pairs that have one.
+ * Back-pressure: transmit retains frames in the ring; receive is busy when the guest is short of
+ * buffers. A pair without a receive ring (or above the number that VQ_PAIRS_SET selected) passes
+ * what its peer sends to one of the pairs that have one.
  *
  * Limits: VNET_TX_BUDGET frames per doorbell; VNET_RX_BUFS chains per received frame; VQ_MAX_IOV
  * descriptors per chain; VNET_MAC_TABLE addresses in the filter, promiscuous beyond.
  *
- * Differences from QEMU: checksum and segmentation offloads towards the host are always offered, since the
- * core finishes in software what a backend cannot take. A descriptor chain whose addresses are unmapped
- * costs its frame on transmit and the queue on receive, never the device. mq defaults to on when there
- * is more than one pair. No RSS, hash reports, RSC, standby.
+ * Differences from QEMU: checksum and segmentation offloads towards the host are always offered,
+ * since the core finishes in software what a backend cannot take. A descriptor chain whose
+ * addresses are unmapped costs its frame on transmit and the queue on receive, never the device. mq
+ * defaults to on when there is more than one pair. No RSS, hash reports, RSC, standby.
  */
 #include "nics/virtio_net.h"
 
@@ -37,43 +39,53 @@
 #include "base/macros.h"
 
 /* X(option and feature, bit, default, help) */
-#define VNET_FEATURES(X)                                                                               \
-	X("csum", VIRTIO_NET_F_CSUM, "the guest may leave checksums to us")                            \
-	X("guest_csum", VIRTIO_NET_F_GUEST_CSUM, "the guest may be given unfinished checksums")        \
-	X("gso", VIRTIO_NET_F_GSO, "legacy bit for every kind of segmentation")                        \
-	X("guest_tso4", VIRTIO_NET_F_GUEST_TSO4, "the guest may be given large TCP/IPv4 frames")       \
-	X("guest_tso6", VIRTIO_NET_F_GUEST_TSO6, "the guest may be given large TCP/IPv6 frames")       \
-	X("guest_ecn", VIRTIO_NET_F_GUEST_ECN, "the guest may be given large TCP frames with ECN")     \
-	X("guest_ufo", VIRTIO_NET_F_GUEST_UFO, "the guest may be given unfragmented UDP")              \
-	X("guest_uso4", VIRTIO_NET_F_GUEST_USO4, "the guest may be given joined UDP/IPv4 datagrams")   \
-	X("guest_uso6", VIRTIO_NET_F_GUEST_USO6, "the guest may be given joined UDP/IPv6 datagrams")   \
-	X("host_tso4", VIRTIO_NET_F_HOST_TSO4, "the guest may send large TCP/IPv4 frames")             \
-	X("host_tso6", VIRTIO_NET_F_HOST_TSO6, "the guest may send large TCP/IPv6 frames")             \
-	X("host_ecn", VIRTIO_NET_F_HOST_ECN, "the guest may send large TCP frames with ECN")           \
-	X("host_ufo", VIRTIO_NET_F_HOST_UFO, "the guest may send unfragmented UDP")                    \
-	X("host_uso", VIRTIO_NET_F_HOST_USO, "the guest may send joined UDP datagrams")                \
-	X("mrg_rxbuf", VIRTIO_NET_F_MRG_RXBUF, "received frames may span several buffers")             \
-	X("status", VIRTIO_NET_F_STATUS, "the guest sees the link's state")                            \
-	X("ctrl_vq", VIRTIO_NET_F_CTRL_VQ, "control queue")                                            \
-	X("ctrl_rx", VIRTIO_NET_F_CTRL_RX, "receive filter by the control queue")                      \
-	X("ctrl_vlan", VIRTIO_NET_F_CTRL_VLAN, "VLAN filter by the control queue")                     \
-	X("ctrl_rx_extra", VIRTIO_NET_F_CTRL_RX_EXTRA, "more receive modes by the control queue")      \
-	X("ctrl_mac_addr", VIRTIO_NET_F_CTRL_MAC_ADDR, "MAC address by the control queue")             \
-	X("ctrl_guest_offloads", VIRTIO_NET_F_CTRL_GUEST_OFFLOADS,                                     \
-	  "receive offloads by the control queue")                                                     \
-	X("guest_announce", VIRTIO_NET_F_GUEST_ANNOUNCE, "the guest announces itself when asked")      \
-	X("event_idx", VIRTIO_RING_F_EVENT_IDX, "interrupts and doorbells by event index")             \
+#define VNET_FEATURES(X)                                                                           \
+	X("csum", VIRTIO_NET_F_CSUM, "the guest may leave checksums to us")                        \
+	X("guest_csum", VIRTIO_NET_F_GUEST_CSUM, "the guest may be given unfinished checksums")    \
+	X("gso", VIRTIO_NET_F_GSO, "legacy bit for every kind of segmentation")                    \
+	X("guest_tso4", VIRTIO_NET_F_GUEST_TSO4, "the guest may be given large TCP/IPv4 frames")   \
+	X("guest_tso6", VIRTIO_NET_F_GUEST_TSO6, "the guest may be given large TCP/IPv6 frames")   \
+	X("guest_ecn", VIRTIO_NET_F_GUEST_ECN, "the guest may be given large TCP frames with ECN") \
+	X("guest_ufo", VIRTIO_NET_F_GUEST_UFO, "the guest may be given unfragmented UDP")          \
+	X("guest_uso4", VIRTIO_NET_F_GUEST_USO4,                                                   \
+	  "the guest may be given joined UDP/IPv4 datagrams")                                      \
+	X("guest_uso6", VIRTIO_NET_F_GUEST_USO6,                                                   \
+	  "the guest may be given joined UDP/IPv6 datagrams")                                      \
+	X("host_tso4", VIRTIO_NET_F_HOST_TSO4, "the guest may send large TCP/IPv4 frames")         \
+	X("host_tso6", VIRTIO_NET_F_HOST_TSO6, "the guest may send large TCP/IPv6 frames")         \
+	X("host_ecn", VIRTIO_NET_F_HOST_ECN, "the guest may send large TCP frames with ECN")       \
+	X("host_ufo", VIRTIO_NET_F_HOST_UFO, "the guest may send unfragmented UDP")                \
+	X("host_uso", VIRTIO_NET_F_HOST_USO, "the guest may send joined UDP datagrams")            \
+	X("mrg_rxbuf", VIRTIO_NET_F_MRG_RXBUF, "received frames may span several buffers")         \
+	X("status", VIRTIO_NET_F_STATUS, "the guest sees the link's state")                        \
+	X("ctrl_vq", VIRTIO_NET_F_CTRL_VQ, "control queue")                                        \
+	X("ctrl_rx", VIRTIO_NET_F_CTRL_RX, "receive filter by the control queue")                  \
+	X("ctrl_vlan", VIRTIO_NET_F_CTRL_VLAN, "VLAN filter by the control queue")                 \
+	X("ctrl_rx_extra", VIRTIO_NET_F_CTRL_RX_EXTRA, "more receive modes by the control queue")  \
+	X("ctrl_mac_addr", VIRTIO_NET_F_CTRL_MAC_ADDR, "MAC address by the control queue")         \
+	X("ctrl_guest_offloads", VIRTIO_NET_F_CTRL_GUEST_OFFLOADS,                                 \
+	  "receive offloads by the control queue")                                                 \
+	X("guest_announce", VIRTIO_NET_F_GUEST_ANNOUNCE, "the guest announces itself when asked")  \
+	X("event_idx", VIRTIO_RING_F_EVENT_IDX, "interrupts and doorbells by event index")         \
 	X("indirect_desc", VIRTIO_RING_F_INDIRECT_DESC, "indirect descriptors")
 
 static const struct twx_opt_desc vnet_options[] = {
 #define X(key, bit, text) { .name = key, .type = TWX_OPT_BOOL, .def = "on", .help = text },
 	VNET_FEATURES(X)
 #undef X
-	{ .name = "mq", .type = TWX_OPT_BOOL,
-	  .help = "offer several queue pairs (on if there are several)" },
-	{ .name = "queues", .type = TWX_OPT_INT, .min = 1, .max = TWX_MAX_QUEUES,
+		{ .name = "mq",
+		  .type = TWX_OPT_BOOL,
+		  .help = "offer several queue pairs (on if there are several)" },
+	{ .name = "queues",
+	  .type = TWX_OPT_INT,
+	  .min = 1,
+	  .max = TWX_MAX_QUEUES,
 	  .help = "queue pairs (as many as the backend has)" },
-	{ .name = "host_mtu", .type = TWX_OPT_INT, .def = "0", .min = 0, .max = 65535,
+	{ .name = "host_mtu",
+	  .type = TWX_OPT_INT,
+	  .def = "0",
+	  .min = 0,
+	  .max = 65535,
 	  .help = "MTU that the guest is told (0: none)" },
 	{ 0 },
 };
@@ -87,20 +99,20 @@ static const struct {
 #undef X
 };
 
-#define GUEST_OFFLOADS                                                                                 \
-	(VNET_BIT(VIRTIO_NET_F_GUEST_CSUM) | VNET_BIT(VIRTIO_NET_F_GUEST_TSO4) |                       \
-	 VNET_BIT(VIRTIO_NET_F_GUEST_TSO6) | VNET_BIT(VIRTIO_NET_F_GUEST_ECN) |                        \
-	 VNET_BIT(VIRTIO_NET_F_GUEST_UFO) | VNET_BIT(VIRTIO_NET_F_GUEST_USO4) |                        \
+#define GUEST_OFFLOADS                                                                             \
+	(VNET_BIT(VIRTIO_NET_F_GUEST_CSUM) | VNET_BIT(VIRTIO_NET_F_GUEST_TSO4) |                   \
+	 VNET_BIT(VIRTIO_NET_F_GUEST_TSO6) | VNET_BIT(VIRTIO_NET_F_GUEST_ECN) |                    \
+	 VNET_BIT(VIRTIO_NET_F_GUEST_UFO) | VNET_BIT(VIRTIO_NET_F_GUEST_USO4) |                    \
 	 VNET_BIT(VIRTIO_NET_F_GUEST_USO6))
 #define GUEST_SEGMENTS (GUEST_OFFLOADS & ~VNET_BIT(VIRTIO_NET_F_GUEST_CSUM))
-#define HOST_SEGMENTS                                                                                  \
-	(VNET_BIT(VIRTIO_NET_F_HOST_TSO4) | VNET_BIT(VIRTIO_NET_F_HOST_TSO6) |                         \
-	 VNET_BIT(VIRTIO_NET_F_HOST_ECN) | VNET_BIT(VIRTIO_NET_F_HOST_UFO) |                           \
+#define HOST_SEGMENTS                                                                              \
+	(VNET_BIT(VIRTIO_NET_F_HOST_TSO4) | VNET_BIT(VIRTIO_NET_F_HOST_TSO6) |                     \
+	 VNET_BIT(VIRTIO_NET_F_HOST_ECN) | VNET_BIT(VIRTIO_NET_F_HOST_UFO) |                       \
 	 VNET_BIT(VIRTIO_NET_F_HOST_USO) | VNET_BIT(VIRTIO_NET_F_GSO))
-#define CTRL_CLASSES                                                                                   \
-	(VNET_BIT(VIRTIO_NET_F_CTRL_RX) | VNET_BIT(VIRTIO_NET_F_CTRL_VLAN) |                           \
-	 VNET_BIT(VIRTIO_NET_F_CTRL_RX_EXTRA) | VNET_BIT(VIRTIO_NET_F_CTRL_MAC_ADDR) |                 \
-	 VNET_BIT(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS) | VNET_BIT(VIRTIO_NET_F_GUEST_ANNOUNCE) |          \
+#define CTRL_CLASSES                                                                               \
+	(VNET_BIT(VIRTIO_NET_F_CTRL_RX) | VNET_BIT(VIRTIO_NET_F_CTRL_VLAN) |                       \
+	 VNET_BIT(VIRTIO_NET_F_CTRL_RX_EXTRA) | VNET_BIT(VIRTIO_NET_F_CTRL_MAC_ADDR) |             \
+	 VNET_BIT(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS) | VNET_BIT(VIRTIO_NET_F_GUEST_ANNOUNCE) |      \
 	 VNET_BIT(VIRTIO_NET_F_MQ))
 
 /* virtio 1.2, 5.1.3.1: what makes no sense without another feature. */
@@ -109,7 +121,8 @@ static uint64_t features_require(uint64_t f, unsigned int needs, uint64_t depend
 	return f & VNET_BIT(needs) ? f : f & ~dependents;
 }
 
-/* The control queue may be the front end's own, so only offloads depend on each other once agreed on. */
+/* The control queue may be the front end's own, so only offloads depend on each other once agreed
+ * on. */
 static uint64_t offload_requirements(uint64_t f)
 {
 	f = features_require(f, VIRTIO_NET_F_CSUM, HOST_SEGMENTS);
@@ -191,13 +204,18 @@ struct vnet_pair *vnet_rx_pair(struct vnet_pair *p)
 }
 
 /*
- * Without a control queue of ours, the rings that the front end starts are the selection. Negotiated is
- * not ours: QEMU answers it itself for a vhost-user device and never starts the ring.
+ * Whether the guest's commands come to us. That the queue was negotiated is not enough: QEMU
+ * answers it itself for a vhost-user device and never starts the ring.
  */
+static bool vnet_has_ctrl(const struct vnet *vn)
+{
+	return vn->ctrl && vn->ctrl->running;
+}
+
+/* Without a control queue of ours, the rings that the front end starts are the selection. */
 void vnet_update_active(struct vnet *vn)
 {
-	bool ours = vn->ctrl && vn->ctrl->running;
-	unsigned int limit = ours ? vn->curr_pairs : vn->dev.max_pairs, n = 0;
+	unsigned int limit = vnet_has_ctrl(vn) ? vn->curr_pairs : vn->dev.max_pairs, n = 0;
 
 	while (n < limit && vn->pairs[n].rxq->running)
 		n++;
@@ -408,7 +426,7 @@ static void vnet_announce(struct virtio_dev *dev, const uint8_t mac[6])
 	const uint64_t need = VNET_BIT(VIRTIO_NET_F_GUEST_ANNOUNCE) | VNET_BIT(VIRTIO_NET_F_STATUS);
 	struct vnet *vn = vnet_of(dev);
 
-	if (vn->ctrl && (dev->features & need) == need) {
+	if (vnet_has_ctrl(vn) && (dev->features & need) == need) {
 		vn->announcing = true;
 		vnet_config_changed(vn);
 	} else {
@@ -474,8 +492,8 @@ static const struct twx_port_ops vnet_port_ops = {
 
 /* Set-up. */
 
-static int vnet_count_pairs(const struct twx_nic *nic, const struct twx_opts *opts,
-			    unsigned int *n, struct twx_error *e)
+static int vnet_count_pairs(const struct twx_nic *nic, const struct twx_opts *opts, unsigned int *n,
+			    struct twx_error *e)
 {
 	unsigned int has = nic->backend ? nic->backend->n_ports : 1;
 
@@ -560,16 +578,16 @@ static void vnet_close(struct twx_nic *nic)
 	vnet_free(vn);
 }
 
-#define VNET_MODEL(sym, model_name, text)                                                              \
-	const struct twx_nic_model sym = {                                                             \
-		.name = model_name,                                                                    \
-		.help = text,                                                                          \
-		.bus = "virtio",                                                                       \
-		.options = vnet_options,                                                               \
-		.port_ops = &vnet_port_ops,                                                            \
-		.priv_size = sizeof(struct vnet),                                                      \
-		.open = vnet_open,                                                                     \
-		.close = vnet_close,                                                                   \
+#define VNET_MODEL(sym, model_name, text)                                                          \
+	const struct twx_nic_model sym = {                                                         \
+		.name = model_name,                                                                \
+		.help = text,                                                                      \
+		.bus = "virtio",                                                                   \
+		.options = vnet_options,                                                           \
+		.port_ops = &vnet_port_ops,                                                        \
+		.priv_size = sizeof(struct vnet),                                                  \
+		.open = vnet_open,                                                                 \
+		.close = vnet_close,                                                               \
 	}
 
 VNET_MODEL(virtio_net_model, "virtio-net", "virtio network card");

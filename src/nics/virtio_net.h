@@ -25,14 +25,14 @@
 #endif
 
 #define VNET_BIT(name) (1ull << (name))
-#define VNET_HDR_MAX 12	  /* with num_buffers; 10 in legacy form */
+#define VNET_HDR_MAX 12	   /* with num_buffers; 10 in legacy form */
 #define VNET_TX_BUDGET 256 /* frames per doorbell, and per round after it */
-#define VNET_TX_COPY 256  /* frames up to here are copied whole, longer ones up to TWX_HDR_ROOM */
-#define VNET_RX_BUFS 256  /* chains fetched ahead, and so the most that one frame may span */
+#define VNET_TX_COPY 256   /* frames up to here are copied whole, longer ones up to TWX_HDR_ROOM */
+#define VNET_RX_BUFS 256   /* chains fetched ahead, and so the most that one frame may span */
 #define VNET_MAC_TABLE 64
 #define VNET_MTU_MIN 68
 
-/* struct virtio_net_hdr (virtio 1.2, 5.1.6), little-endian; num_buffers is absent in legacy form. */
+/* struct virtio_net_hdr (virtio 1.2, 5.1.6); num_buffers is absent in legacy form. */
 struct vnet_hdr {
 	uint8_t flags, gso_type;
 	le16 hdr_len, gso_size, csum_start, csum_offset, num_buffers;
@@ -60,10 +60,10 @@ struct vnet_buf {
 
 /* Receive buffers fetched ahead: a queue of chains, and of their iovecs. */
 struct vnet_rx {
-	bool starved;	/* short of buffers, the guest's doorbell is on */
-	bool ready;	/* twx_port_ready() is due in the pair's task */
-	bool leased, refused; /* a lease is out; somebody was turned away because of it */
-	uint16_t epoch; /* of the queue, when the addresses were translated */
+	bool starved;	       /* short of buffers, the guest's doorbell is on */
+	bool ready;	       /* twx_port_ready() is due in the pair's task */
+	bool leased, refused;  /* a lease is out; somebody was turned away because of it */
+	uint16_t epoch;	       /* of the queue, when the addresses were translated */
 	uint16_t head, tail;   /* bufs */
 	uint16_t ihead, itail; /* iov */
 	uint32_t bytes;	       /* in bufs[head..tail) */
@@ -96,10 +96,10 @@ struct vnet {
 	struct virtio_dev dev; /* first: the transport sees only this */
 	struct twx_nic *nic;
 	struct vnet_pair *pairs;
-	unsigned int n_active;	/* leading pairs that have a receive ring and are selected */
+	unsigned int n_active;	 /* leading pairs that have a receive ring and are selected */
 	unsigned int curr_pairs; /* as selected by VQ_PAIRS_SET */
-	uint16_t mtu; /* 0: none agreed on */
-	uint16_t host_mtu; /* as configured */
+	uint16_t mtu;		 /* 0: none agreed on */
+	uint16_t host_mtu;	 /* as configured */
 	uint8_t hdr_len;
 	bool mergeable;
 	bool link_up, announcing; /* the two bits of `status` */
@@ -122,7 +122,8 @@ struct vnet_pair *vnet_rx_pair(struct vnet_pair *p);
 
 /* virtio_net_hdr.c */
 /* Translates what the guest wrote; false if it asks for what was not negotiated or does not fit. */
-bool vnet_hdr_to_meta(const struct vnet_hdr *h, uint64_t features, uint32_t len, struct twx_meta *meta);
+bool vnet_hdr_to_meta(const struct vnet_hdr *h, uint64_t features, uint32_t len,
+		      struct twx_meta *meta);
 void vnet_hdr_from_meta(struct vnet_hdr *h, const struct twx_meta *meta, uint16_t num_buffers);
 
 /* virtio_net_tx.c */

@@ -2,11 +2,11 @@
 /*
  * virtio-net: the control queue and the receive filter that it sets (virtio 1.2, 5.1.6.5).
  *
- * A command is class, command, data, read once through a cursor that knows what is left; its answer is one
- * byte. Missing bytes fail the command; surplus bytes are ignored, but for MAC_ADDR_SET, whose length is
- * exact. A chain without room for class, command and answer breaks the queue. Commands of a class that was
- * not negotiated fail. Front ends such as QEMU keep this queue to themselves: then the filter stays as
- * reset leaves it, promiscuous.
+ * A command is class, command, data, read once through a cursor that knows what is left; its answer
+ * is one byte. Missing bytes fail the command; surplus bytes are ignored, but for MAC_ADDR_SET,
+ * whose length is exact. A chain without room for class, command and answer breaks the queue.
+ * Commands of a class that was not negotiated fail. Front ends such as QEMU keep this queue to
+ * themselves: then the filter stays as reset leaves it, promiscuous.
  */
 #include "nics/virtio_net.h"
 
@@ -66,13 +66,13 @@ static bool ctrl_rx(struct vnet *vn, uint8_t cmd, struct ctrl *c)
 	if (cmd >= array_size(modes) || !ctrl_get(c, &on, 1))
 		return false;
 	if (!negotiated(vn, cmd <= VIRTIO_NET_CTRL_RX_ALLMULTI ? VIRTIO_NET_F_CTRL_RX
-								 : VIRTIO_NET_F_CTRL_RX_EXTRA))
+							       : VIRTIO_NET_F_CTRL_RX_EXTRA))
 		return false;
 	*modes[cmd] = on != 0;
 	return true;
 }
 
-/* One list of MAC addresses behind those in @f already. What the table has no room for sets @overflow. */
+/* One list of MAC addresses, behind those in @f; one that has no room there sets @overflow. */
 static bool ctrl_mac_list(struct vnet_filter *f, struct ctrl *c, bool *overflow)
 {
 	uint32_t n;
@@ -116,6 +116,7 @@ static bool ctrl_mac(struct vnet *vn, uint8_t cmd, struct ctrl *c)
 	if (cmd != VIRTIO_NET_CTRL_MAC_ADDR_SET || c->left != 6 ||
 	    !negotiated(vn, VIRTIO_NET_F_CTRL_MAC_ADDR))
 		return false;
+	vn->learned_valid = false; /* what it sent under before is not its address any more */
 	return ctrl_get(c, vn->filter.mac, 6);
 }
 
@@ -128,7 +129,7 @@ static bool ctrl_vlan(struct vnet *vn, uint8_t cmd, struct ctrl *c)
 	if (cmd == VIRTIO_NET_CTRL_VLAN_ADD)
 		vn->filter.vlans[vid / 8] |= (uint8_t)(1u << (vid % 8));
 	else if (cmd == VIRTIO_NET_CTRL_VLAN_DEL)
-		vn->filter.vlans[vid / 8] &= (uint8_t)~(1u << (vid % 8));
+		vn->filter.vlans[vid / 8] &= (uint8_t) ~(1u << (vid % 8));
 	else
 		return false;
 	return true;
@@ -203,7 +204,7 @@ static bool ctrl_chain(struct vnet *vn, const struct vq_chain *chain, const stru
 	return true;
 }
 
-/* Drivers wait for each answer, so doorbells simply stay on; more than a ring full at once is deferred. */
+/* Drivers wait for each answer, so doorbells stay on; more than a ring full is deferred. */
 void vnet_ctrl_kick(struct vnet *vn)
 {
 	struct virtqueue *vq = vn->ctrl;

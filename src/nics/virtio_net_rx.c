@@ -3,16 +3,18 @@
  * virtio-net, host to guest.
  *
  * Chains are fetched ahead into vnet_rx (checked and translated once) and used from its front, by
- * receive(), which copies a burst, or by a lease, whose iovecs lead behind the first chain's header. An
- * abort, or a commit of less than was lent, only leaves chains at the front: the next lease finds them
- * translated. A new memory table changes the queue's epoch, and then what was fetched goes back.
+ * receive(), which copies a burst, or by a lease, whose iovecs lead behind the first chain's
+ * header. An abort, or a commit of less than was lent, only leaves chains at the front: the next
+ * lease finds them translated. A new memory table changes the queue's epoch, and then what was
+ * fetched goes back.
  *
- * With mergeable buffers a frame takes as many chains as it needs, up to VNET_RX_BUFS; without, a chain
- * that is too small stays where it is and the frame is dropped (NO_BUFFER). A frame that the guest's
- * whole ring cannot hold is dropped too: waiting would never end.
+ * With mergeable buffers a frame takes as many chains as it needs, up to VNET_RX_BUFS; without, a
+ * chain that is too small stays where it is and the frame is dropped (NO_BUFFER). A frame that the
+ * guest's whole ring cannot hold is dropped too: waiting would never end.
  *
- * Short of buffers: the doorbell is switched on, the ring looked at once more, then the port is busy
- * until the doorbell rings (vnet_rx_kick). A buffer shorter than the header breaks the queue (5.1.6.3.1).
+ * Short of buffers: the doorbell is switched on, the ring looked at once more, then the port is
+ * busy until the doorbell rings (vnet_rx_kick). A buffer shorter than the header breaks the queue
+ * (5.1.6.3.1).
  */
 #include "nics/virtio_net.h"
 
@@ -54,7 +56,7 @@ static void rx_compact(struct vnet_rx *rx)
 	rx->itail = ni;
 }
 
-/* Fetches up to RX_FETCH more chains: 1 if any came, 0 if the ring is empty, -ENOSPC if we are full. */
+/* Fetches up to RX_FETCH more chains: 1 if any came, 0: ring empty, -ENOSPC: we are full. */
 static int rx_fetch(struct vnet_pair *p)
 {
 	struct vnet_rx *rx = &p->rx;

@@ -3,15 +3,16 @@
  * virtio-net, guest to host.
  *
  * A doorbell takes chains in bursts of up to TWX_BURST: header translated, the frame's first bytes
- * copied, the rest described where it lies in guest memory; one twx_port_send(); what is done is handed
- * back in order and published once. What the peer did not take goes back into the ring (vq_unpop()
- * moves a cursor) and is read anew at resume: nothing is kept that a stop or a new memory table would
- * leave dangling.
+ * copied, the rest described where it lies in guest memory; one twx_port_send(); what is done is
+ * handed back in order and published once. What the peer did not take goes back into the ring
+ * (vq_unpop() moves a cursor) and is read anew at resume: nothing is kept that a stop or a new
+ * memory table would leave dangling.
  *
- * Doorbells cost a guest an exit (some 10 us under tcg), so they stay off from the first one until the
- * ring was found empty twice: by the doorbell's callback, and by the pair's task at the round's end,
- * when other work has given the guest time to add more. Each of these passes takes VNET_TX_BUDGET
- * frames; while there are more, the task comes back in the next round, behind the other ports.
+ * Doorbells cost a guest an exit (some 10 us under tcg), so they stay off from the first one until
+ * the ring was found empty twice: by the doorbell's callback, and by the pair's task at the round's
+ * end, when other work has given the guest time to add more. Each of these passes takes
+ * VNET_TX_BUDGET frames; while there are more, the task comes back in the next round, behind the
+ * other ports.
  */
 #include "nics/virtio_net.h"
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A small guest for virtio-net: memory in a memfd, a driver for split rings, and "wire", a backend at the
- * other end of the cable that records what it gets and takes as much as it is told to.
+ * A small guest for virtio-net: memory in a memfd, a driver for split rings, and "wire", a backend
+ * at the other end of the cable that records what it gets and takes as much as it is told to.
  *
  * Guest memory is two regions that touch in guest addresses and lie apart in ours, so that whatever
- * crosses FG_BORDER comes in two pieces. Everything is static inline: device tests, flaw tests, fuzzers and
- * benchmarks include this header.
+ * crosses FG_BORDER comes in two pieces. Everything is static inline: device tests, flaw tests,
+ * fuzzers and benchmarks include this header.
  */
 #ifndef FAKE_GUEST_H
 #define FAKE_GUEST_H

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* virtio-net: features and options, configuration space, control queue, receive filter, pairs, link. */
+/* virtio-net: features and options, configuration space, control queue, receive filter, pairs,
+ * link. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -114,7 +115,8 @@ static uint32_t mac_list(uint8_t *to, uint32_t n, uint8_t first)
 
 	memcpy(to, &count, 4);
 	for (uint32_t i = 0; i < n; i++)
-		memcpy(to + 4 + 6 * i, (uint8_t[]){ first, 0, 0, 0, (uint8_t)(i >> 8), (uint8_t)i }, 6);
+		memcpy(to + 4 + 6 * i, (uint8_t[]){ first, 0, 0, 0, (uint8_t)(i >> 8), (uint8_t)i },
+		       6);
 	return 4 + 6 * n;
 }
 
@@ -387,8 +389,8 @@ static void test_commands_are_judged_by_length(void **state)
 			assert_int_equal(command(g, 2, tab[i].class, tab[i].cmd, data, len),
 					 good ? VIRTIO_NET_OK : VIRTIO_NET_ERR);
 		}
-	for (unsigned int class = 6; class < 256; class++)
-		assert_int_equal(command(g, 2, (uint8_t)class, 0, data, 8), VIRTIO_NET_ERR);
+	for (unsigned int class = 6; class < 256; class ++)
+		assert_int_equal(command(g, 2, (uint8_t) class, 0, data, 8), VIRTIO_NET_ERR);
 	fg_free(g);
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* virtio-net, host to guest: copies and leases into every kind of buffer, busy and ready, offloads, pairs. */
+/* virtio-net, host to guest: copies and leases into every kind of buffer, busy and ready, offloads,
+ * pairs. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -93,7 +94,7 @@ static void test_single_legacy(void **state)
 	single(FG_BIT(VIRTIO_F_VERSION_1));
 }
 
-/* Header and data in descriptors of their own, or in very small ones, directly and through a table. */
+/* Header and data in descriptors of their own, or in very small ones, direct and indirect. */
 static void test_layouts(void **state)
 {
 	for (unsigned int legacy = 0; legacy < 2; legacy++) {
@@ -226,10 +227,21 @@ static void test_requests_reach_the_guest(void **state)
 	} all[] = {
 		{ { .flags = TWX_F_NEEDS_CSUM, .csum_start = 34, .csum_off = 16 }, 1, 0 },
 		{ { .flags = TWX_F_CSUM_VALID }, VIRTIO_NET_HDR_F_DATA_VALID, 0 },
-		{ { .flags = TWX_F_NEEDS_CSUM, .csum_start = 34, .csum_off = 16, .gso = TWX_GSO_TCPV4,
-		    .gso_size = 1448, .hdr_len = 54 }, 1, VIRTIO_NET_HDR_GSO_TCPV4 },
-		{ { .flags = TWX_F_NEEDS_CSUM | TWX_F_ECN, .csum_start = 34, .csum_off = 16,
-		    .gso = TWX_GSO_TCPV4, .gso_size = 1448, .hdr_len = 54 }, 1,
+		{ { .flags = TWX_F_NEEDS_CSUM,
+		    .csum_start = 34,
+		    .csum_off = 16,
+		    .gso = TWX_GSO_TCPV4,
+		    .gso_size = 1448,
+		    .hdr_len = 54 },
+		  1,
+		  VIRTIO_NET_HDR_GSO_TCPV4 },
+		{ { .flags = TWX_F_NEEDS_CSUM | TWX_F_ECN,
+		    .csum_start = 34,
+		    .csum_off = 16,
+		    .gso = TWX_GSO_TCPV4,
+		    .gso_size = 1448,
+		    .hdr_len = 54 },
+		  1,
 		  VIRTIO_NET_HDR_GSO_TCPV4 | VIRTIO_NET_HDR_GSO_ECN },
 	};
 	struct fg *g = start(0, 256);
@@ -260,7 +272,8 @@ static void test_caps_follow_the_features(void **state)
 		uint64_t without;
 		uint32_t caps;
 	} all[] = {
-		{ 0, TWX_CAP_CSUM | TWX_CAP_TSO4 | TWX_CAP_TSO6 | TWX_CAP_ECN | TWX_CAP_UFO | TWX_CAP_USO },
+		{ 0, TWX_CAP_CSUM | TWX_CAP_TSO4 | TWX_CAP_TSO6 | TWX_CAP_ECN | TWX_CAP_UFO |
+			     TWX_CAP_USO },
 		{ FG_BIT(VIRTIO_NET_F_GUEST_CSUM), 0 },
 		{ FG_BIT(VIRTIO_NET_F_GUEST_TSO4),
 		  TWX_CAP_CSUM | TWX_CAP_TSO6 | TWX_CAP_ECN | TWX_CAP_UFO | TWX_CAP_USO },

@@ -163,9 +163,12 @@ struct request {
 
 static int send_request(struct fg *g, const struct request *r, uint32_t payload)
 {
-	struct virtio_net_hdr_mrg_rxbuf h = { .hdr = {
-		.flags = r->flags, .gso_type = r->gso, .gso_size = r->gso_size,
-		.csum_start = r->start, .csum_offset = r->off, .hdr_len = 54 } };
+	struct virtio_net_hdr_mrg_rxbuf h = { .hdr = { .flags = r->flags,
+						       .gso_type = r->gso,
+						       .gso_size = r->gso_size,
+						       .csum_start = r->start,
+						       .csum_offset = r->off,
+						       .hdr_len = 54 } };
 	uint8_t f[65600];
 	uint32_t len = l4_frame(f, r->v6, r->proto, payload);
 	int head = fg_tx(g, TXQ, &h, f, len, FG_JOINED);
@@ -206,10 +209,10 @@ static void test_requests_reach_the_wire(void **state)
 static void test_senseless_requests_are_dropped(void **state)
 {
 	static const struct request bad[] = {
-		{ 1, 0, 0, 154, 0, false, 6 },	      /* starts at the end */
-		{ 1, 0, 0, 34, 119, false, 6 },	      /* ends one byte behind it */
+		{ 1, 0, 0, 154, 0, false, 6 },	       /* starts at the end */
+		{ 1, 0, 0, 34, 119, false, 6 },	       /* ends one byte behind it */
 		{ 1, 0, 0, 0xffff, 0xffff, false, 6 }, /* wraps in 16 bits */
-		{ 1, 0, 0, 13, 0, false, 6 },	      /* inside the Ethernet header */
+		{ 1, 0, 0, 13, 0, false, 6 },	       /* inside the Ethernet header */
 		{ 1, VIRTIO_NET_HDR_GSO_TCPV4, 0, 34, 16, false, 6 },
 		{ 0, VIRTIO_NET_HDR_GSO_TCPV4, 1448, 34, 16, false, 6 },
 		{ 1, 2, 1448, 34, 16, false, 6 },

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What broke virtio rings and virtio-net devices elsewhere, replayed against ours. After each trigger the
- * device must work again after a reset at the latest; sanitizers watch the rest.
+ * What broke virtio rings and virtio-net devices elsewhere, replayed against ours. After each
+ * trigger the device must work again after a reset at the latest; sanitizers watch the rest.
  *
- * Rows that need a feature which is not offered (hash reports, RSS, RSC, saved state) are replayed as far
- * as a guest can go: it claims the feature and gets nowhere.
+ * Rows that need a feature which is not offered (hash reports, RSS, RSC, saved state) are replayed
+ * as far as a guest can go: it claims the feature and gets nowhere.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -70,12 +70,13 @@ static void test_cve_2011_2212_indirect_overflow(void **state)
 		uint64_t table = fg_alloc(g, 16u * sizes[i]), data = fg_alloc(g, 64);
 
 		for (unsigned int k = 0; k < sizes[i]; k++)
-			fg_set_desc(g, table, k, (struct fg_desc){ data, 1, k + 1 < sizes[i],
-								   (uint16_t)(k + 1) });
+			fg_set_desc(
+				g, table, k,
+				(struct fg_desc){ data, 1, k + 1 < sizes[i], (uint16_t)(k + 1) });
 		for (unsigned int qi = 0; qi < 3; qi++) {
 			fg_set_desc(g, g->q[qi].desc, 0,
-				    (struct fg_desc){ table, 16u * sizes[i],
-						      VRING_DESC_F_INDIRECT, 0 });
+				    (struct fg_desc){ table, 16u * sizes[i], VRING_DESC_F_INDIRECT,
+						      0 });
 			fg_offer(g, qi, 0);
 			fg_kick(g, qi);
 			send_frame(g, 60);
@@ -106,15 +107,18 @@ static void test_cve_2013_2016_config_bounds(void **state)
 	const uint32_t end = sizeof(struct virtio_net_config);
 	const struct {
 		uint32_t off, len;
-	} bad[] = { { end, 1 }, { end - 1, 4 }, { end + 1, 0 }, { ~0u, 4 }, { ~0u - 1, 2 }, { 0, ~0u },
+	} bad[] = { { end, 1 }, { end - 1, 4 }, { end + 1, 0 },
+		    { ~0u, 4 }, { ~0u - 1, 2 }, { 0, ~0u },
 		    { 4, ~0u }, { 0, end + 1 }, { 0x80000000, 0x80000000 } };
 	struct fg *g = start(FG_BIT(VIRTIO_F_VERSION_1) | FG_BIT(VIRTIO_NET_F_CTRL_MAC_ADDR), 64);
 	uint8_t buf[256];
 
 	memset(buf, 0x5a, sizeof(buf));
 	for (unsigned int i = 0; i < array_size(bad); i++) {
-		assert_int_equal(g->dev->ops->config_read(g->dev, bad[i].off, buf, bad[i].len), -EINVAL);
-		assert_int_equal(g->dev->ops->config_write(g->dev, bad[i].off, buf, bad[i].len), -EINVAL);
+		assert_int_equal(g->dev->ops->config_read(g->dev, bad[i].off, buf, bad[i].len),
+				 -EINVAL);
+		assert_int_equal(g->dev->ops->config_write(g->dev, bad[i].off, buf, bad[i].len),
+				 -EINVAL);
 	}
 	for (unsigned int i = 0; i < sizeof(buf); i++)
 		assert_int_equal(buf[i], 0x5a);
@@ -133,7 +137,8 @@ static void test_cve_2014_0150_mac_table_counts(void **state)
 			struct fg *g = start(EVENT, 64);
 			uint64_t at = fg_alloc(g, 64);
 			struct fg_buf b[2] = { { at, 16, false }, { at + 32, 1, true } };
-			uint32_t uni = first ? counts[i] : 1, multi = first ? 0 : counts[i], len = 0;
+			uint32_t uni = first ? counts[i] : 1, multi = first ? 0 : counts[i],
+				 len = 0;
 
 			fg_write(g, at, (uint8_t[]){ VIRTIO_NET_CTRL_MAC, 0 }, 2);
 			fg_write(g, at + 2, &uni, 4);
@@ -232,7 +237,8 @@ static void test_indirect_lengths(void **state)
 
 static void test_cve_2021_3748_unmapped_receive_buffer(void **state)
 {
-	static const uint64_t at[] = { 0xfee00000, FG_BASE - 8, FG_BASE + FG_RAM - 8, UINT64_MAX - 8 };
+	static const uint64_t at[] = { 0xfee00000, FG_BASE - 8, FG_BASE + FG_RAM - 8,
+				       UINT64_MAX - 8 };
 
 	for (unsigned int i = 0; i < array_size(at); i++) {
 		struct fg *g = start(EVENT, 64);
@@ -274,7 +280,8 @@ static void test_unoffered_features(void **state)
 {
 	struct fg *g = fg_new(1, "");
 
-	/* CVE-2023-6693, 2024-6505, RSC_EXT: header length, steering and coalescing stay as they are. */
+	/* CVE-2023-6693, 2024-6505, RSC_EXT: header length, steering and coalescing stay as they
+	 * are. */
 	fg_start(g, ~(uint64_t)0, 3, 64);
 	assert_int_equal(g->dev->features, g->dev->offered);
 	fg_rx_post(g, 0, 64, 1526, where);
@@ -367,7 +374,11 @@ static void test_control_without_answer(void **state)
 {
 	for (unsigned int i = 0; i < 3; i++) {
 		struct fg *g = start(EVENT, 64);
-		struct fg_buf b[2] = { { fg_alloc(g, 64), i == 0 ? 8 : i == 1 ? 1 : 0, false },
+		struct fg_buf b[2] = { { fg_alloc(g, 64),
+					 i == 0	  ? 8
+					 : i == 1 ? 1
+						  : 0,
+					 false },
 				       { fg_alloc(g, 64), 1, true } };
 
 		fg_add(g, 2, b, i == 0 ? 1 : 2, false);
@@ -415,7 +426,8 @@ static void test_cve_2024_11614_checksum_beyond_the_frame(void **state)
 			fg_used(g, 1, NULL);
 		}
 	for (unsigned int i = 0; i < g->wire->n_frames; i++)
-		assert_true(g->wire->frames[i].meta.csum_start + g->wire->frames[i].meta.csum_off + 2 <=
+		assert_true(g->wire->frames[i].meta.csum_start + g->wire->frames[i].meta.csum_off +
+				    2 <=
 			    100);
 	assert_works(g);
 }
@@ -435,7 +447,7 @@ static void test_cve_2019_3900_one_byte_buffers(void **state)
 	}
 }
 
-/* CVE-2018-1059: buffers, tables and rings at the border of two regions and at the end of memory. */
+/* CVE-2018-1059: buffers and tables at the border of two regions and at the end of memory. */
 static void test_cve_2018_1059_borders(void **state)
 {
 	struct fg *g = start(EVENT, 64);

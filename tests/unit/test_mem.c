@@ -106,7 +106,7 @@ static void test_refusals(void **state)
 		{ 0x10000, 0, 0, 0, -EINVAL },
 		{ UINT64_MAX - PAGE, 2 * PAGE, 0, 0, -EINVAL },
 		{ 0x10000, PAGE, UINT64_MAX, 0, -EINVAL },
-		{ 0x10000, 5 * PAGE, 0, 0, -EINVAL },	   /* the file has 4 */
+		{ 0x10000, 5 * PAGE, 0, 0, -EINVAL }, /* the file has 4 */
 		{ 0x10000, 4 * PAGE, 0, 1, -EINVAL },
 		{ 0x10000, PAGE, 0, UINT64_MAX, -EINVAL },
 		{ 0x10000, PAGE, 0, INT64_MAX, -EINVAL },
@@ -121,8 +121,9 @@ static void test_refusals(void **state)
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		int fd = file(4 * PAGE);
 
-		assert_int_equal(mem_add_take(m, bad[i].at, bad[i].size, bad[i].user, fd, bad[i].off),
-				 bad[i].rc);
+		assert_int_equal(
+			mem_add_take(m, bad[i].at, bad[i].size, bad[i].user, fd, bad[i].off),
+			bad[i].rc);
 		assert_false(fd_open(fd));
 		assert_int_equal(m->n, 1);
 	}

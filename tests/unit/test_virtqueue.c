@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Split virtqueues alone: chains, giving back, wrap-around, suppression both ways, malformed rings. */
+/* Split virtqueues alone: chains, giving back, wrap-around, suppression both ways, malformed rings.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -220,7 +221,8 @@ static void test_chains(void **state)
 	set_desc(r, DESC, 3, (struct desc){ DATA, 10, VRING_DESC_F_NEXT, 1 });
 	set_desc(r, DESC, 1, (struct desc){ UINT64_MAX, 0, VRING_DESC_F_NEXT, 5 });
 	set_desc(r, DESC, 5, (struct desc){ DATA + 50, 20, VRING_DESC_F_NEXT, 0 });
-	set_desc(r, DESC, 0, (struct desc){ DATA + 100, 30, VRING_DESC_F_NEXT | VRING_DESC_F_WRITE, 2 });
+	set_desc(r, DESC, 0,
+		 (struct desc){ DATA + 100, 30, VRING_DESC_F_NEXT | VRING_DESC_F_WRITE, 2 });
 	set_desc(r, DESC, 2, (struct desc){ DATA + 200, 40, VRING_DESC_F_WRITE, 7 });
 	offer(r, 3);
 	assert_int_equal(pop(r), 1);
@@ -335,7 +337,8 @@ static void test_malformed_chains(void **state)
 		{ "a table of length 15", { TABLE, 15, VRING_DESC_F_INDIRECT, 0 } },
 		{ "a table of length 17", { TABLE, 17, VRING_DESC_F_INDIRECT, 0 } },
 		{ "a huge table", { TABLE, 16 * 32769, VRING_DESC_F_INDIRECT, 0 } },
-		{ "a table with NEXT", { TABLE, 16, VRING_DESC_F_INDIRECT | VRING_DESC_F_NEXT, 1 } },
+		{ "a table with NEXT",
+		  { TABLE, 16, VRING_DESC_F_INDIRECT | VRING_DESC_F_NEXT, 1 } },
 	};
 	static const struct {
 		const char *what;
@@ -380,13 +383,15 @@ static void test_endless_table(void **state)
 	struct rig *r = rig_new(FEATURES, 0);
 
 	for (unsigned int i = 0; i < 2000; i++)
-		set_desc(r, TABLE, i, (struct desc){ DATA, 1, VRING_DESC_F_NEXT, (uint16_t)(i + 1) });
+		set_desc(r, TABLE, i,
+			 (struct desc){ DATA, 1, VRING_DESC_F_NEXT, (uint16_t)(i + 1) });
 	set_desc(r, DESC, 0, (struct desc){ TABLE, 16 * 2000, VRING_DESC_F_INDIRECT, 0 });
 	offer(r, 0);
 	assert_int_equal(pop(r), -EMSGSIZE);
 	done(r);
 	for (unsigned int i = 0; i < 4; i++)
-		set_desc(r, TABLE, i, (struct desc){ 0, 0x10000000, (uint16_t)(i < 3), (uint16_t)(i + 1) });
+		set_desc(r, TABLE, i,
+			 (struct desc){ 0, 0x10000000, (uint16_t)(i < 3), (uint16_t)(i + 1) });
 	offer(r, 0);
 	assert_true(pop(r) < 0);
 	done(r);
