@@ -15,7 +15,7 @@
 #   guest_off DIR                   power off and wait; guest_kill DIR: at once
 #   kit_tree                        Debian 13 in a folder, for newer QEMU and passt: sets KIT_TREE
 #   kit_tree_run PROGRAM ARG...     a program of that tree, started through the tree's own loader
-#   kit_testpmd SOCKET SECS MODE    DPDK's testpmd as a vhost-user front end that sends and receives
+#   kit_testpmd SOCKET...           DPDK's testpmd, interactive, as a polling vhost-user front end on these sockets
 #
 # A guest is driven through a second serial line: a command goes in as one line, its output comes back, then
 # "=EXIT n". The first line is the console, kept in DIR/console.log for when something goes wrong.
@@ -262,4 +262,16 @@ kit_tree_run() { # PROGRAM ARG...
 	kit_p=$1
 	shift
 	"$KIT_TREE/lib64/ld-linux-x86-64.so.2" --library-path "$KIT_TREE/usr/lib/x86_64-linux-gnu" "$KIT_TREE/usr/bin/$kit_p" "$@"
+}
+
+# One polling core and one for the prompt; memory is a memfd, so no huge pages are needed.
+kit_testpmd() { # SOCKET...
+	kit_i=0
+	for kit_s in "$@"; do
+		set -- "$@" --vdev "net_virtio_user$kit_i,path=$kit_s,queues=1,server=0"
+		shift
+		kit_i=$((kit_i + 1))
+	done
+	dpdk-testpmd --lcores '0@0,1@0' --no-pci --no-huge -m 256 --file-prefix="twinax$$" "$@" -- \
+		--forward-mode=io --total-num-mbufs=8192 -i
 }

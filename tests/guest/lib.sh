@@ -46,6 +46,7 @@ t_guests=
 trap t_cleanup EXIT
 trap 'exit 1' INT TERM
 ip link set lo up
+mount -t tmpfs run /run 2>/dev/null # what programs keep there goes with the namespace
 
 t_cleanup() {
 	t_status=$?
@@ -199,6 +200,20 @@ guest_files() { # MODULE... beside virtio's
 	KIT_PROGRAMS="${KIT_PROGRAMS:-} $NETPEER"
 	# shellcheck disable=SC2086
 	kit_root "$T/root" $KIT_VIRTIO "$@" && kit_initrd "$T/root" "$T/initrd"
+}
+
+uml_files() { # "PROGRAM..." MODULE...
+	kit_uml_modules
+	KIT_PROGRAMS="$NETPEER $1"
+	shift
+	kit_root "$T/root" virtio_net "$@"
+}
+
+boot_uml() { # NAME ARG...: on a copy of the root folder, which it writes to
+	t_g=$T/$1
+	mkdir -p "$t_g" && cp -r "$T/root" "$t_g/root" || return 1
+	shift
+	guest_uml "$t_g" "$t_g/root" "$@" && guest_up "$t_g" 60
 }
 
 # boot NAME SOCKET ARG...: QEMU with a virtio-net NIC over a vhost-user socket that twinax serves.
