@@ -189,11 +189,10 @@ static void keep_log(void *opaque, enum twx_log_level level, const char *line)
 	snprintf(b->log + have, room, "%s\n", line);
 }
 
-int vbench_open(struct vbench *b, const char *options)
+int vbench_open_net(struct vbench *b)
 {
 	struct twx_net_config config = { .size = sizeof(config), .log = keep_log, .log_opaque = b,
 					 .log_level = TWX_LOG_INFO };
-	char text[256];
 	int err;
 
 	memset(b, 0, sizeof(*b));
@@ -205,13 +204,28 @@ int vbench_open(struct vbench *b, const char *options)
 	if (err < 0)
 		return err;
 	config.loop = b->loop;
-	err = twx_net_new(&b->net, &config, &b->e);
+	return twx_net_new(&b->net, &config, &b->e);
+}
+
+int vbench_open_nic(struct vbench *b, const char *text)
+{
+	char full[400];
+
+	snprintf(full, sizeof(full), "%s,id=nic0,export=vhost-user:%s", text, b->path);
+	return twx_nic_new(&b->nic, b->net, full, &b->e);
+}
+
+int vbench_open(struct vbench *b, const char *options)
+{
+	char text[256];
+	int err = vbench_open_net(b);
+
 	if (err == 0)
 		err = twx_net_add_nic_model(b->net, &echo_model);
-	snprintf(text, sizeof(text), "echo,id=nic0,export=vhost-user:%s%s%s", b->path,
-		 options != NULL ? "," : "", options != NULL ? options : "");
+	snprintf(text, sizeof(text), "echo%s%s", options != NULL ? "," : "",
+		 options != NULL ? options : "");
 	if (err == 0)
-		err = twx_nic_new(&b->nic, b->net, text, &b->e);
+		err = vbench_open_nic(b, text);
 	if (err == 0)
 		b->echo = b->nic->priv;
 	return err;
@@ -526,20 +540,29 @@ void vc_handshake(struct vc *c)
 
 /* The guest. */
 
-void vc_offer(struct vc *c, uint32_t q, uint64_t gpa_addr, uint32_t len, bool write)
+static void offer(struct vc *c, uint32_t q, uint64_t addr, uint32_t len, uint16_t flags)
 {
 	uint8_t *ring = c->mem + q * VC_RING_STEP;
 	struct vring_desc *desc = (struct vring_desc *)ring;
 	struct vring_avail *avail = (struct vring_avail *)(ring + 0x1000);
 	uint16_t slot = c->q[q].avail % VC_NUM;
 
-	desc[slot] = (struct vring_desc){ .addr = gpa_addr, .len = len,
-					  .flags = write ? VRING_DESC_F_WRITE : 0 };
+	desc[slot] = (struct vring_desc){ .addr = addr, .len = len, .flags = flags };
 	avail->ring[slot] = slot;
 	c->q[q].avail++;
 	__atomic_store_n(&avail->idx, c->q[q].avail, __ATOMIC_RELEASE);
 	/* Without event suppression in the way: signal at the next used entry. */
 	avail->ring[VC_NUM] = c->q[q].used;
+}
+
+void vc_offer(struct vc *c, uint32_t q, uint64_t gpa_addr, uint32_t len, bool write)
+{
+	offer(c, q, gpa_addr, len, write ? VRING_DESC_F_WRITE : 0);
+}
+
+void vc_offer_table(struct vc *c, uint32_t q, uint64_t table, uint32_t n)
+{
+	offer(c, q, table, n * (uint32_t)sizeof(struct vring_desc), VRING_DESC_F_INDIRECT);
 }
 
 void vc_kick(struct vc *c, uint32_t q)

@@ -34,6 +34,9 @@ struct vbench {
 	struct twx_error e;
 };
 int vbench_open(struct vbench *b, const char *options);
+/* The same in two steps, for another NIC: @text is "MODEL,..." without export=; b->echo is null. */
+int vbench_open_net(struct vbench *b);
+int vbench_open_nic(struct vbench *b, const char *text);
 void vbench_close(struct vbench *b);
 void vbench_pump(struct vbench *b); /* until nothing is due */
 void vbench_wait(struct vbench *b, const bool *done); /* with timers; up to 5 s */
@@ -94,6 +97,8 @@ struct vhost_vring_addr vc_addr(uint32_t q);
 
 /* The guest. */
 void vc_offer(struct vc *c, uint32_t q, uint64_t gpa, uint32_t len, bool write);
+/* A chain of @n descriptors through an indirect table at guest address @table. */
+void vc_offer_table(struct vc *c, uint32_t q, uint64_t table, uint32_t n);
 void vc_kick(struct vc *c, uint32_t q);
 bool vc_used(struct vc *c, uint32_t q, uint32_t *len); /* takes one used entry */
 unsigned int vc_calls(struct vc *c, uint32_t q);       /* signals since last asked */
