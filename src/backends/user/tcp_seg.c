@@ -146,7 +146,8 @@ static void send_bare(struct user *u, const struct flow_key *key, const struct t
 	be16 csum;
 
 	memcpy(l4, h, sizeof(*h));
-	memcpy(l4 + sizeof(*h), opt, opt_len);
+	if (opt_len)
+		memcpy(l4 + sizeof(*h), opt, opt_len);
 	csum = csum_fold(csum_partial(l4, len, csum_pseudo4(&src, &dst, IPPROTO_TCP, len)));
 	memcpy(l4 + offsetof(struct tcp_hdr, csum), &csum, sizeof(csum));
 	user_out(u, USER_ETH_LEN + 20 + len, &(struct twx_meta){ 0 });
