@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# bash completion for twinax: types and options come from the program's own help.
+
+# First column of the indented lines of a help text.
+_twinax_names()
+{
+	"$1" serve "-$2" "$3" 2>/dev/null | sed -n 's/^  \([^ ]*\).*/\1/p'
+}
+
+# The value of -netdev, -device, -object: a type first, then keys.
+_twinax_list()
+{
+	local prog=$1 option=$2 cur=$3 type name
+	compopt -o nospace 2>/dev/null
+	if [[ $cur != *,* ]]; then
+		COMPREPLY=($(compgen -W "$(_twinax_names "$prog" "$option" help)" -- "$cur"))
+		return
+	fi
+	type=${cur%%,*}
+	name=$(_twinax_names "$prog" "$option" "$type,help" | sed -n 's/=.*/=/p')
+	COMPREPLY=($(compgen -P "${cur%,*}," -W "id= $name" -- "${cur##*,}"))
+}
+
+_twinax()
+{
+	local prog=${COMP_WORDS[0]} cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
+	local line
+	COMPREPLY=()
+	# readline splits at "=" and ":"; the whole word is what stands behind the last blank.
+	line=${COMP_LINE:0:COMP_POINT}
+	if ((COMP_CWORD == 1)); then
+		COMPREPLY=($(compgen -W "serve ctl version help" -- "$cur"))
+		return
+	fi
+	case ${COMP_WORDS[1]} in
+	help)
+		COMPREPLY=($(compgen -W "serve ctl version help" -- "$cur"))
+		;;
+	serve)
+		cur=${line##* }
+		prev=${line% *}
+		prev=${prev##* }
+		case $prev in
+		-netdev | -device | -object)
+			_twinax_list "$prog" "${prev#-}" "$cur"
+			# What readline regards as done must not come twice.
+			if [[ $cur == *[=:]* && $COMP_WORDBREAKS == *[=:]* ]]; then
+				local done=${cur%"${cur##*[=:]}"} i
+				for i in "${!COMPREPLY[@]}"; do
+					COMPREPLY[i]=${COMPREPLY[i]#"$done"}
+				done
+			fi
+			;;
+		-qmp)
+			COMPREPLY=($(compgen -W "unix:" -- "$cur"))
+			compopt -o nospace 2>/dev/null
+			;;
+		-ready-fd) ;;
+		*)
+			COMPREPLY=($(compgen -W "-netdev -device -object -qmp -ready-fd -quiet -help" -- "$cur"))
+			;;
+		esac
+		;;
+	ctl)
+		if ((COMP_CWORD == 2)); then
+			COMPREPLY=($(compgen -f -- "$cur"))
+		elif ((COMP_CWORD == 3)); then
+			COMPREPLY=($(compgen -W "$("$prog" ctl -help 2>/dev/null |
+				sed -n '/^QMP commands/,/^Human/s/^  \([a-z_-]*\) .*/\1/p') info help" -- "$cur"))
+		elif [[ ${COMP_WORDS[3]} == info ]]; then
+			COMPREPLY=($(compgen -W "network stats status version" -- "$cur"))
+		fi
+		;;
+	esac
+}
+complete -F _twinax twinax
