@@ -8,8 +8,8 @@
 #include "net/hub.h"
 
 static const struct twx_opt_desc hubport_options[] = {
-	{ "hubid", TWX_OPT_INT, NULL, "number of the hub, made when it is new", "N", INT32_MIN, INT32_MAX,
-	  true },
+	{ "hubid", TWX_OPT_INT, NULL, "number of the hub, made when it is new", "N", INT32_MIN,
+	  INT32_MAX, true },
 	{ "netdev", TWX_OPT_STR, NULL, "backend to join to the hub instead of a NIC", "ID" },
 	{ NULL },
 };
@@ -23,7 +23,8 @@ static int hubport_join_netdev(struct twx_port *port, const char *id, struct twx
 		return twx_error_hint(e, "define it before hub port %s", port->name);
 	}
 	if (b->n_ports != 1)
-		return twx_error_set(e, EINVAL, "netdev '%s' has %u queues, a hub port takes one", id, b->n_ports);
+		return twx_error_set(e, EINVAL, "netdev '%s' has %u queues, a hub port takes one",
+				     id, b->n_ports);
 	return twx_port_pair(port, b->ports[0], e);
 }
 

@@ -90,11 +90,13 @@ static void backend_hint_types(struct twx_net *net, struct twx_error *e)
 	unsigned int i;
 
 	for (t = twx_backend_types(); *t && len < sizeof(list); t++)
-		len += (size_t)snprintf(list + len, sizeof(list) - len, "%s%s", len ? ", " : "", (*t)->name);
+		len += (size_t)snprintf(list + len, sizeof(list) - len, "%s%s", len ? ", " : "",
+					(*t)->name);
 	for (i = 0; i < net->backend_types.n && len < sizeof(list); i++) {
 		const struct twx_backend_type *own = net->backend_types.types[i];
 
-		len += (size_t)snprintf(list + len, sizeof(list) - len, "%s%s", len ? ", " : "", own->name);
+		len += (size_t)snprintf(list + len, sizeof(list) - len, "%s%s", len ? ", " : "",
+					own->name);
 	}
 	twx_error_hint(e, "known types: %s", list);
 }
@@ -124,7 +126,8 @@ static int backend_take_id(struct backend_obj *obj, struct twx_error *e)
 		if (b->type->auto_id)
 			return 0;
 		twx_error_set(e, EINVAL, "Parameter 'id' is missing");
-		return twx_error_hint(e, "give the netdev a name: -netdev %s,id=NAME", b->type->name);
+		return twx_error_hint(e, "give the netdev a name: -netdev %s,id=NAME",
+				      b->type->name);
 	}
 	if (strlen(id) >= sizeof(b->id))
 		return twx_error_set(e, EINVAL, "netdev id '%s' is longer than %zu bytes", id,
@@ -156,12 +159,14 @@ static int backend_prepare(struct backend_obj *obj, const char *text, struct twx
 		return ret;
 	}
 	if (twx_opts_warning(obj->opts))
-		twx_log(b->net, TWX_LOG_WARNING, "netdev %s: %s", b->id, twx_opts_warning(obj->opts));
+		twx_log(b->net, TWX_LOG_WARNING, "netdev %s: %s", b->id,
+			twx_opts_warning(obj->opts));
 	b->priv = calloc(1, max(b->type->priv_size, (size_t)1));
 	return b->priv ? 0 : twx_error_set(e, ENOMEM, "netdev %s: out of memory", b->id);
 }
 
-int twx_backend_new(struct twx_backend **out, struct twx_net *net, const char *text, struct twx_error *e)
+int twx_backend_new(struct twx_backend **out, struct twx_net *net, const char *text,
+		    struct twx_error *e)
 {
 	struct backend_obj *obj = calloc(1, sizeof(*obj));
 	struct twx_error own;

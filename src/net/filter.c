@@ -125,13 +125,15 @@ static void filter_place(struct twx_filter *f)
 
 static int filter_parse_place(struct twx_filter *f, struct twx_error *e)
 {
-	const char *insert = twx_opts_str(f->opts, "insert"), *position = twx_opts_str(f->opts, "position");
+	const char *insert = twx_opts_str(f->opts, "insert"),
+		   *position = twx_opts_str(f->opts, "position");
 	struct twx_filter *at;
 
 	f->insert_before = !strcmp(insert, "before");
 	if (!f->insert_before && strcmp(insert, "behind"))
-		return twx_error_set(e, EINVAL,
-				     "Invalid value for netfilter insert, should be 'before' or 'behind'");
+		return twx_error_set(
+			e, EINVAL,
+			"Invalid value for netfilter insert, should be 'before' or 'behind'");
 	if (strlen(position) >= sizeof(f->position))
 		return twx_error_set(e, EINVAL, "filter '%s' not found", position);
 	memcpy(f->position, position, strlen(position) + 1);
@@ -144,7 +146,8 @@ static int filter_parse_place(struct twx_filter *f, struct twx_error *e)
 	if (!at)
 		return twx_error_set(e, ENOENT, "filter '%s' not found", position + 3);
 	if (at->port != f->port)
-		return twx_error_set(e, EINVAL, "filter '%s' belongs to a different netdev", position + 3);
+		return twx_error_set(e, EINVAL, "filter '%s' belongs to a different netdev",
+				     position + 3);
 	return 0;
 }
 
@@ -159,8 +162,9 @@ static int filter_parse(struct twx_filter *f, struct twx_error *e)
 		return twx_error_set(e, EINVAL, "filter id '%s' is longer than %zu bytes", id,
 				     sizeof(f->id) - 1);
 	if (filter_find(f->net, id))
-		return twx_error_set(e, EEXIST,
-				     "attempt to add duplicate property '%s' to object (type 'container')", id);
+		return twx_error_set(
+			e, EEXIST,
+			"attempt to add duplicate property '%s' to object (type 'container')", id);
 	memcpy(f->id, id, strlen(id) + 1);
 	b = twx_backend_find(f->net, twx_opts_str(f->opts, "netdev"));
 	if (!b) {
@@ -188,7 +192,8 @@ static void filter_destroy(struct twx_filter *f)
 	free(f);
 }
 
-int twx_filter_new(struct twx_filter **out, struct twx_net *net, const char *text, struct twx_error *e)
+int twx_filter_new(struct twx_filter **out, struct twx_net *net, const char *text,
+		   struct twx_error *e)
 {
 	const struct twx_filter_type *type;
 	struct twx_error own;
@@ -207,8 +212,9 @@ int twx_filter_new(struct twx_filter **out, struct twx_net *net, const char *tex
 	name = twx_opts_raw(f->opts, "qom-type");
 	type = name ? filter_find_type(name) : NULL;
 	if (!type) {
-		ret = name ? twx_error_set(e, EINVAL, "Parameter 'qom-type' does not accept value '%s'", name) :
-			     twx_error_set(e, EINVAL, "Parameter 'qom-type' is missing");
+		ret = name ? twx_error_set(e, EINVAL,
+					   "Parameter 'qom-type' does not accept value '%s'", name)
+			   : twx_error_set(e, EINVAL, "Parameter 'qom-type' is missing");
 		twx_error_hint(e, "see -object help");
 		goto fail;
 	}
@@ -222,7 +228,8 @@ int twx_filter_new(struct twx_filter **out, struct twx_net *net, const char *tex
 	if (ret < 0)
 		goto fail;
 	f->priv = calloc(1, type->priv_size);
-	ret = f->priv ? type->open(f, f->opts, e) : twx_error_set(e, ENOMEM, "filter: out of memory");
+	ret = f->priv ? type->open(f, f->opts, e)
+		      : twx_error_set(e, ENOMEM, "filter: out of memory");
 	if (ret < 0)
 		goto fail;
 	filter_place(f);
@@ -255,8 +262,8 @@ void filter_info(struct twx_filter *f, char *buf, size_t size)
 	char own[512] = "";
 
 	f->type->info(f, own, sizeof(own));
-	snprintf(buf, size, "%s: type=%s,%sposition=%s,status=%s,insert=%s,netdev=%s,queue=%s", f->id,
-		 f->type->name, own, f->position, f->on ? "on" : "off",
+	snprintf(buf, size, "%s: type=%s,%sposition=%s,status=%s,insert=%s,netdev=%s,queue=%s",
+		 f->id, f->type->name, own, f->position, f->on ? "on" : "off",
 		 f->insert_before ? "before" : "behind", twx_opts_str(f->opts, "netdev"),
 		 twx_opts_str(f->opts, "queue"));
 }

@@ -41,11 +41,17 @@ struct twx_filter {
 
 /* The options that every filter has, to begin a type's table with. */
 #define FILTER_COMMON_OPTIONS                                                                      \
-	{ "netdev", TWX_OPT_STR, NULL, "backend whose frames pass the filter", "ID", .required = true }, \
-	{ "queue", TWX_OPT_ENUM, "all", "rx: frames to the backend, tx: frames from it", "all|rx|tx" },  \
-	{ "status", TWX_OPT_STR, "on", "off: frames pass unseen", "on|off" },                          \
-	{ "position", TWX_OPT_STR, "tail", "place in the backend's chain", "head|tail|id=ID" },        \
-	{ "insert", TWX_OPT_STR, "behind", "side of the filter that position=id= names", "before|behind" }
+	{ "netdev", TWX_OPT_STR,     NULL, "backend whose frames pass the filter",                 \
+	  "ID",	    .required = true },                                                            \
+		{ "queue", TWX_OPT_ENUM, "all", "rx: frames to the backend, tx: frames from it",   \
+		  "all|rx|tx" },                                                                   \
+		{ "status", TWX_OPT_STR, "on", "off: frames pass unseen", "on|off" },              \
+		{ "position", TWX_OPT_STR, "tail", "place in the backend's chain",                 \
+		  "head|tail|id=ID" },                                                             \
+	{                                                                                          \
+		"insert", TWX_OPT_STR, "behind", "side of the filter that position=id= names",     \
+			"before|behind"                                                            \
+	}
 
 extern const struct twx_filter_type filter_dump;
 

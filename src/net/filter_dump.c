@@ -16,7 +16,8 @@
 
 #define DUMP_BUFFER (64u << 10)
 #define DUMP_TAG 4
-#define DUMP_DELAY_NS (100 * UINT64_C(1000000)) /* a record is in the file after this at the latest */
+#define DUMP_DELAY_NS                                                                              \
+	(100 * UINT64_C(1000000)) /* a record is in the file after this at the latest */
 
 /* The classic pcap format, in the byte order of the machine: readers tell by the magic. */
 struct pcap_header {
@@ -69,8 +70,8 @@ static void dump_flush(struct dump *d)
 	if (ret < 0) {
 		d->broken = true;
 		twx_log(d->filter->net, TWX_LOG_WARNING,
-			"filter %s: cannot write %s: %s; dumping stops, traffic goes on", d->filter->id,
-			twx_opts_str(d->filter->opts, "file"), strerror(-ret));
+			"filter %s: cannot write %s: %s; dumping stops, traffic goes on",
+			d->filter->id, twx_opts_str(d->filter->opts, "file"), strerror(-ret));
 	}
 }
 
@@ -140,14 +141,14 @@ static int dump_open_file(struct dump *d, const char *path, struct twx_error *e)
 
 	ret = hostops_open(net_hostops(d->filter->net), path, O_CREAT | O_TRUNC | O_WRONLY, 0644);
 	if (ret < 0)
-		return twx_error_set(e, -ret, "filter %s: cannot open '%s': %s", d->filter->id, path,
-				     strerror(-ret));
+		return twx_error_set(e, -ret, "filter %s: cannot open '%s': %s", d->filter->id,
+				     path, strerror(-ret));
 	d->fd = ret;
 	ret = dump_write(d->fd, (const uint8_t *)&header, sizeof(header));
 	if (ret < 0) {
 		close(d->fd);
-		return twx_error_set(e, -ret, "filter %s: cannot write '%s': %s", d->filter->id, path,
-				     strerror(-ret));
+		return twx_error_set(e, -ret, "filter %s: cannot write '%s': %s", d->filter->id,
+				     path, strerror(-ret));
 	}
 	return 0;
 }
@@ -160,7 +161,8 @@ static int dump_open(struct twx_filter *f, const struct twx_opts *opts, struct t
 	d->filter = f;
 	d->maxlen = (uint32_t)twx_opts_int(opts, "maxlen");
 	if (!d->maxlen)
-		return twx_error_set(e, EINVAL, "Property 'filter-dump.maxlen' doesn't take value '0'");
+		return twx_error_set(e, EINVAL,
+				     "Property 'filter-dump.maxlen' doesn't take value '0'");
 	d->buf = malloc(DUMP_ROOM);
 	if (!d->buf)
 		return twx_error_set(e, ENOMEM, "filter %s: out of memory", f->id);

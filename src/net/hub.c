@@ -99,14 +99,16 @@ void hub_leave(struct twx_port *port)
 	port_core(port)->member = NULL;
 	free(m);
 	if (hub->members)
-		hub_ready(hub); /* with one port less, the others may have nobody left to wait for */
+		hub_ready(
+			hub); /* with one port less, the others may have nobody left to wait for */
 	else
 		hub_remove(port->net, hub);
 }
 
 /*
- * Busy only if there is somebody to send to and none of them can take a frame. Then each of those that
- * block is marked, so that the first to become ready resumes its hub port, which wakes the hub.
+ * Busy only if there is somebody to send to and none of them can take a frame. Then each of those
+ * that block is marked, so that the first to become ready resumes its hub port, which wakes the
+ * hub.
  */
 static bool hub_busy(struct hub_member *from)
 {

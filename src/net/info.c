@@ -16,7 +16,8 @@ static void info_text(struct twx_port *port, char *buf, size_t size)
 		port->ops->info(port, buf, size);
 	else if (nic && !port->queue_index)
 		snprintf(buf, size, "model=%s,macaddr=%02x:%02x:%02x:%02x:%02x:%02x", port->model,
-			 nic->mac[0], nic->mac[1], nic->mac[2], nic->mac[3], nic->mac[4], nic->mac[5]);
+			 nic->mac[0], nic->mac[1], nic->mac[2], nic->mac[3], nic->mac[4],
+			 nic->mac[5]);
 }
 
 static void info_port(FILE *f, struct twx_port *port)
@@ -25,7 +26,8 @@ static void info_port(FILE *f, struct twx_port *port)
 	char text[512];
 
 	info_text(port, text, sizeof(text));
-	fprintf(f, "%s: index=%u,type=%s,%s\n", port->name, port->queue_index, port_type_name(port), text);
+	fprintf(f, "%s: index=%u,type=%s,%s\n", port->name, port->queue_index, port_type_name(port),
+		text);
 	if (port->filters)
 		fputs("filters:\n", f);
 	for (filter = port->filters; filter; filter = filter->next) {

@@ -113,8 +113,7 @@ void twx_log(struct twx_net *net, enum twx_log_level level, const char *fmt, ...
 	va_start(ap, fmt);
 	vsnprintf(line, sizeof(line), fmt, ap);
 	va_end(ap);
-	snprintf(net->log->last[site - net->log->sites], sizeof(net->log->last[0]), "%.95s",
-		 line);
+	snprintf(net->log->last[site - net->log->sites], sizeof(net->log->last[0]), "%.95s", line);
 	log_emit(net, level, line);
 }
 

@@ -139,7 +139,8 @@ const struct twx_nic_model *net_nic_model(struct twx_net *net, const char *name)
 
 int twx_net_add_backend_type(struct twx_net *net, const struct twx_backend_type *type)
 {
-	return net_backend_type(net, type->name) ? -EEXIST : net_add_type(&net->backend_types, type);
+	return net_backend_type(net, type->name) ? -EEXIST
+						 : net_add_type(&net->backend_types, type);
 }
 
 int twx_net_add_nic_model(struct twx_net *net, const struct twx_nic_model *model)

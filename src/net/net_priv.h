@@ -21,10 +21,10 @@ struct port_core {
 	struct twx_port *prev;	     /* in the net's list */
 	struct twx_task task;	     /* runs what was put off: ready, resume */
 	bool want_ready, want_resume;
-	bool dying;		/* no more ops */
-	uint32_t in_send;	/* twx_port_send() calls on the stack */
-	uint32_t purges;	/* tells a flush that the queue was purged meanwhile */
-	struct twx_lease *lease; /* open lease that this port holds of its peer */
+	bool dying;		     /* no more ops */
+	uint32_t in_send;	     /* twx_port_send() calls on the stack */
+	uint32_t purges;	     /* tells a flush that the queue was purged meanwhile */
+	struct twx_lease *lease;     /* open lease that this port holds of its peer */
 	struct hub_member *member;   /* of a hub port */
 	struct twx_backend *backend; /* made by twx_backend_add_port() */
 	struct twx_nic *nic;	     /* made by twx_nic_add_port() */
@@ -35,7 +35,8 @@ static inline struct port_core *port_core(const struct twx_port *port)
 	return port->core;
 }
 
-/* True when a frame for @port would have to wait: busy, receiving already, or others wait before it. */
+/* True when a frame for @port would have to wait: busy, receiving already, or others wait before
+ * it. */
 static inline bool port_blocked(const struct twx_port *port)
 {
 	return port->rx_busy | port->in_receive | (port->queue != NULL);
@@ -70,8 +71,8 @@ struct twx_net {
 	struct twx_filter *filters;
 	struct hub *hubs;
 	struct net_type_list backend_types, nic_models;
-	uint16_t mac_use[256]; /* by last byte, under the automatic prefix */
-	uint32_t n_macs_beyond; /* automatic addresses made after those ran out */
+	uint16_t mac_use[256];	 /* by last byte, under the automatic prefix */
+	uint32_t n_macs_beyond;	 /* automatic addresses made after those ran out */
 	struct offload *scratch; /* free ones */
 	struct net_log *log;
 };

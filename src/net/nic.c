@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* NICs: made from option text by their model, paired with a backend, put behind a host, and freed. */
+/* NICs: made from option text by their model, paired with a backend, put behind a host, and freed.
+ */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +18,8 @@ static const uint8_t mac_prefix[5] = { 0x52, 0x54, 0x00, 0x12, 0x34 };
 static const struct twx_opt_desc nic_options[] = {
 	{ "netdev", TWX_OPT_STR, NULL, "backend at the other end of the cable", "ID" },
 	{ "mac", TWX_OPT_STR, NULL, "address; 52:54:00:12:34:56 and up when not given", "MAC" },
-	{ "export", TWX_OPT_STR, NULL, "host that carries the NIC, and its address", "HOST:ADDRESS" },
+	{ "export", TWX_OPT_STR, NULL, "host that carries the NIC, and its address",
+	  "HOST:ADDRESS" },
 	{ NULL },
 };
 
@@ -115,9 +117,10 @@ static int nic_take_mac(struct twx_nic *nic, const struct twx_opts *opts, struct
 			return twx_error_hint(e, "write it as 52:54:00:12:34:56");
 		}
 		if (nic->mac[0] & 1)
-			return twx_error_set(e, EINVAL,
-					     "NIC cannot have multicast MAC address (odd 1st byte): mac=%s",
-					     text);
+			return twx_error_set(
+				e, EINVAL,
+				"NIC cannot have multicast MAC address (odd 1st byte): mac=%s",
+				text);
 		nic->mac_given = true;
 	}
 	return 0;
@@ -131,8 +134,8 @@ static int nic_take_id(struct nic_obj *obj, struct twx_error *e)
 
 	if (id) {
 		if (strlen(id) >= sizeof(nic->id))
-			return twx_error_set(e, EINVAL, "device id '%s' is longer than %zu bytes", id,
-					     sizeof(nic->id) - 1);
+			return twx_error_set(e, EINVAL, "device id '%s' is longer than %zu bytes",
+					     id, sizeof(nic->id) - 1);
 		if (twx_nic_find(nic->net, id))
 			return twx_error_set(e, EEXIST, "Duplicate ID '%s' for device", id);
 		memcpy(nic->id, id, strlen(id) + 1);
@@ -156,7 +159,8 @@ static int nic_take_netdev(struct nic_obj *obj, struct twx_error *e)
 		return 0;
 	nic->backend = twx_backend_find(nic->net, id);
 	if (!nic->backend) {
-		twx_error_set(e, ENODEV, "Property '%s.netdev' can't find value '%s'", nic->model->name, id);
+		twx_error_set(e, ENODEV, "Property '%s.netdev' can't find value '%s'",
+			      nic->model->name, id);
 		return twx_error_hint(e, "define it: -netdev TYPE,id=%s", id);
 	}
 	for (i = 0; i < nic->backend->n_ports; i++) {
@@ -187,7 +191,8 @@ static int nic_find_model(struct nic_obj *obj, struct twx_error *e)
 	else
 		twx_error_set(e, EINVAL, "Parameter 'driver' is missing");
 	for (m = twx_nic_models(); *m && len < sizeof(list); m++)
-		len += (size_t)snprintf(list + len, sizeof(list) - len, "%s%s", len ? ", " : "", (*m)->name);
+		len += (size_t)snprintf(list + len, sizeof(list) - len, "%s%s", len ? ", " : "",
+					(*m)->name);
 	twx_error_hint(e, "known models: %s", list);
 	return -EINVAL;
 }
@@ -195,7 +200,8 @@ static int nic_find_model(struct nic_obj *obj, struct twx_error *e)
 /* export=HOST:ADDRESS; the address is what stands behind the first colon. */
 static int nic_find_host(struct nic_obj *obj, struct twx_error *e)
 {
-	const char *text = twx_opts_raw(obj->opts, "export"), *colon = text ? strchr(text, ':') : NULL;
+	const char *text = twx_opts_raw(obj->opts, "export"),
+		   *colon = text ? strchr(text, ':') : NULL;
 	const struct twx_host_type *const *t;
 	char list[256] = "";
 	size_t len = 0;
@@ -207,13 +213,14 @@ static int nic_find_host(struct nic_obj *obj, struct twx_error *e)
 		    !memcmp((*t)->name, text, (size_t)(colon - text)))
 			break;
 		if (len < sizeof(list))
-			len += (size_t)snprintf(list + len, sizeof(list) - len, "%s%s", len ? ", " : "",
-						(*t)->name);
+			len += (size_t)snprintf(list + len, sizeof(list) - len, "%s%s",
+						len ? ", " : "", (*t)->name);
 	}
 	if (!*t || !colon[1]) {
-		twx_error_set(e, EINVAL, "Property '%s.export' doesn't take value '%s'", obj->n.model->name,
-			      text);
-		return twx_error_hint(e, "write HOST:ADDRESS; known hosts: %s", *t ? (*t)->name : list);
+		twx_error_set(e, EINVAL, "Property '%s.export' doesn't take value '%s'",
+			      obj->n.model->name, text);
+		return twx_error_hint(e, "write HOST:ADDRESS; known hosts: %s",
+				      *t ? (*t)->name : list);
 	}
 	if (strcmp((*t)->bus, obj->n.model->bus))
 		return twx_error_set(e, EINVAL, "NIC %s is a %s device, host %s carries %s devices",
@@ -247,7 +254,8 @@ static size_t nic_table_len(const struct twx_opt_desc *table)
 static int nic_check_options(struct nic_obj *obj, struct twx_error *e)
 {
 	const struct twx_opt_desc *host = obj->host_type ? obj->host_type->options : NULL;
-	size_t n = nic_table_len(obj->n.model->options) + array_size(nic_options) + nic_table_len(host);
+	size_t n = nic_table_len(obj->n.model->options) + array_size(nic_options) +
+		   nic_table_len(host);
 	int ret;
 
 	obj->table = calloc(n, sizeof(*obj->table));
@@ -284,7 +292,8 @@ static int nic_prepare(struct nic_obj *obj, const char *text, struct twx_error *
 	if (ret < 0)
 		return ret;
 	if (twx_opts_warning(obj->opts))
-		twx_log(nic->net, TWX_LOG_WARNING, "NIC %s: %s", nic->id, twx_opts_warning(obj->opts));
+		twx_log(nic->net, TWX_LOG_WARNING, "NIC %s: %s", nic->id,
+			twx_opts_warning(obj->opts));
 	nic->priv = calloc(1, max(nic->model->priv_size, (size_t)1));
 	return nic->priv ? 0 : twx_error_set(e, ENOMEM, "NIC %s: out of memory", nic->id);
 }
@@ -300,8 +309,9 @@ static int nic_pair(struct twx_nic *nic, struct twx_error *e)
 			return ret;
 	}
 	if (nic->backend && nic->n_ports != nic->backend->n_ports)
-		twx_log(nic->net, TWX_LOG_INFO, "NIC %s has %u queue pairs, netdev %s has %u: %u are used",
-			nic->id, nic->n_ports, nic->backend->id, nic->backend->n_ports, n);
+		twx_log(nic->net, TWX_LOG_INFO,
+			"NIC %s has %u queue pairs, netdev %s has %u: %u are used", nic->id,
+			nic->n_ports, nic->backend->id, nic->backend->n_ports, n);
 	return 0;
 }
 
@@ -322,8 +332,8 @@ static int nic_open_host(struct nic_obj *obj, struct twx_error *e)
 	h->loop = nic->loop;
 	h->nic = nic;
 	h->priv = calloc(1, max(h->type->priv_size, (size_t)1));
-	ret = h->priv ? h->type->open(h, strchr(address, ':') + 1, obj->opts, e) :
-			twx_error_set(e, ENOMEM, "NIC %s: out of memory", nic->id);
+	ret = h->priv ? h->type->open(h, strchr(address, ':') + 1, obj->opts, e)
+		      : twx_error_set(e, ENOMEM, "NIC %s: out of memory", nic->id);
 	if (ret < 0) {
 		free(h->priv);
 		free(h);

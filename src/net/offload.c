@@ -3,13 +3,15 @@
  * Checksums, segmentation and VLAN tags in software, at the last moment before a receiver.
  *
  * A frame's metadata asks for work (virtio 1.2, 5.1.6): finish a checksum whose field holds the
- * pseudo-header sum, cut a large packet into segments, put a VLAN tag in. A receiver's caps say what it
- * can do by itself. offload_check() compares the two, after it has proved that the request fits the
- * frame: a request may come from a guest and is never believed. Only then does anybody act on it.
+ * pseudo-header sum, cut a large packet into segments, put a VLAN tag in. A receiver's caps say
+ * what it can do by itself. offload_check() compares the two, after it has proved that the request
+ * fits the frame: a request may come from a guest and is never believed. Only then does anybody act
+ * on it.
  *
- * Work goes through a batch (struct offload): out[] holds frames ready for receive(), those that needed
- * nothing among them, so that order is kept and a burst stays a burst. src[] and seg[] lead back from a
- * frame that the receiver refused to the source and the segment where delivery has to go on.
+ * Work goes through a batch (struct offload): out[] holds frames ready for receive(), those that
+ * needed nothing among them, so that order is kept and a burst stays a burst. src[] and seg[] lead
+ * back from a frame that the receiver refused to the source and the segment where delivery has to
+ * go on.
  *
  * Headers of every frame that is changed are written to a slot of private memory; its first
  * min(len, TWX_HDR_ROOM) bytes lie there, as frame.h promises to receivers. Payload is passed on by
@@ -17,14 +19,15 @@
  * data[] and both the sum and the receiver use the copy. The same happens to a payload in more than
  * OFFLOAD_MAX_PIECES pieces, so that cutting stays linear.
  *
- * Kinds: TCP over IPv4 and IPv6; UDP datagrams (USO, each segment a datagram); UDP fragments (UFO: IPv4
- * fragments, RFC 791, or IPv6 fragments, RFC 8200, section 4.5). IPv4 options are repeated in every
- * fragment. Pseudo headers use the addresses of the IP header, so that a packet with an IPv6 routing header
- * gets a checksum for the next hop. Tunnels are not cut: a request whose checksum does not start at the
- * outer TCP or UDP header is dropped as bad.
+ * Kinds: TCP over IPv4 and IPv6; UDP datagrams (USO, each segment a datagram); UDP fragments (UFO:
+ * IPv4 fragments, RFC 791, or IPv6 fragments, RFC 8200, section 4.5). IPv4 options are repeated in
+ * every fragment. Pseudo headers use the addresses of the IP header, so that a packet with an IPv6
+ * routing header gets a checksum for the next hop. Tunnels are not cut: a request whose checksum
+ * does not start at the outer TCP or UDP header is dropped as bad.
  *
- * Limits: headers of OFFLOAD_MAX_HDR bytes, segments of at least OFFLOAD_MIN_GSO bytes, TWX_BURST frames
- * in one batch (longer jobs go on in the next), one payload copy at a time beyond what data[] holds.
+ * Limits: headers of OFFLOAD_MAX_HDR bytes, segments of at least OFFLOAD_MIN_GSO bytes, TWX_BURST
+ * frames in one batch (longer jobs go on in the next), one payload copy at a time beyond what
+ * data[] holds.
  */
 #include <string.h>
 
@@ -157,10 +160,12 @@ int offload_check_slow(const struct twx_frame *f, const struct twx_caps *caps)
 		return offload_check_gso(f, caps);
 	if (f->len + tag > caps->max_frame)
 		return offload_drop(TWX_DROP_TOO_LONG);
-	if ((f->meta.flags & TWX_F_NEEDS_CSUM) && !(caps->flags & TWX_CAP_CSUM))
-		return offload_csum_end(f) > OFFLOAD_MAX_HDR ? offload_drop(TWX_DROP_BAD_META) :
-							       OFFLOAD_WORK;
-	return tag ? OFFLOAD_WORK : OFFLOAD_AS_IS;
+	if (!tag && (!(f->meta.flags & TWX_F_NEEDS_CSUM) || (caps->flags & TWX_CAP_CSUM)))
+		return OFFLOAD_AS_IS;
+	/* The copied headers have to hold the field. */
+	if ((f->meta.flags & TWX_F_NEEDS_CSUM) && offload_csum_end(f) > OFFLOAD_MAX_HDR)
+		return offload_drop(TWX_DROP_BAD_META);
+	return OFFLOAD_WORK;
 }
 
 void offload_reset(struct offload *o)
@@ -191,14 +196,16 @@ static void offload_add_bytes(struct offload *o, struct twx_frame *out, uint32_t
 		o->n_iov++;
 		out->n_iov++;
 	} else {
-		uint32_t n = (uint32_t)iov_slice(iov, OFFLOAD_MAX_PIECES, j->f->iov, j->f->n_iov, off, len);
+		uint32_t n = (uint32_t)iov_slice(iov, OFFLOAD_MAX_PIECES, j->f->iov, j->f->n_iov,
+						 off, len);
 
 		o->n_iov += n;
 		out->n_iov += n;
 	}
 }
 
-static void offload_copy_bytes(const struct offload_job *j, uint8_t *dst, uint32_t off, uint32_t len)
+static void offload_copy_bytes(const struct offload_job *j, uint8_t *dst, uint32_t off,
+			       uint32_t len)
 {
 	if (j->lin)
 		memcpy(dst, j->lin + (off - j->hdr_len), len);
@@ -206,7 +213,8 @@ static void offload_copy_bytes(const struct offload_job *j, uint8_t *dst, uint32
 		iov_copy_from(j->f->iov, j->f->n_iov, off, dst, len);
 }
 
-/* Opens the next frame of the batch with its slot as iov[0], the tag in place; offsets shift by *@tag. */
+/* Opens the next frame of the batch with its slot as iov[0], the tag in place; offsets shift by
+ * *@tag. */
 static struct twx_frame *offload_open(struct offload *o, uint32_t *tag)
 {
 	const struct offload_job *j = &o->job;
@@ -232,8 +240,9 @@ static struct twx_frame *offload_open(struct offload *o, uint32_t *tag)
 }
 
 /*
- * Closes it: @slot_len header bytes are in the slot; behind them come @len bytes of the source from @off
- * on, the first of which go into the slot as well, so that iov[0] is as long as receivers expect.
+ * Closes it: @slot_len header bytes are in the slot; behind them come @len bytes of the source from
+ * @off on, the first of which go into the slot as well, so that iov[0] is as long as receivers
+ * expect.
  */
 static void offload_close(struct offload *o, struct twx_frame *out, uint32_t slot_len, uint32_t off,
 			  uint32_t len)
@@ -261,7 +270,8 @@ static void offload_emit_single(struct offload *o)
 	uint8_t *slot = o->slot[o->n];
 
 	if (j->finish) {
-		/* hdr_len reaches just past the field; the rest of the summed range is in one piece. */
+		/* hdr_len reaches just past the field; the rest of the summed range is in one
+		 * piece. */
 		uint64_t sum = csum_partial(slot + start + tag, j->hdr_len - start, 0);
 
 		sum = csum_partial(j->lin, j->len, sum);
@@ -290,7 +300,8 @@ static void offload_ipv4_csum(uint8_t *ip)
 	put_sum(ip + 10, csum_fold(csum_partial(ip, (size_t)(ip[0] & 15) * 4, 0)));
 }
 
-/* Length, and for IPv4 the id and the header checksum, of segment number @seg with @len bytes behind @ip. */
+/* Length, and for IPv4 the id and the header checksum, of segment number @seg with @len bytes
+ * behind @ip. */
 static void offload_fix_ip(const struct packet *p, uint8_t *ip, uint32_t len, uint32_t seg)
 {
 	if (p->version == 4) {
@@ -310,7 +321,7 @@ static void offload_fix_tcp(const struct offload_job *j, uint8_t *tcp)
 	put16(tcp + 4, seq >> 16);
 	put16(tcp + 6, seq);
 	if (j->seg + 1 < j->n_segs)
-		tcp[13] &= (uint8_t)~(TCP_FIN | TCP_PSH);
+		tcp[13] &= (uint8_t) ~(TCP_FIN | TCP_PSH);
 	if (j->seg && (j->f->meta.flags & TWX_F_ECN))
 		tcp[13] &= (uint8_t)~TCP_CWR;
 }
@@ -334,7 +345,7 @@ static void offload_emit_segment(struct offload *o)
 		put16(l4 + 4, l4_len);
 	put16(l4 + field, 0);
 	sum = offload_pseudo(&j->p, ip, l4_len);
-	out->meta.flags &= (uint8_t)~(TWX_F_NEEDS_CSUM | TWX_F_ECN);
+	out->meta.flags &= (uint8_t) ~(TWX_F_NEEDS_CSUM | TWX_F_ECN);
 	out->meta.gso = TWX_GSO_NONE;
 	out->meta.gso_size = 0;
 	out->meta.hdr_len = (uint16_t)(j->hdr_len + tag);
@@ -354,8 +365,8 @@ static void offload_emit_segment(struct offload *o)
 }
 
 /* Adds the fragment header behind the last header of @slot_len bytes; the new length. */
-static uint32_t offload_fix_frag6(struct offload_job *j, uint8_t *slot, uint32_t slot_len, uint32_t tag,
-				  uint32_t at, uint32_t len, bool more)
+static uint32_t offload_fix_frag6(struct offload_job *j, uint8_t *slot, uint32_t slot_len,
+				  uint32_t tag, uint32_t at, uint32_t len, bool more)
 {
 	uint8_t *fh = slot + slot_len;
 
@@ -373,7 +384,8 @@ static uint32_t offload_fix_frag6(struct offload_job *j, uint8_t *slot, uint32_t
 static void offload_emit_fragment(struct offload *o)
 {
 	struct offload_job *j = &o->job;
-	uint32_t at = j->seg * j->mss, len = min((uint32_t)j->mss, j->len - at), tag, slot_len, udp = 0;
+	uint32_t at = j->seg * j->mss, len = min((uint32_t)j->mss, j->len - at), tag, slot_len,
+		 udp = 0;
 	struct twx_frame *out = offload_open(o, &tag);
 	uint8_t *slot = o->slot[o->n], *ip = slot + j->p.l3_off + tag;
 	bool more = j->seg + 1 < j->n_segs;
@@ -381,7 +393,8 @@ static void offload_emit_fragment(struct offload *o)
 
 	slot_len = j->hdr_len + tag;
 	if (!j->seg && (j->f->meta.flags & TWX_F_NEEDS_CSUM)) {
-		/* The sum covers the datagram, so it is made before the cut; the field itself counts as 0. */
+		/* The sum covers the datagram, so it is made before the cut; the field itself
+		 * counts as 0. */
 		sum = offload_pseudo(&j->p, ip, j->len);
 		sum = csum_partial(j->lin, 6, sum);
 		sum = csum_partial(j->lin + 8, j->len - 8, sum);
@@ -406,7 +419,8 @@ static void offload_emit_fragment(struct offload *o)
 	offload_close(o, out, slot_len, j->hdr_len + at + udp, len - udp);
 }
 
-/* Copies what the job cuts into data[] when it has to be private or in few pieces; false: no room now. */
+/* Copies what the job cuts into data[] when it has to be private or in few pieces; false: no room
+ * now. */
 static bool offload_linearise(struct offload *o)
 {
 	struct offload_job *j = &o->job;
@@ -451,14 +465,16 @@ static void offload_plan_single(struct offload *o)
 	struct offload_job *j = &o->job;
 
 	j->segment = false;
-	j->hdr_len = j->finish ? (uint16_t)offload_csum_end(j->f) : TWX_FRAME_MIN;
+	j->hdr_len = TWX_FRAME_MIN;
+	if (j->f->meta.flags & TWX_F_NEEDS_CSUM) /* the field stays in iov[0], finished or not */
+		j->hdr_len = (uint16_t)offload_csum_end(j->f);
 	j->len = j->f->len - j->hdr_len;
 	j->seg = 0;
 	j->n_segs = 1;
 }
 
-bool offload_begin(struct offload *o, const struct twx_frame *f, uint16_t src, const struct twx_caps *caps,
-		   uint32_t skip, struct twx_counters *count)
+bool offload_begin(struct offload *o, const struct twx_frame *f, uint16_t src,
+		   const struct twx_caps *caps, uint32_t skip, struct twx_counters *count)
 {
 	struct offload_job *j = &o->job;
 

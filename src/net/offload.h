@@ -12,9 +12,10 @@
 #include "base/macros.h"
 #include "net/packet.h"
 
-#define OFFLOAD_MIN_GSO 8     /* payload bytes of a segment; fewer would only serve to keep us busy */
-#define OFFLOAD_MAX_HDR 240   /* headers of a frame that is cut, Ethernet up to the payload */
-#define OFFLOAD_SLOT 272      /* room for such headers plus a tag, a fragment header and a UDP header */
+#define OFFLOAD_MIN_GSO 8   /* payload bytes of a segment; fewer would only serve to keep us busy */
+#define OFFLOAD_MAX_HDR 240 /* headers of a frame that is cut, Ethernet up to the payload */
+#define OFFLOAD_SLOT 272 /* room for such headers plus a tag, a fragment header and a UDP header   \
+			  */
 #define OFFLOAD_MAX_PIECES 16 /* a payload in more pieces than this is copied into one */
 #define OFFLOAD_DATA (160u << 10)
 
@@ -51,10 +52,10 @@ struct offload_job {
 	const struct twx_frame *f; /* null: none */
 	struct packet p;
 	uint16_t src;
-	bool segment;	    /* else: checksum, tag or both */
-	bool finish;	    /* checksums are to be completed */
-	bool tag;	    /* the VLAN tag goes into the frame */
-	uint16_t hdr_len;   /* copied in front of every segment */
+	bool segment;	  /* else: checksum, tag or both */
+	bool finish;	  /* checksums are to be completed */
+	bool tag;	  /* the VLAN tag goes into the frame */
+	uint16_t hdr_len; /* copied in front of every segment */
 	uint16_t mss;
 	uint32_t seg, n_segs;
 	uint32_t len;	    /* what is cut: bytes behind hdr_len */
@@ -89,8 +90,8 @@ void offload_pass(struct offload *o, const struct twx_frame *f, uint16_t src);
  * Begins work on @f, for which offload_check() said OFFLOAD_WORK, or for which @skip segments were
  * delivered before. False when the batch lacks room for its data: deliver the batch and try again.
  */
-bool offload_begin(struct offload *o, const struct twx_frame *f, uint16_t src, const struct twx_caps *caps,
-		   uint32_t skip, struct twx_counters *count);
+bool offload_begin(struct offload *o, const struct twx_frame *f, uint16_t src,
+		   const struct twx_caps *caps, uint32_t skip, struct twx_counters *count);
 
 /* Adds frames of the job until it ends (true) or the batch is full (false). */
 bool offload_emit(struct offload *o);

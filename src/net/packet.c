@@ -48,7 +48,8 @@ static void packet_ipv4(struct packet *p, const uint8_t *d, size_t len, size_t o
 		packet_l4(p, d, len, off + ihl);
 }
 
-/* Hop-by-hop, routing, destination options: type, length in 8 bytes without the first (RFC 8200, 4). */
+/* Hop-by-hop, routing, destination options: type, length in 8 bytes without the first (RFC 8200,
+ * 4). */
 static bool packet_is_ext(uint8_t proto)
 {
 	return proto == 0 || proto == 43 || proto == 60;

@@ -22,7 +22,8 @@ enum {
 	PACKET_IP6_FRAGMENT = 44,
 };
 
-/* Offsets from the frame's first byte. Every offset that is set has its whole header inside the data. */
+/* Offsets from the frame's first byte. Every offset that is set has its whole header inside the
+ * data. */
 struct packet {
 	uint16_t ethertype;   /* behind the tags */
 	uint16_t l3_off;      /* IP header, or what follows the Ethernet header */

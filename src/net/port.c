@@ -37,15 +37,16 @@ static void port_fix_caps(struct twx_caps *caps)
 }
 
 int twx_port_init(struct twx_port *port, struct twx_net *net, struct twx_loop *loop,
-		  enum twx_port_kind kind, const char *name, const char *model, uint16_t queue_index,
-		  const struct twx_port_ops *ops, void *owner, struct twx_error *e)
+		  enum twx_port_kind kind, const char *name, const char *model,
+		  uint16_t queue_index, const struct twx_port_ops *ops, void *owner,
+		  struct twx_error *e)
 {
 	struct port_core *core;
 	int ret;
 
 	if (!*name || strlen(name) >= sizeof(port->name))
-		return twx_error_set(e, EINVAL, "port name '%s' is empty or longer than %zu bytes", name,
-				     sizeof(port->name) - 1);
+		return twx_error_set(e, EINVAL, "port name '%s' is empty or longer than %zu bytes",
+				     name, sizeof(port->name) - 1);
 	core = calloc(1, sizeof(*core));
 	if (!core)
 		return twx_error_set(e, ENOMEM, "port %s: out of memory", name);
@@ -100,11 +101,14 @@ int twx_port_pair(struct twx_port *a, struct twx_port *b, struct twx_error *e)
 	struct twx_port *taken = a->peer ? a : b;
 
 	if (a == b || a->net != b->net || a->loop != b->loop)
-		return twx_error_set(e, EINVAL, "port %s cannot be paired with port %s: %s", a->name, b->name,
+		return twx_error_set(e, EINVAL, "port %s cannot be paired with port %s: %s",
+				     a->name, b->name,
 				     a == b ? "they are the same" : "they live in different loops");
 	if (a->kind == TWX_PORT_HUB && b->kind == TWX_PORT_HUB)
-		return twx_error_set(e, EINVAL, "hub port %s cannot be paired with hub port %s: frames would circle",
-				     a->name, b->name);
+		return twx_error_set(
+			e, EINVAL,
+			"hub port %s cannot be paired with hub port %s: frames would circle",
+			a->name, b->name);
 	if (taken->peer)
 		return twx_error_set(e, EBUSY, "port %s is already paired with %s", taken->name,
 				     taken->peer->name);

@@ -16,7 +16,8 @@ struct queue_node {
 	struct queue_node *next;
 	struct twx_frame frame;
 	struct iovec iov;
-	uint32_t skip; /* segments of a GSO frame that were delivered already; only ever at the head */
+	uint32_t skip; /* segments of a GSO frame that were delivered already; only ever at the head
+			*/
 	uint8_t data[];
 };
 
@@ -33,7 +34,8 @@ int queue_append(struct twx_queue **q, const struct twx_frame *frame, uint32_t s
 /* Takes up to @max frames off the front as a chain, null if there are none; *@n says how many. */
 struct queue_node *queue_take(struct twx_queue **q, int max, int *n);
 
-/* Puts a chain, oldest first, back to the front. Never fails for lack of room; -ENOMEM frees the chain. */
+/* Puts a chain, oldest first, back to the front. Never fails for lack of room; -ENOMEM frees the
+ * chain. */
 int queue_put_back(struct twx_queue **q, struct queue_node *chain);
 
 /* Moves what @back holds behind what *@front holds; @back may be null and is gone afterwards. */

@@ -2,31 +2,33 @@
 /*
  * The way of a frame from a port to its peer: send, post, lease, queue, ready and resume.
  *
- * twx_port_send() is for senders that keep a frame until it is taken; twx_port_post() for those that
- * cannot. Both end in port_deliver(), the one place that calls receive(): it runs each frame through
- * offload_check(), hands a burst that needs nothing to the receiver as it is, and otherwise builds the
- * burst anew in a scratch batch (offload.c). It returns how many of the sender's frames are done and, when the
- * receiver stopped inside a frame that was cut, how many of that frame's segments it took; the rest of
- * that frame is copied into the queue with this number beside it, and the frame counts as done.
+ * twx_port_send() is for senders that keep a frame until it is taken; twx_port_post() for those
+ * that cannot. Both end in port_deliver(), the one place that calls receive(): it runs each frame
+ * through offload_check(), hands a burst that needs nothing to the receiver as it is, and otherwise
+ * builds the burst anew in a scratch batch (offload.c). It returns how many of the sender's frames
+ * are done and, when the receiver stopped inside a frame that was cut, how many of that frame's
+ * segments it took; the rest of that frame is copied into the queue with this number beside it, and
+ * the frame counts as done.
  *
- * Order: a receiver with a queue is never sent to directly, so what was queued goes first. GSO frames
- * are queued whole and cut at delivery, by the caps of that moment.
+ * Order: a receiver with a queue is never sent to directly, so what was queued goes first. GSO
+ * frames are queued whole and cut at delivery, by the caps of that moment.
  *
- * Back-pressure: a receiver that takes too little is rx_busy until it says twx_port_ready(). While it is,
- * senders that retain get 0 and are marked (sender_waits on the receiver), the others' frames are queued:
- * QUEUE_MAX_FRAMES, QUEUE_MAX_BYTES, then dropped.
+ * Back-pressure: a receiver that takes too little is rx_busy until it says twx_port_ready(). While
+ * it is, senders that retain get 0 and are marked (sender_waits on the receiver), the others'
+ * frames are queued: QUEUE_MAX_FRAMES, QUEUE_MAX_BYTES, then dropped.
  *
- * Re-entry: in_receive is set while receive, resume or a flush of a port runs and while a lease of its
- * buffers is open. Frames for it wait then like for a busy receiver; port_leave() delivers them. Nothing is
- * resumed from inside its own send: that is put off to a task of the loop, as is a ready() from inside
- * receive. So the stack is bounded by the number of distinct ports on a path. A flush delivers at most what
- * was queued when it began, so two ports that answer each other cannot hold the loop.
+ * Re-entry: in_receive is set while receive, resume or a flush of a port runs and while a lease of
+ * its buffers is open. Frames for it wait then like for a busy receiver; port_leave() delivers
+ * them. Nothing is resumed from inside its own send: that is put off to a task of the loop, as is a
+ * ready() from inside receive. So the stack is bounded by the number of distinct ports on a path. A
+ * flush delivers at most what was queued when it began, so two ports that answer each other cannot
+ * hold the loop.
  *
- * Filters see a frame once, before the queue, and only when it need not be refused: after they have seen it,
- * it is never given back to the sender.
+ * Filters see a frame once, before the queue, and only when it need not be refused: after they have
+ * seen it, it is never given back to the sender.
  *
- * Difference from QEMU: no state of a virtual machine is asked; a frame with a retaining sender is not
- * copied.
+ * Difference from QEMU: no state of a virtual machine is asked; a frame with a retaining sender is
+ * not copied.
  */
 #include <assert.h>
 #include <errno.h>
@@ -37,8 +39,8 @@
 #include "net/offload.h"
 #include "net/queue.h"
 
-static void port_drop_frames(struct twx_port *port, enum twx_drop cause, const struct twx_frame *frames,
-			     int n)
+static void port_drop_frames(struct twx_port *port, enum twx_drop cause,
+			     const struct twx_frame *frames, int n)
 {
 	int i;
 
@@ -85,10 +87,12 @@ struct delivery {
 	struct twx_port *blame; /* counts frames that are malformed */
 	const struct twx_frame *frames;
 	int n, i;
-	uint32_t skip; /* segments of frames[i] delivered already */
+	uint32_t skip;	 /* segments of frames[i] delivered already */
+	uint32_t purges; /* of r, when the delivery began */
 };
 
-/* Fills the batch from the source frames; stops when it is full or when a frame is to be dropped. */
+/* Fills the batch from the source frames; stops when it is full or when a frame is to be dropped.
+ */
 static void delivery_fill(struct delivery *d, struct offload *o)
 {
 	const struct twx_caps *caps = &d->r->caps;
@@ -111,7 +115,8 @@ static void delivery_fill(struct delivery *d, struct offload *o)
 			if (!offload_begin(o, f, (uint16_t)d->i, caps, d->skip, &d->r->count))
 				return;
 			TWX_TRACE(d->r->trace,
-				  d->r->count.seg_sw != cut ? TWX_HOP_OFFLOAD_SEG : TWX_HOP_OFFLOAD_CSUM,
+				  d->r->count.seg_sw != cut ? TWX_HOP_OFFLOAD_SEG
+							    : TWX_HOP_OFFLOAD_CSUM,
 				  d->r->name, f->len, f->meta.gso_size);
 			d->i++;
 			d->skip = 0;
@@ -143,6 +148,11 @@ static int delivery_work(struct delivery *d, uint32_t *skip)
 		if (!o->n)
 			continue;
 		k = port_receive(d->r, o->out, o->n);
+		if (unlikely(d->purges != port_core(d->r)->purges)) {
+			/* The cable was pulled meanwhile. */
+			port_drop_frames(d->r, TWX_DROP_LINK_DOWN, d->frames + d->i, d->n - d->i);
+			break;
+		}
 		if (k < o->n) {
 			done = o->src[k];
 			*skip = o->seg[k];
@@ -154,13 +164,13 @@ static int delivery_work(struct delivery *d, uint32_t *skip)
 }
 
 /*
- * Delivers @n frames, of whose first @first segments are done, to @r. Returns how many are done from the
- * front, dropped ones among them; *@skip: segments taken of the first that is not.
+ * Delivers @n frames, of whose first @first segments are done, to @r. Returns how many are done
+ * from the front, dropped ones among them; *@skip: segments taken of the first that is not.
  */
-static int port_deliver(struct twx_port *r, struct twx_port *blame, const struct twx_frame *frames, int n,
-			uint32_t first, uint32_t *skip)
+static int port_deliver(struct twx_port *r, struct twx_port *blame, const struct twx_frame *frames,
+			int n, uint32_t first, uint32_t *skip)
 {
-	struct delivery d = { r, blame, frames, n, 0, first };
+	struct delivery d = { r, blame, frames, n, 0, first, port_core(r)->purges };
 	int i;
 
 	*skip = 0;
@@ -173,8 +183,8 @@ static int port_deliver(struct twx_port *r, struct twx_port *blame, const struct
 }
 
 /* Copies frames into @r's queue, whatever is too bad to wait or finds no room being dropped. */
-static void port_enqueue(struct twx_port *r, struct twx_port *blame, const struct twx_frame *frames, int n,
-			 uint32_t skip)
+static void port_enqueue(struct twx_port *r, struct twx_port *blame, const struct twx_frame *frames,
+			 int n, uint32_t skip)
 {
 	int i;
 
@@ -187,34 +197,44 @@ static void port_enqueue(struct twx_port *r, struct twx_port *blame, const struc
 			twx_port_drop(r, TWX_DROP_QUEUE_FULL, frames[i].len);
 		} else {
 			r->count.queued++;
-			TWX_TRACE(r->trace, TWX_HOP_QUEUE_APPEND, r->name, frames[i].len, r->queue->n);
+			TWX_TRACE(r->trace, TWX_HOP_QUEUE_APPEND, r->name, frames[i].len,
+				  r->queue->n);
 		}
 	}
 }
 
-/* The same for what is left of a delivery: it goes before what was queued during that delivery. */
-static void port_enqueue_left(struct twx_port *r, struct twx_port *blame, const struct twx_frame *frames,
-			      int n, uint32_t skip)
+/*
+ * The same for what is left of a delivery: it goes before what was queued during that delivery, and
+ * nowhere if the queue was purged meanwhile (@purges: before it), because then the cable was
+ * pulled.
+ */
+static void port_enqueue_left(struct twx_port *r, struct twx_port *blame,
+			      const struct twx_frame *frames, int n, uint32_t skip, uint32_t purges)
 {
 	struct twx_queue *later = r->queue;
 
 	if (likely(!n))
 		return;
+	if (unlikely(purges != port_core(r)->purges)) {
+		port_drop_frames(r, TWX_DROP_LINK_DOWN, frames, n);
+		return;
+	}
 	r->queue = NULL;
 	port_enqueue(r, blame, frames, n, skip);
 	queue_join(&r->queue, later);
 }
 
 /* Delivers a burst and queues what is left of it. */
-static void port_put(struct twx_port *r, struct twx_port *blame, const struct twx_frame *frames, int n)
+static void port_put(struct twx_port *r, struct twx_port *blame, const struct twx_frame *frames,
+		     int n)
 {
-	uint32_t skip = 0;
+	uint32_t skip = 0, purges = port_core(r)->purges;
 	int done = 0;
 
 	if (!port_blocked(r)) {
 		r->in_receive = true;
 		done = port_deliver(r, blame, frames, n, 0, &skip);
-		port_enqueue_left(r, blame, frames + done, n - done, skip);
+		port_enqueue_left(r, blame, frames + done, n - done, skip, purges);
 		port_leave(r);
 	} else {
 		port_enqueue(r, blame, frames, n, 0);
@@ -222,16 +242,17 @@ static void port_put(struct twx_port *r, struct twx_port *blame, const struct tw
 }
 
 /* Past the filters; what they do not keep goes on in one burst. */
-static void port_put_filtered(struct twx_port *port, struct twx_port *r, const struct twx_frame *frames,
-			      int n)
+static void port_put_filtered(struct twx_port *port, struct twx_port *r,
+			      const struct twx_frame *frames, int n)
 {
 	struct twx_frame pass[TWX_BURST];
 	int i, m = 0;
 
 	for (i = 0; i < n; i++) {
 		if (frames[i].len < TWX_FRAME_MIN || frames[i].len > TWX_FRAME_MAX)
-			twx_port_drop(port, frames[i].len < TWX_FRAME_MIN ? TWX_DROP_TOO_SHORT :
-									    TWX_DROP_TOO_LONG,
+			twx_port_drop(port,
+				      frames[i].len < TWX_FRAME_MIN ? TWX_DROP_TOO_SHORT
+								    : TWX_DROP_TOO_LONG,
 				      frames[i].len);
 		else if (!filter_run(port, r, &frames[i]))
 			pass[m++] = frames[i];
@@ -241,9 +262,10 @@ static void port_put_filtered(struct twx_port *port, struct twx_port *r, const s
 }
 
 /* One burst of a sender that retains, to a receiver that takes. */
-static int port_offer(struct twx_port *port, struct twx_port *r, const struct twx_frame *frames, int n)
+static int port_offer(struct twx_port *port, struct twx_port *r, const struct twx_frame *frames,
+		      int n)
 {
-	uint32_t skip;
+	uint32_t skip, purges = port_core(r)->purges;
 	int done;
 
 	if (unlikely(port->filters || r->filters)) {
@@ -253,7 +275,7 @@ static int port_offer(struct twx_port *port, struct twx_port *r, const struct tw
 	r->in_receive = true;
 	done = port_deliver(r, port, frames, n, 0, &skip);
 	if (unlikely(skip)) {
-		port_enqueue_left(r, port, frames + done, 1, skip);
+		port_enqueue_left(r, port, frames + done, 1, skip, purges);
 		done++;
 	}
 	port_leave(r);
@@ -293,7 +315,8 @@ int twx_port_send(struct twx_port *port, const struct twx_frame *frames, int n)
 		k = port_offer(port, r, frames + done, burst);
 		port_count_tx(port, frames + done, k);
 		done += k;
-		if (unlikely(k < burst)) {
+		/* If the cable was pulled meanwhile, the next round drops the rest. */
+		if (unlikely(k < burst) && port->peer == r && !port->link_down && !r->link_down) {
 			r->sender_waits = true;
 			break;
 		}
@@ -515,7 +538,8 @@ static int port_lease_flaw(const struct twx_port *r, const struct twx_lease *lea
 	return -1;
 }
 
-void twx_port_commit(struct twx_port *port, struct twx_lease *lease, size_t len, const struct twx_meta *meta)
+void twx_port_commit(struct twx_port *port, struct twx_lease *lease, size_t len,
+		     const struct twx_meta *meta)
 {
 	struct port_core *core = port_core(port);
 	struct twx_port *r = port->peer;

@@ -51,7 +51,8 @@ static inline void check_options(const char *owner, const struct twx_opt_desc *t
 		if (!o->help || strlen(o->help) < 3)
 			fail_msg("%s: option %s has no help", owner, o->name);
 		if (o->help[strlen(o->help) - 1] == '.' || strchr(o->help, '\n'))
-			fail_msg("%s: help of %s is not one line without a full stop", owner, o->name);
+			fail_msg("%s: help of %s is not one line without a full stop", owner,
+				 o->name);
 		if (o->type == TWX_OPT_ENUM && (!o->words || !*o->words))
 			fail_msg("%s: option %s has no words", owner, o->name);
 		if (o->required && o->def)
@@ -67,8 +68,10 @@ static inline void check_options(const char *owner, const struct twx_opt_desc *t
 	free(text);
 }
 
-/* A TCP segment of @len bytes to 10.0.2.2 with room for the rest of its headers in the first piece. */
-static inline struct twx_frame tcp_frame(uint8_t *buf, struct iovec *iov, uint32_t len, uint16_t gso_size)
+/* A TCP segment of @len bytes to 10.0.2.2 with room for the rest of its headers in the first piece.
+ */
+static inline struct twx_frame tcp_frame(uint8_t *buf, struct iovec *iov, uint32_t len,
+					 uint16_t gso_size)
 {
 	memset(buf, 0, len);
 	memcpy(buf, "\x52\x55\x0a\0\x02\x02\x52\x54\0\x12\x34\x56\x08\0", 14);
@@ -122,10 +125,15 @@ static inline void send_garbage(struct scene *s)
 		for (i = 0; i < sizeof(buf); i++)
 			buf[i] = (uint8_t)(rand_r(&seed) >> 7);
 		if (k & 1) /* something that a parser looks into */
-			memcpy(buf + 12, k & 2 ? "\x08\x00\x45" : k & 4 ? "\x08\x06\x00" : "\x86\xdd\x60", 3);
+			memcpy(buf + 12,
+			       k & 2   ? "\x08\x00\x45"
+			       : k & 4 ? "\x08\x06\x00"
+				       : "\x86\xdd\x60",
+			       3);
 		if (k & 8)
-			buf[23] = (uint8_t)"\x01\x06\x11\x02"[rand_r(&seed) & 3];
-		f.len = k % 5 ? (uint32_t)rand_r(&seed) % sizeof(buf) : (uint32_t)rand_r(&seed) % 64;
+			buf[23] = (uint8_t) "\x01\x06\x11\x02"[rand_r(&seed) & 3];
+		f.len = k % 5 ? (uint32_t)rand_r(&seed) % sizeof(buf)
+			      : (uint32_t)rand_r(&seed) % 64;
 		iov.iov_len = f.len;
 		if (k & 16) {
 			f.meta.flags = (uint8_t)rand_r(&seed) & 0x1f;

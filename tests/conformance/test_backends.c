@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Every backend of the list, put through the same tests. A new backend needs a line in recipes[] only. */
+/* Every backend of the list, put through the same tests. A new backend needs a line in recipes[]
+ * only. */
 #include "subject.h"
 
 #include <arpa/inet.h>
@@ -65,7 +66,8 @@ static void provoke_tap(struct scene *s)
 	assert_int_equal(ioctl(fd, SIOCGIFFLAGS, &ifr), 0);
 	ifr.ifr_flags |= IFF_UP;
 	assert_int_equal(ioctl(fd, SIOCSIFFLAGS, &ifr), 0);
-	assert_int_equal(sendto(fd, f.iov[0].iov_base, f.len, 0, (struct sockaddr *)&to, sizeof(to)), f.len);
+	assert_int_equal(
+		sendto(fd, f.iov[0].iov_base, f.len, 0, (struct sockaddr *)&to, sizeof(to)), f.len);
 	close(fd);
 }
 
@@ -170,7 +172,8 @@ static void test_unknown_option(void **state)
 	struct twx_error e = { 0 };
 	char text[256];
 
-	snprintf(text, sizeof(text), "%s,id=c0,%s,frobnicate=1", type->name, recipe_of(type)->options);
+	snprintf(text, sizeof(text), "%s,id=c0,%s,frobnicate=1", type->name,
+		 recipe_of(type)->options);
 	assert_true(twx_backend_new(NULL, s->w->net, text, &e) < 0);
 	assert_non_null(strstr(e.what, "frobnicate"));
 	assert_true(e.hint[0]);
@@ -351,8 +354,8 @@ int main(void)
 	for (t = twx_backend_types(); *t; t++)
 		for (i = 0; i < sizeof(checks) / sizeof(checks[0]); i++, n++) {
 			snprintf(names[n], sizeof(names[0]), "%s: %s", (*t)->name, checks[i].name);
-			tests[n] = (struct CMUnitTest){ names[n], checks[i].fn, scene_setup, scene_teardown,
-							(void *)*t };
+			tests[n] = (struct CMUnitTest){ names[n], checks[i].fn, scene_setup,
+							scene_teardown, (void *)*t };
 		}
 	return _cmocka_run_group_tests("backends", tests, n, NULL, NULL);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Every NIC model of the list, by itself and behind every host that can carry it, put through the same tests.
- * There is no guest here: what a driver does is tested in tests/device and tests/protocol.
+ * Every NIC model of the list, by itself and behind every host that can carry it, put through the
+ * same tests. There is no guest here: what a driver does is tested in tests/device and
+ * tests/protocol.
  */
 #include "subject.h"
 
@@ -46,7 +47,7 @@ static int scene_setup(void **state)
 	world_setup((void **)&s->w);
 	s->toy = toy_new(s->w->net, "toy");
 	*state = s;
-	strcpy(dir, "/tmp/twinax-nics-XXXXXX");
+	snprintf(dir, sizeof(dir), "/tmp/twinax-nics-XXXXXX");
 	return mkdtemp(dir) ? 0 : -1;
 }
 
@@ -152,7 +153,8 @@ static void test_host_that_fails(void **state)
 	for (t = twx_host_types(); *t; t++) {
 		if (strcmp((*t)->bus, model->bus))
 			continue;
-		snprintf(text, sizeof(text), "%s,id=c0,export=%s:/nonexistent/path", model->name, (*t)->name);
+		snprintf(text, sizeof(text), "%s,id=c0,export=%s:/nonexistent/path", model->name,
+			 (*t)->name);
 		memset(&e, 0, sizeof(e));
 		assert_true(twx_nic_new(NULL, s->w->net, text, &e) < 0);
 		assert_non_null(strstr(e.what, "/nonexistent/path"));
@@ -240,7 +242,8 @@ static void test_info(void **state)
 	struct twx_nic *nic = subject_open(s, ",mac=52:54:00:aa:bb:cc");
 	char line[160], *text = twx_net_info(s->w->net);
 
-	snprintf(line, sizeof(line), "c0: index=0,type=nic,model=%s,macaddr=52:54:00:aa:bb:cc\n", model->name);
+	snprintf(line, sizeof(line), "c0: index=0,type=nic,model=%s,macaddr=52:54:00:aa:bb:cc\n",
+		 model->name);
 	assert_non_null(strstr(text, line));
 	free(text);
 	twx_nic_free(nic);
@@ -272,8 +275,8 @@ int main(void)
 	for (m = twx_nic_models(); *m; m++)
 		for (i = 0; i < sizeof(checks) / sizeof(checks[0]); i++, n++) {
 			snprintf(names[n], sizeof(names[0]), "%s: %s", (*m)->name, checks[i].name);
-			tests[n] = (struct CMUnitTest){ names[n], checks[i].fn, scene_setup, scene_teardown,
-							(void *)*m };
+			tests[n] = (struct CMUnitTest){ names[n], checks[i].fn, scene_setup,
+							scene_teardown, (void *)*m };
 		}
 	return _cmocka_run_group_tests("nics", tests, n, NULL, NULL);
 }

@@ -26,7 +26,7 @@ static const char *file_path(const char *name)
 
 static int make_dir(void **state)
 {
-	strcpy(dir, "/tmp/twinax-filter-XXXXXX");
+	snprintf(dir, sizeof(dir), "/tmp/twinax-filter-XXXXXX");
 	return mkdtemp(dir) ? 0 : -1;
 }
 
@@ -101,7 +101,8 @@ static void fake_free(struct fake *f)
 	toy_free(f->host);
 }
 
-static int filter(struct world *w, const char *file, const char *more, struct twx_filter **out, struct twx_error *e)
+static int filter(struct world *w, const char *file, const char *more, struct twx_filter **out,
+		  struct twx_error *e)
 {
 	char text[512];
 
@@ -233,7 +234,8 @@ static void test_large_frames(void **state)
 
 static void test_directions(void **state)
 {
-	static const char *const more[] = { "id=a", "id=b,queue=rx", "id=c,queue=tx", "id=d,status=off" };
+	static const char *const more[] = { "id=a", "id=b,queue=rx", "id=c,queue=tx",
+					    "id=d,status=off" };
 	static const size_t frames[] = { 3, 2, 1, 0 };
 	struct world *w = *state;
 	struct twx_frame f = toy_frame(60, 'x');
@@ -309,15 +311,20 @@ static void test_refusals(void **state)
 		{ "id=f0,netdev=zz", "Parameter 'netdev' expects a network backend id" },
 		{ "id=f0,netdev=multi", "multiqueue is not supported" },
 		{ "id=f0,maxlen=0", "Property 'filter-dump.maxlen' doesn't take value '0'" },
-		{ "id=f0,status=maybe", "Invalid value for netfilter status, should be 'on' or 'off'" },
-		{ "id=f0,position=middle", "Parameter 'position' expects 'head', 'tail' or 'id=<id>'" },
+		{ "id=f0,status=maybe",
+		  "Invalid value for netfilter status, should be 'on' or 'off'" },
+		{ "id=f0,position=middle",
+		  "Parameter 'position' expects 'head', 'tail' or 'id=<id>'" },
 		{ "id=f0,position=id=zz", "filter 'zz' not found" },
-		{ "id=f0,position=id=elsewhere", "filter 'elsewhere' belongs to a different netdev" },
+		{ "id=f0,position=id=elsewhere",
+		  "filter 'elsewhere' belongs to a different netdev" },
 		{ "id=f0,insert=above", "should be 'before' or 'behind'" },
 		{ "id=f0,queue=up", "queue" },
 		{ "id=f0,nonsense=1", "nonsense" },
-		{ "id=there", "attempt to add duplicate property 'there' to object (type 'container')" },
-		{ "id=f0,file=/nonexistent/x", "cannot open '/nonexistent/x': No such file or directory" },
+		{ "id=there",
+		  "attempt to add duplicate property 'there' to object (type 'container')" },
+		{ "id=f0,file=/nonexistent/x",
+		  "cannot open '/nonexistent/x': No such file or directory" },
 	};
 	struct world *w = *state;
 	struct twx_error e;
@@ -358,7 +365,8 @@ static void test_busy_receiver_behind_a_filter(void **state)
 	fk.host->room = 2;
 	for (i = 0; i < 10; i++)
 		sent += toy_send(fk.guest, (uint8_t)('0' + sent));
-	assert_int_equal(sent, 3); /* the third was seen by the filter, so it is kept in the queue */
+	assert_int_equal(sent,
+			 3); /* the third was seen by the filter, so it is kept in the queue */
 	fk.host->room = TOY_NO_LIMIT;
 	twx_port_ready(b->ports[0]);
 	assert_int_equal(fk.guest->n_resumed, 1);
@@ -380,7 +388,8 @@ static void test_disk_full(void **state)
 	if (access("/dev/full", W_OK) < 0)
 		skip();
 	/* /dev/full refuses even the header */
-	assert_true(twx_filter_new(&flt, w->net, "filter-dump,id=f0,netdev=n0,file=/dev/full", NULL) < 0);
+	assert_true(twx_filter_new(&flt, w->net, "filter-dump,id=f0,netdev=n0,file=/dev/full",
+				   NULL) < 0);
 	/* a file that may not grow: the header fits, the records do not */
 	assert_int_equal(filter(w, "full", "id=f1", &flt, NULL), 0);
 	signal(SIGXFSZ, SIG_IGN);
@@ -411,7 +420,8 @@ static void test_tshark_reads_it(void **state)
 	assert_int_equal(filter(w, "shark.pcap", "id=f0", &flt, NULL), 0);
 	twx_port_announce(&fk.guest->port, (const uint8_t[6]){ 0x52, 0x54, 0, 1, 2, 3 });
 	twx_filter_free(flt);
-	snprintf(cmd, sizeof(cmd), "tshark -r %s -T fields -e eth.type -e arp.src.hw_mac 2>/dev/null",
+	snprintf(cmd, sizeof(cmd),
+		 "tshark -r %s -T fields -e eth.type -e arp.src.hw_mac 2>/dev/null",
 		 file_path("shark.pcap"));
 	p = popen(cmd, "r");
 	assert_non_null(p);

@@ -150,7 +150,8 @@ static void test_hubs_do_not_join_hubs(void **state)
 	struct twx_error e;
 
 	assert_int_equal(twx_backend_new(NULL, w->net, "hubport,id=h0,hubid=0", NULL), 0);
-	assert_int_equal(twx_backend_new(NULL, w->net, "hubport,id=h1,hubid=1,netdev=h0", &e), -EINVAL);
+	assert_int_equal(twx_backend_new(NULL, w->net, "hubport,id=h1,hubid=1,netdev=h0", &e),
+			 -EINVAL);
 	assert_non_null(strstr(e.what, "frames would circle"));
 	assert_null(twx_backend_find(w->net, "h1"));
 }
@@ -160,7 +161,8 @@ static void test_netdev_joins(void **state)
 	struct world *w = *state;
 	struct twx_error e;
 
-	assert_int_equal(twx_backend_new(NULL, w->net, "hubport,id=h1,hubid=1,netdev=zz", &e), -ENODEV);
+	assert_int_equal(twx_backend_new(NULL, w->net, "hubport,id=h1,hubid=1,netdev=zz", &e),
+			 -ENODEV);
 	assert_string_equal(e.what, "netdev 'zz' not found");
 	assert_int_equal(twx_backend_new(NULL, w->net, "hubport,id=h1", &e), -EINVAL);
 	assert_string_equal(e.what, "Parameter 'hubid' is missing");
@@ -181,8 +183,8 @@ static void test_thousand_ports(void **state)
 		snprintf(text, sizeof(text), "hubport,hubid=5,id=h%d", i);
 		assert_int_equal(twx_backend_new(&b, w->net, text, NULL), 0);
 		snprintf(text, sizeof(text), "t%d", i);
-		assert_int_equal(twx_port_init(&ports[i], w->net, w->loop, TWX_PORT_NIC, text, "toy", 0, &toy_ops,
-					       sink, NULL),
+		assert_int_equal(twx_port_init(&ports[i], w->net, w->loop, TWX_PORT_NIC, text,
+					       "toy", 0, &toy_ops, sink, NULL),
 				 0);
 		assert_int_equal(twx_port_pair(&ports[i], b->ports[0], NULL), 0);
 	}

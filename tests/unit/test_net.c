@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Backends, NICs and hosts made from text: names, pairing, errors, unwinding; info, links, warnings, log. */
+/* Backends, NICs and hosts made from text: names, pairing, errors, unwinding; info, links,
+ * warnings, log. */
 #include "toy.h"
 
 #include <stdio.h>
@@ -113,7 +114,8 @@ static int setup(void **state)
 	return 0;
 }
 
-static void expect_error(struct twx_net *net, bool nic, const char *text, const char *what, const char *hint)
+static void expect_error(struct twx_net *net, bool nic, const char *text, const char *what,
+			 const char *hint)
 {
 	struct twx_error e = { 0 };
 	int ret = nic ? twx_nic_new(NULL, net, text, &e) : twx_backend_new(NULL, net, text, &e);
@@ -124,7 +126,9 @@ static void expect_error(struct twx_net *net, bool nic, const char *text, const 
 	if (!strstr(e.hint, hint))
 		fail_msg("%s: hint '%s' lacks '%s'", text, e.hint, hint);
 	/* a caller without an error object is served as well */
-	assert_int_equal(nic ? twx_nic_new(NULL, net, text, NULL) : twx_backend_new(NULL, net, text, NULL), ret);
+	assert_int_equal(nic ? twx_nic_new(NULL, net, text, NULL)
+			     : twx_backend_new(NULL, net, text, NULL),
+			 ret);
 }
 
 static void test_backend_errors(void **state)
@@ -134,11 +138,13 @@ static void test_backend_errors(void **state)
 
 	assert_int_equal(twx_backend_new(NULL, net, "fb,id=a", NULL), 0);
 	expect_error(net, false, "fb,id=a", "Duplicate ID 'a' for netdev", "");
-	expect_error(net, false, "foo,id=b", "Parameter 'type' does not accept value 'foo'", "hubport");
+	expect_error(net, false, "foo,id=b", "Parameter 'type' does not accept value 'foo'",
+		     "hubport");
 	expect_error(net, false, "foo,id=b", "Parameter 'type' does not accept value 'foo'", "fb");
 	expect_error(net, false, "id=b", "Parameter 'type' is missing", "known types");
 	expect_error(net, false, "fb", "Parameter 'id' is missing", "-netdev fb,id=");
-	expect_error(net, false, "fb,id=b,nonsense=1", "Invalid parameter 'nonsense'", "-netdev fb,help");
+	expect_error(net, false, "fb,id=b,nonsense=1", "Invalid parameter 'nonsense'",
+		     "-netdev fb,help");
 	memset(text + 6, 'x', 70);
 	text[76] = '\0';
 	assert_int_equal(twx_backend_new(NULL, net, text, NULL), -EINVAL);
@@ -152,22 +158,26 @@ static void test_nic_errors(void **state)
 
 	assert_int_equal(twx_backend_new(NULL, net, "fb,id=a", NULL), 0);
 	assert_int_equal(twx_nic_new(NULL, net, "fn,id=n,netdev=a", NULL), 0);
-	expect_error(net, true, "nosuch", "'nosuch' is not a valid device model name", "known models");
+	expect_error(net, true, "nosuch", "'nosuch' is not a valid device model name",
+		     "known models");
 	expect_error(net, true, "netdev=a", "Parameter 'driver' is missing", "");
 	expect_error(net, true, "fn,id=n", "Duplicate ID 'n' for device", "");
-	expect_error(net, true, "fn,netdev=zz", "Property 'fn.netdev' can't find value 'zz'", "id=zz");
+	expect_error(net, true, "fn,netdev=zz", "Property 'fn.netdev' can't find value 'zz'",
+		     "id=zz");
 	expect_error(net, true, "fn,netdev=n", "Property 'fn.netdev' can't find value 'n'", "");
-	expect_error(net, true, "fn,netdev=a", "Property 'fn.netdev' can't take value 'a', it's in use", "n has it");
+	expect_error(net, true, "fn,netdev=a",
+		     "Property 'fn.netdev' can't take value 'a', it's in use", "n has it");
 	expect_error(net, true, "fn,mac=01:00:00:00:00:01",
-		     "NIC cannot have multicast MAC address (odd 1st byte): mac=01:00:00:00:00:01", "");
-	expect_error(net, true, "fn,mac=52:54:00:12:34", "Property 'fn.mac' doesn't take value '52:54:00:12:34'",
-		     "52:54:00:12:34:56");
+		     "NIC cannot have multicast MAC address (odd 1st byte): mac=01:00:00:00:00:01",
+		     "");
+	expect_error(net, true, "fn,mac=52:54:00:12:34",
+		     "Property 'fn.mac' doesn't take value '52:54:00:12:34'", "52:54:00:12:34:56");
 	expect_error(net, true, "fn,mac=52:54:00:12:34:5g",
 		     "Property 'fn.mac' doesn't take value '52:54:00:12:34:5g'", "");
 	expect_error(net, true, "fn,mac=52:54-00:12:34:56",
 		     "Property 'fn.mac' doesn't take value '52:54-00:12:34:56'", "");
-	expect_error(net, true, "fn,export=nohost:/x", "Property 'fn.export' doesn't take value 'nohost:/x'",
-		     "known hosts");
+	expect_error(net, true, "fn,export=nohost:/x",
+		     "Property 'fn.export' doesn't take value 'nohost:/x'", "known hosts");
 	expect_error(net, true, "fn,zz=1", "Invalid parameter 'zz'", "-device fn,help");
 }
 
@@ -286,8 +296,10 @@ static void test_json(void **state)
 	struct twx_net *net = ((struct world *)*state)->net;
 	struct twx_nic *n;
 
-	assert_int_equal(twx_backend_new(NULL, net, "{\"type\":\"fb\",\"id\":\"a\",\"queues\":2}", NULL), 0);
-	assert_int_equal(twx_nic_new(&n, net, "{\"driver\":\"fn\",\"id\":\"n\",\"netdev\":\"a\"}", NULL), 0);
+	assert_int_equal(
+		twx_backend_new(NULL, net, "{\"type\":\"fb\",\"id\":\"a\",\"queues\":2}", NULL), 0);
+	assert_int_equal(
+		twx_nic_new(&n, net, "{\"driver\":\"fn\",\"id\":\"n\",\"netdev\":\"a\"}", NULL), 0);
 	assert_int_equal(n->backend->n_ports, 2);
 }
 
@@ -301,7 +313,9 @@ static void test_info(void **state)
 		" \\ h9: fn.0: index=0,type=nic,model=fn,macaddr=52:54:00:12:34:56\n"
 		"lone: index=0,type=fb,fake=0\n"
 		"filters:\n"
-		"  - f0: type=filter-dump,file=/dev/null,maxlen=99,position=tail,status=on,insert=behind,netdev=lone,queue=all\n"
+		"  - f0: "
+		"type=filter-dump,file=/dev/"
+		"null,maxlen=99,position=tail,status=on,insert=behind,netdev=lone,queue=all\n"
 		"n: index=0,type=nic,model=fn,macaddr=52:54:00:12:34:57\n"
 		" \\ a: index=0,type=fb,fake=0\n"
 		"n: index=1,type=nic,\n"
@@ -317,7 +331,9 @@ static void test_info(void **state)
 	assert_int_equal(twx_backend_new(NULL, net, "fb,id=lone", NULL), 0);
 	assert_int_equal(twx_backend_new(NULL, net, "fb,id=a,queues=2", NULL), 0);
 	assert_int_equal(twx_nic_new(NULL, net, "fn,id=n,queues=2,netdev=a", NULL), 0);
-	assert_int_equal(twx_filter_new(NULL, net, "filter-dump,id=f0,netdev=lone,file=/dev/null,maxlen=99", NULL),
+	assert_int_equal(twx_filter_new(NULL, net,
+					"filter-dump,id=f0,netdev=lone,file=/dev/null,maxlen=99",
+					NULL),
 			 0);
 	text = twx_net_info(net);
 	assert_string_equal(text, lines);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Checksum, segmentation and tags in software, seen from the receiver. Every result is checked with code of
- * this file alone: a byte-wise checksum and a naive reassembly of what arrived.
+ * Checksum, segmentation and tags in software, seen from the receiver. Every result is checked with
+ * code of this file alone: a byte-wise checksum and a naive reassembly of what arrived.
  */
 #include "toy.h"
 
@@ -116,7 +116,8 @@ static struct twx_frame as_frame(struct big *b, uint32_t piece)
 
 	iov[n++] = (struct iovec){ b->bytes, piece ? off : b->len };
 	for (; piece && off < b->len; off += piece, n++)
-		iov[n] = (struct iovec){ b->bytes + off, piece < b->len - off ? piece : b->len - off };
+		iov[n] = (struct iovec){ b->bytes + off,
+					 piece < b->len - off ? piece : b->len - off };
 	return (struct twx_frame){ .iov = iov, .n_iov = n, .len = b->len, .meta = b->meta };
 }
 
@@ -151,7 +152,8 @@ static void check_segment(const struct big *b, const struct toy_frame *g, int i,
 		assert_memory_equal(ip + 6, b->bytes + b->ip + 6, 34);
 	} else {
 		assert_int_equal(r16(ip + 2), g->len - ETH);
-		assert_int_equal(r16(ip + 4), (r16(b->bytes + b->ip + 4) + (unsigned int)i) & 0xffff);
+		assert_int_equal(r16(ip + 4),
+				 (r16(b->bytes + b->ip + 4) + (unsigned int)i) & 0xffff);
 		assert_int_equal(r16(ip + 6), 0x4000);
 		assert_int_equal(slow_sum(0, ip, (size_t)(ip[0] & 15) * 4), 0xffff);
 	}
@@ -193,13 +195,15 @@ static void check_all(const struct big *b, struct toy *t, uint32_t mss, bool csu
 		} else {
 			assert_int_equal(g->meta.flags & TWX_F_NEEDS_CSUM, 0);
 		}
-		assert_true(l4_sum_ok(g->data + b->ip, b->v6, proto, g->data + b->l4, g->len - b->l4));
+		assert_true(
+			l4_sum_ok(g->data + b->ip, b->v6, proto, g->data + b->l4, g->len - b->l4));
 		at += len;
 	}
 	assert_int_equal(at, payload);
 }
 
-static void run_gso(struct world *w, struct big *b, uint8_t gso, uint16_t mss, uint32_t piece, uint32_t caps)
+static void run_gso(struct world *w, struct big *b, uint8_t gso, uint16_t mss, uint32_t piece,
+		    uint32_t caps)
 {
 	struct pair p = pair_new(w, caps);
 	struct twx_frame f;
@@ -220,15 +224,15 @@ static void test_segments(void **state)
 		uint8_t gso;
 		uint32_t ext;
 	} kinds[] = {
-		{ false, true, TWX_GSO_TCPV4, 0 },  { false, true, TWX_GSO_TCPV4, 40 },
-		{ true, true, TWX_GSO_TCPV6, 0 },   { true, true, TWX_GSO_TCPV6, 64 },
+		{ false, true, TWX_GSO_TCPV4, 0 },   { false, true, TWX_GSO_TCPV4, 40 },
+		{ true, true, TWX_GSO_TCPV6, 0 },    { true, true, TWX_GSO_TCPV6, 64 },
 		{ false, false, TWX_GSO_UDP_L4, 0 }, { true, false, TWX_GSO_UDP_L4, 8 },
 	};
 	static const struct {
 		uint32_t payload;
 		uint16_t mss;
-	} sizes[] = { { 1, 1448 },    { 1448, 1448 }, { 1449, 1448 }, { 65000, 1448 },
-		      { 4000, 8 },    { 64001, 1 << 15 }, { 2999, 999 }, { 0, 1448 } };
+	} sizes[] = { { 1, 1448 }, { 1448, 1448 },     { 1449, 1448 }, { 65000, 1448 },
+		      { 4000, 8 }, { 64001, 1 << 15 }, { 2999, 999 },  { 0, 1448 } };
 	static const uint32_t pieces[] = { 0, 4096, 1371, 333, 1 };
 	struct big *b = malloc(sizeof(*b));
 	size_t k, s, i;
@@ -238,7 +242,8 @@ static void test_segments(void **state)
 			for (i = 0; i < sizeof(pieces) / sizeof(pieces[0]); i++) {
 				build(b, kinds[k].v6, kinds[k].tcp, sizes[s].payload, kinds[k].ext);
 				run_gso(*state, b, kinds[k].gso, sizes[s].mss, pieces[i], 0);
-				run_gso(*state, b, kinds[k].gso, sizes[s].mss, pieces[i], TWX_CAP_CSUM);
+				run_gso(*state, b, kinds[k].gso, sizes[s].mss, pieces[i],
+					TWX_CAP_CSUM);
 			}
 	free(b);
 }
@@ -260,8 +265,8 @@ static void test_capable_receiver_gets_it_whole(void **state)
 	struct big *b = malloc(sizeof(*b));
 	struct twx_frame f;
 
-	twx_port_set_caps(&p.b->port,
-			  (struct twx_caps){ .flags = TWX_CAP_CSUM | TWX_CAP_TSO4, .max_frame = 1514 });
+	twx_port_set_caps(&p.b->port, (struct twx_caps){ .flags = TWX_CAP_CSUM | TWX_CAP_TSO4,
+							 .max_frame = 1514 });
 	build(b, false, true, 60000, 0);
 	b->meta.gso = TWX_GSO_TCPV4;
 	b->meta.gso_size = 1448;
@@ -275,7 +280,8 @@ static void test_capable_receiver_gets_it_whole(void **state)
 	pair_free(p);
 }
 
-/* IPv4: fragments by offset and more-flag, put together; IPv6: the same behind a fragment header. */
+/* IPv4: fragments by offset and more-flag, put together; IPv6: the same behind a fragment header.
+ */
 static void check_fragments(const struct big *b, struct toy *t)
 {
 	static uint8_t whole[70000];
@@ -468,8 +474,16 @@ static void test_bad_requests(void **state)
 		{ .flags = NC, .csum_start = 34, .csum_off = 7 },
 		{ .gso = TWX_GSO_TCPV4, .gso_size = 0 },
 		{ .gso = TWX_GSO_TCPV4, .gso_size = 7 },
-		{ .gso = TWX_GSO_TCPV4, .gso_size = 1000, .flags = NC, .csum_start = 33, .csum_off = 16 },
-		{ .gso = TWX_GSO_TCPV4, .gso_size = 1000, .flags = NC, .csum_start = 34, .csum_off = 6 },
+		{ .gso = TWX_GSO_TCPV4,
+		  .gso_size = 1000,
+		  .flags = NC,
+		  .csum_start = 33,
+		  .csum_off = 16 },
+		{ .gso = TWX_GSO_TCPV4,
+		  .gso_size = 1000,
+		  .flags = NC,
+		  .csum_start = 34,
+		  .csum_off = 6 },
 		{ .gso = TWX_GSO_TCPV6, .gso_size = 1000 },
 		{ .gso = TWX_GSO_UDP, .gso_size = 1000 },
 		{ .gso = TWX_GSO_UDP_L4, .gso_size = 1000 },
@@ -558,7 +572,8 @@ static void test_segments_over_the_receivers_limit(void **state)
 	pair_free(p);
 }
 
-/* A receiver that stops in the middle: the frame is done, its rest is queued, nothing is lost or doubled. */
+/* A receiver that stops in the middle: the frame is done, its rest is queued, nothing is lost or
+ * doubled. */
 static void test_receiver_stops_between_segments(void **state)
 {
 	struct big *b = malloc(sizeof(*b));
@@ -646,7 +661,8 @@ static void test_mixed_burst(void **state)
 		if (i % 3 == 0)
 			f[i] = toy_frame(60, (uint8_t)i);
 		else
-			f[i] = (struct twx_frame){ .iov = &iov[i % 3 - 1], .n_iov = 1,
+			f[i] = (struct twx_frame){ .iov = &iov[i % 3 - 1],
+						   .n_iov = 1,
 						   .len = i % 3 == 1 ? b->len : c->len,
 						   .meta = i % 3 == 1 ? b->meta : c->meta };
 	}

@@ -211,7 +211,8 @@ static void test_answer_does_not_reenter(void **state)
 	struct twx_frame f[3] = { toy_frame(60, '1'), toy_frame(60, '2'), toy_frame(60, '3') };
 	int count = 2;
 
-	/* b answers each frame; a answers each answer: without a guard, b would be called inside itself */
+	/* b answers each frame; a answers each answer: without a guard, b would be called inside
+	 * itself */
 	p.a->on_receive = answer_by_post;
 	p.b->on_receive = answer_by_post;
 	p.a->user = p.b->user = &count;
@@ -448,8 +449,8 @@ static void test_lease_refusals(void **state)
 static void test_lease_bad_commit(void **state)
 {
 	struct pair p = pair_new(*state);
-	struct twx_meta none = { 0 }, csum = { .flags = TWX_F_NEEDS_CSUM }, tso = { .gso = TWX_GSO_TCPV4 },
-			wild = { .gso = 200 };
+	struct twx_meta none = { 0 }, csum = { .flags = TWX_F_NEEDS_CSUM },
+			tso = { .gso = TWX_GSO_TCPV4 }, wild = { .gso = 200 };
 	struct twx_lease lease;
 
 	twx_port_set_caps(&p.b->port, (struct twx_caps){ .max_frame = 1514 });
@@ -530,8 +531,9 @@ static void test_pairing_rules(void **state)
 	assert_int_equal(twx_port_pair(&c->port, &p.a->port, &e), -EBUSY);
 	assert_non_null(strstr(e.what, "a is already paired with b"));
 	assert_null(c->port.peer);
-	assert_int_equal(twx_port_init(&c->port, w->net, w->loop, TWX_PORT_NIC, "", "m", 0, &toy_ops, c, &e),
-			 -EINVAL);
+	assert_int_equal(
+		twx_port_init(&c->port, w->net, w->loop, TWX_PORT_NIC, "", "m", 0, &toy_ops, c, &e),
+		-EINVAL);
 	toy_free(c);
 	pair_free(p);
 }
@@ -553,7 +555,8 @@ static void test_announce_is_a_rarp(void **state)
 	assert_int_equal(p.b->n_got, 1);
 	assert_int_equal(p.b->got[0].len, 60);
 	d = p.b->got[0].data;
-	assert_memory_equal(d, "\xff\xff\xff\xff\xff\xff\x52\x54\0\1\2\3\x80\x35\0\1\x08\0\6\4\0\3", 22);
+	assert_memory_equal(d, "\xff\xff\xff\xff\xff\xff\x52\x54\0\1\2\3\x80\x35\0\1\x08\0\6\4\0\3",
+			    22);
 	assert_memory_equal(d + 22, "\x52\x54\0\1\2\3\0\0\0\0\x52\x54\0\1\2\3\0\0\0\0", 20);
 	pair_free(p);
 }
@@ -589,8 +592,8 @@ static void test_5000_ports(void **state)
 
 	for (i = 0; i < N; i++) {
 		snprintf(name, sizeof(name), "p%d", i);
-		assert_int_equal(twx_port_init(&ports[i], w->net, w->loop, TWX_PORT_BACKEND, name, "toy", 0,
-					       &toy_ops, t, NULL),
+		assert_int_equal(twx_port_init(&ports[i], w->net, w->loop, TWX_PORT_BACKEND, name,
+					       "toy", 0, &toy_ops, t, NULL),
 				 0);
 	}
 	for (i = 0; i < N; i += 2)

@@ -128,8 +128,10 @@ static void test_join(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_order),	       cmocka_unit_test(test_data_is_copied),
-		cmocka_unit_test(test_bound_in_frames), cmocka_unit_test(test_bound_in_bytes),
+		cmocka_unit_test(test_order),
+		cmocka_unit_test(test_data_is_copied),
+		cmocka_unit_test(test_bound_in_frames),
+		cmocka_unit_test(test_bound_in_bytes),
 		cmocka_unit_test(test_join),
 	};
 

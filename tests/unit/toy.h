@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A port for tests: keeps what it receives, takes as much as it is told to, notes what happens to it. */
+/* A port for tests: keeps what it receives, takes as much as it is told to, notes what happens to
+ * it. */
 #ifndef TOY_H
 #define TOY_H
 
@@ -7,6 +8,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <errno.h>
@@ -30,7 +32,7 @@ struct toy {
 	struct twx_port port;
 	struct toy_frame *got;
 	int n_got, n_bursts, biggest_burst;
-	int room; /* frames taken before it gets busy */
+	int room;	    /* frames taken before it gets busy */
 	int depth, deepest; /* receive and resume calls on the stack */
 	int n_resumed, n_link, n_peer;
 	void (*on_receive)(struct toy *t);
@@ -85,7 +87,8 @@ static inline void toy_resume(struct twx_port *port)
 	t->depth--;
 }
 
-static inline int toy_reserve(struct twx_port *port, size_t min_len, size_t want, struct twx_lease *lease)
+static inline int toy_reserve(struct twx_port *port, size_t min_len, size_t want,
+			      struct twx_lease *lease)
 {
 	struct toy *t = port->owner;
 
@@ -146,14 +149,16 @@ static const struct twx_port_ops toy_plain_ops = {
 	.resume = toy_resume,
 };
 
-static inline void toy_setup(struct toy *t, struct twx_net *net, const char *name, enum twx_port_kind kind,
-			     const struct twx_port_ops *ops)
+static inline void toy_setup(struct toy *t, struct twx_net *net, const char *name,
+			     enum twx_port_kind kind, const struct twx_port_ops *ops)
 {
 	memset(t, 0, sizeof(*t));
 	t->room = TOY_NO_LIMIT;
 	t->lease_room = 2000;
 	t->got = calloc(TOY_MAX, sizeof(*t->got));
-	assert_int_equal(twx_port_init(&t->port, net, twx_net_loop(net), kind, name, "toy", 0, ops, t, NULL), 0);
+	assert_int_equal(
+		twx_port_init(&t->port, net, twx_net_loop(net), kind, name, "toy", 0, ops, t, NULL),
+		0);
 }
 
 static inline struct toy *toy_new(struct twx_net *net, const char *name)
@@ -178,7 +183,8 @@ static inline void toy_free(struct toy *t)
 	free(t);
 }
 
-/* A frame of @len bytes whose 14th byte, if it has one, is @tag; static memory, gone at the next call but 64. */
+/* A frame of @len bytes whose 14th byte, if it has one, is @tag; static memory, gone at the next
+ * call but 64. */
 static inline struct twx_frame toy_frame(uint32_t len, uint8_t tag)
 {
 	static uint8_t data[TWX_BURST][2048];
@@ -232,8 +238,7 @@ static inline void world_log(void *opaque, enum twx_log_level level, const char 
 {
 	struct world *w = opaque;
 
-	strncat(w->log, line, sizeof(w->log) - strlen(w->log) - 2);
-	strcat(w->log, "\n");
+	snprintf(w->log + strlen(w->log), sizeof(w->log) - strlen(w->log), "%s\n", line);
 	w->n_lines++;
 }
 
