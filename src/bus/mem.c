@@ -154,7 +154,6 @@ int mem_remove(struct mem_map *m, uint64_t addr, uint64_t size, uint64_t user)
 	memmove(r, r + 1, (m->n - (unsigned int)i) * sizeof(*r));
 	/* The slot behind the last is never a hit. */
 	memset(&m->regions[m->n], 0, sizeof(*r));
-	m->last = 0;
 	return 0;
 }
 

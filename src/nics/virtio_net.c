@@ -441,7 +441,6 @@ static void vnet_reset(struct virtio_dev *dev)
 	vnet_filter_reset(vn);
 	vn->announcing = false;
 	vn->ctrl_again = false;
-	vn->curr_pairs = 1;
 	vn->mtu = 0;
 	vnet_set_features(dev, 0);
 }

@@ -121,7 +121,7 @@ uint64_t vnet_guest_offloads(uint64_t features);
 struct vnet_pair *vnet_rx_pair(struct vnet_pair *p);
 
 /* virtio_net_hdr.c */
-/* Translates what the guest wrote; false if it asks for what was not negotiated or does not fit. */
+/* Translates what the guest wrote; false if it asks for what was not negotiated. */
 bool vnet_hdr_to_meta(const struct vnet_hdr *h, uint64_t features, uint32_t len,
 		      struct twx_meta *meta);
 void vnet_hdr_from_meta(struct vnet_hdr *h, const struct twx_meta *meta, uint16_t num_buffers);

@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* virtio-net: the header in front of each frame and our own metadata (virtio 1.2, 5.1.6). */
+/*
+ * virtio-net: the header in front of each frame and our own metadata (virtio 1.2, 5.1.6).
+ *
+ * Here only what is virtio's is judged: what was negotiated. Whether a request fits its frame is
+ * the core's to say, for every sender alike.
+ */
 #include "nics/virtio_net.h"
 
 #include "base/macros.h"
@@ -38,8 +43,8 @@ static bool gso_to_meta(const struct vnet_hdr *h, uint64_t features, struct twx_
 	meta->gso_size = le16_get(h->gso_size);
 	if (ecn)
 		meta->flags |= TWX_F_ECN;
-	/* 5.1.6.2.1: segmentation needs the checksum request, and a size. */
-	return meta->gso_size && (meta->flags & TWX_F_NEEDS_CSUM);
+	/* 5.1.6.2.1: segmentation needs the checksum request. */
+	return meta->flags & TWX_F_NEEDS_CSUM;
 }
 
 bool vnet_hdr_to_meta(const struct vnet_hdr *h, uint64_t features, uint32_t len,
@@ -54,9 +59,6 @@ bool vnet_hdr_to_meta(const struct vnet_hdr *h, uint64_t features, uint32_t len,
 		meta->flags = TWX_F_NEEDS_CSUM;
 		meta->csum_start = le16_get(h->csum_start);
 		meta->csum_off = le16_get(h->csum_offset);
-		if ((uint32_t)meta->csum_start + meta->csum_off + 2 > len ||
-		    meta->csum_start < TWX_FRAME_MIN)
-			return false;
 	}
 	/* A hint that lies beyond the frame is no hint. */
 	if (le16_get(h->hdr_len) <= len)

@@ -75,8 +75,6 @@ static enum twx_drop tx_frame(struct vnet_pair *p, const struct vq_chain *c, str
 	len = c->out_len - vn->hdr_len;
 	if (unlikely(len < TWX_FRAME_MIN))
 		return TWX_DROP_TOO_SHORT;
-	if (unlikely(len > TWX_FRAME_MAX))
-		return TWX_DROP_TOO_LONG;
 	tx_header(vn, iov, c->n_out, &hdr);
 	if (unlikely(!vnet_hdr_to_meta(&hdr, vn->dev.features, len, &f->meta)))
 		return TWX_DROP_BAD_META;

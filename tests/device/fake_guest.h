@@ -324,6 +324,24 @@ static inline struct virtio_ring fg_ring(struct fg *g, struct fg_queue *q)
 	return r;
 }
 
+/* The same memory anew, at other addresses of ours; the old mappings are gone. */
+static inline void fg_remap(struct fg *g)
+{
+	struct mem_map *old = g->mem;
+
+	g->mem = calloc(1, sizeof(*g->mem));
+	mem_init(g->mem);
+	fg_map(g);
+	g->dev->mem = g->mem;
+	mem_fini(old);
+	free(old);
+	for (unsigned int i = 0; i < g->dev->n_queues; i++) {
+		struct virtio_ring r = fg_ring(g, &g->q[i]);
+
+		virtio_queue_move(g->dev, i, &r);
+	}
+}
+
 static inline void fg_queue_setup(struct fg *g, unsigned int qi, uint16_t size)
 {
 	struct fg_queue *q = &g->q[qi];

@@ -297,6 +297,7 @@ static void assert_breaks(struct rig *r, const char *what)
 		fail_msg("%s was accepted", what);
 	assert_int_equal(pop(r), 0);
 	assert_false(vq_ready(r->vq));
+	vq_break(r->vq);
 	assert_int_equal(r->broken, 1);
 	virtio_queue_stop(&r->dev, 0);
 	memset(r->ram + AVAIL, 0, 0x100);
@@ -521,14 +522,26 @@ static void test_used_ring_is_logged(void **state)
 	r->mem.log = log;
 	r->mem.log_size = sizeof(log);
 	ring.log = true;
-	/* The ring's end lies on the next page of this address. */
-	ring.log_used_gpa = 0x11000 - 4 - 8 * SIZE;
+	/* Entries from the third on lie on the next page of this address, the event index too. */
+	ring.log_used_gpa = 0x11000 - 4 - 8 * 3;
 	virtio_queue_move(&r->dev, 0, &ring);
 	offer_plain(r, 0);
 	pop(r);
-	done(r);
-	assert_int_equal(log[2], 1);
-	vq_notify_enable(r->vq); /* the event index is behind the ring */
+	done(r); /* entry 6 and the index */
+	assert_int_equal(log[2], 3);
+	memset(log, 0, sizeof(log));
+	vq_notify_enable(r->vq);
+	assert_int_equal(log[2], 2);
+	/* Around the end in one burst. */
+	memset(log, 0, sizeof(log));
+	ring.log_used_gpa = 0x11000 - 4 - 8 * 1;
+	virtio_queue_move(&r->dev, 0, &ring);
+	for (uint16_t i = 0; i < 3; i++) {
+		offer_plain(r, i);
+		pop(r);
+		vq_push(r->vq, &r->c.elem, 0);
+	}
+	vq_publish(r->vq); /* 7, 0, 1 */
 	assert_int_equal(log[2], 3);
 	r->mem.log = NULL;
 	rig_free(r);
