@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What has broken user-mode stacks before, replayed: each test names the flaw, and ends with the stack
- * answering a ping. Run under the sanitizers these tests also prove that nothing beyond a frame is read.
+ * What has broken user-mode stacks before, replayed: each test names the flaw, and ends with the
+ * stack answering a ping. Run under the sanitizers these tests also prove that nothing beyond a
+ * frame is read.
  */
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -36,8 +37,8 @@ static void still_works(struct guest *g)
 	guest_pkt_free(&p);
 }
 
-static void raw_udp(struct guest *g, const char *src, uint16_t sport, const char *dst, uint16_t dport,
-		    const void *data, uint32_t len)
+static void raw_udp(struct guest *g, const char *src, uint16_t sport, const char *dst,
+		    uint16_t dport, const void *data, uint32_t len)
 {
 	static uint8_t frame[70000];
 	struct in_addr keep = g->ip;
@@ -73,9 +74,11 @@ static void dhcp_option_beyond_the_end(void **state)
 			memset(opt, 0, sizeof(opt));
 			opt[n - 1] = 50;
 			opt[n] = (uint8_t)len;
-			guest_send(g, frame, guest_dhcp(g, frame, 3, guest_addr("0.0.0.0"), opt, n + 1));
+			guest_send(g, frame,
+				   guest_dhcp(g, frame, 3, guest_addr("0.0.0.0"), opt, n + 1));
 			/* And the code alone, as the last byte. */
-			guest_send(g, frame, guest_dhcp(g, frame, 3, guest_addr("0.0.0.0"), opt, n));
+			guest_send(g, frame,
+				   guest_dhcp(g, frame, 3, guest_addr("0.0.0.0"), opt, n));
 		}
 		guest_run(g, 0);
 		while (g->head != g->tail) {
@@ -88,8 +91,8 @@ static void dhcp_option_beyond_the_end(void **state)
 	still_works(g);
 }
 
-/* CVE-2021-3592..3595: shorter than a BOOTP message, a UDP header, a TFTP opcode; the reply must not hold
- * bytes that were not sent. */
+/* CVE-2021-3592..3595: shorter than a BOOTP message, a UDP header, a TFTP opcode; the reply must
+ * not hold bytes that were not sent. */
 static void messages_of_every_length(void **state)
 {
 	struct guest *g = *state;
@@ -106,8 +109,9 @@ static void messages_of_every_length(void **state)
 			/* 0xa5 is in the fields that are echoed, nowhere else. */
 			for (uint32_t i = 0; i < p.len; i++)
 				if (p.data[i] == 0xa5)
-					assert_true(p.sport == 67 && ((i >= 4 && i < 8) || i == 10 ||
-								      i == 11 || (i >= 28 && i < 34)));
+					assert_true(p.sport == 67 &&
+						    ((i >= 4 && i < 8) || i == 10 || i == 11 ||
+						     (i >= 28 && i < 34)));
 			guest_pkt_free(&p);
 		}
 	}
@@ -148,7 +152,7 @@ static void fragments_of_all_sizes(void **state)
 	fragment(g, 5, 0, true, 65512);
 	fragment(g, 6, 65512, false, 4);
 	fragment(g, 6, 0, true, 65512);
-	fragment(g, 7, 0, true, 7);  /* no multiple of eight */
+	fragment(g, 7, 0, true, 7); /* no multiple of eight */
 	fragment(g, 7, 0, true, 0);
 	fragment(g, 7, 16, false, 0);
 	for (uint32_t off = 0; off < 4096; off += 16) /* nothing but holes */
@@ -188,7 +192,8 @@ static void fragment_flood(void **state)
 	still_works(g);
 }
 
-/* CVE-2020-7211: names that leave the root are in test_user_tftp.c; here, no byte before or behind it. */
+/* CVE-2020-7211: names that leave the root are in test_user_tftp.c; here, no byte before or behind
+ * it. */
 static void tftp_names(void **state)
 {
 	char root[] = "/tmp/twinax-flaws-XXXXXX", options[64], file[64];
@@ -215,12 +220,14 @@ static void tftp_names(void **state)
 	rmdir(root);
 }
 
-/* libslirp, 2024: concurrent and aborted TFTP sessions; the end with one alive. CVE-2026-95508: blksize over
- * the MTU. */
+/* libslirp, 2024: concurrent and aborted TFTP sessions; the end with one alive. CVE-2026-95508:
+ * blksize over the MTU. */
 static void tftp_sessions_cut_short(void **state)
 {
 	char root[] = "/tmp/twinax-flaws-XXXXXX", options[64], file[64];
-	const char rrq[] = "\0\1f\0octet\0blksize\0" "65464\0tsize\0" "0";
+	const char rrq[] = "\0\1f\0octet\0blksize\0"
+			   "65464\0tsize\0"
+			   "0";
 	uint8_t frame[1500], err[5] = { 0, 5 }, ack[4] = { 0, 4 };
 	struct guest g;
 	int fd;
@@ -283,7 +290,8 @@ static void frames_cut_at_every_length(void **state)
 		lens[kind] = kind == 0	 ? guest_icmp(g, frame, g->host, 8, 0, 1, 1, body, 40)
 			     : kind == 1 ? guest_udp(g, frame, 1000, g->host, 69, body, 40)
 			     : kind == 2 ? guest_dhcp(g, frame, 1, guest_addr("0.0.0.0"), body, 40)
-					 : guest_tcp(g, frame, 1000, g->host, 9, 1, 0, 2, 1000, body, 40, body, 40);
+					 : guest_tcp(g, frame, 1000, g->host, 9, 1, 0, 2, 1000,
+						     body, 40, body, 40);
 		for (uint32_t len = 14; len < lens[kind]; len++)
 			guest_send(g, frame, len);
 	}
@@ -322,7 +330,8 @@ static void header_fields_at_their_extremes(void **state)
 	still_works(g);
 }
 
-/* CVE-2026-115449: an ICMP answer shorter than the request must not be padded by what the request held. */
+/* CVE-2026-115449: an ICMP answer shorter than the request must not be padded by what the request
+ * held. */
 static void icmp_reply_length(void **state)
 {
 	struct guest *g = *state;
@@ -344,8 +353,9 @@ static void icmp_reply_length(void **state)
 /* passt, 2024: port 0, wildcard, multicast and broadcast addresses; the log must not be spammed. */
 static void unsanitised_addresses(void **state)
 {
-	static const char *const odd[] = { "0.0.0.0", "255.255.255.255", "224.0.0.1", "239.255.255.255",
-					   "10.0.2.0", "10.0.2.255", "127.0.0.1", "10.0.2.2", "10.0.2.15" };
+	static const char *const odd[] = { "0.0.0.0",	      "255.255.255.255", "224.0.0.1",
+					   "239.255.255.255", "10.0.2.0",	 "10.0.2.255",
+					   "127.0.0.1",	      "10.0.2.2",	 "10.0.2.15" };
 	struct guest *g = *state;
 	uint8_t frame[128];
 
@@ -358,9 +368,11 @@ static void unsanitised_addresses(void **state)
 			raw_udp(g, odd[s], 1000, odd[d], 0, "x", 1);
 			raw_udp(g, odd[s], 0, odd[d], 1000, "x", 1);
 			g->ip = guest_addr(odd[s]);
-			guest_send(g, frame, guest_tcp(g, frame, 0, guest_addr(odd[d]), 0, 1, 0, 2, 1000, "", 0,
-						       "", 0));
-			guest_send(g, frame, guest_icmp(g, frame, guest_addr(odd[d]), 8, 0, 1, 1, "x", 1));
+			guest_send(g, frame,
+				   guest_tcp(g, frame, 0, guest_addr(odd[d]), 0, 1, 0, 2, 1000, "",
+					     0, "", 0));
+			guest_send(g, frame,
+				   guest_icmp(g, frame, guest_addr(odd[d]), 8, 0, 1, 1, "x", 1));
 			g->ip = keep;
 		}
 	}
@@ -383,7 +395,8 @@ static void batches_around_the_pool(void **state)
 		char buf[8];
 
 		guest_send(g, frame, guest_udp(g, frame, 1000, g->host, port, "x", 1));
-		assert_int_equal(recvfrom(fd, buf, sizeof(buf), 0, (struct sockaddr *)&from, &len), 1);
+		assert_int_equal(recvfrom(fd, buf, sizeof(buf), 0, (struct sockaddr *)&from, &len),
+				 1);
 		for (int i = 0; i < n; i++)
 			sendto(fd, &i, sizeof(i), 0, (struct sockaddr *)&from, len);
 		for (int i = 0; i < n; i++) {
@@ -396,7 +409,8 @@ static void batches_around_the_pool(void **state)
 	still_works(g);
 }
 
-/* CVE-2019-6778, 2020-7039, 2020-8608: no protocol is rewritten, UDP side: talk's ports are plain. */
+/* CVE-2019-6778, 2020-7039, 2020-8608: no protocol is rewritten, UDP side: talk's ports are plain.
+ */
 static void protocols_are_not_rewritten(void **state)
 {
 	static const char text[] = "PORT 10,0,2,15,4,1\r\n\1DCC SEND f 167772687 1024\1";
@@ -404,13 +418,16 @@ static void protocols_are_not_rewritten(void **state)
 	static const uint16_t ports[] = { 21, 113, 514, 517, 518, 6667, 7070 };
 
 	for (size_t i = 0; i < sizeof(ports) / sizeof(ports[0]); i++) {
-		struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(ports[i]),
+		struct sockaddr_in a = { .sin_family = AF_INET,
+					 .sin_port = htons(ports[i]),
 					 .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 		int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 		uint8_t frame[256], buf[256];
 
 		if (bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0) {
-			guest_send(g, frame, guest_udp(g, frame, 1000, g->host, ports[i], text, sizeof(text)));
+			guest_send(
+				g, frame,
+				guest_udp(g, frame, 1000, g->host, ports[i], text, sizeof(text)));
 			assert_int_equal(recv(fd, buf, sizeof(buf), 0), sizeof(text));
 			assert_memory_equal(buf, text, sizeof(text));
 		}

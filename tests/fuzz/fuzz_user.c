@@ -2,11 +2,12 @@
 /*
  * Frames into the user-mode network, with a model that keeps a few TCP and UDP flows alive.
  *
- * An input is a program: each operation is a byte and its operands. The guest sends raw frames, packets
- * whose header checksum is made right, datagrams, DHCP and TFTP messages, fragments, and TCP segments near the numbers
- * that the stack would take; the host accepts, connects, writes, reads, shuts down and resets; the guest is busy or
- * lends buffers, time passes. Each frame from the stack is read to its last byte and must be a frame.
- * All of it happens in a network namespace where nothing but loopback is.
+ * An input is a program: each operation is a byte and its operands. The guest sends raw frames,
+ * packets whose header checksum is made right, datagrams, DHCP and TFTP messages, fragments, and
+ * TCP segments near the numbers that the stack would take; the host accepts, connects, writes,
+ * reads, shuts down and resets; the guest is busy or lends buffers, time passes. Each frame from
+ * the stack is read to its last byte and must be a frame. All of it happens in a network namespace
+ * where nothing but loopback is.
  */
 #include <arpa/inet.h>
 #include <assert.h>
@@ -39,8 +40,10 @@
 #define FRAME_ROOM 70000
 #define MAX_OPS 400
 
-static const uint8_t guest_mac[6] = { 0x52, 0x54, 0, 0x12, 0x34, 0x56 }, gw_mac[6] = { 0x52, 0x55, 10, 0, 2, 2 };
-static const uint8_t guest_ip[4] = { 10, 0, 2, 15 }, host_ip[4] = { 10, 0, 2, 2 }, dns_ip[4] = { 10, 0, 2, 3 };
+static const uint8_t guest_mac[6] = { 0x52, 0x54, 0, 0x12, 0x34, 0x56 },
+		     gw_mac[6] = { 0x52, 0x55, 10, 0, 2, 2 };
+static const uint8_t guest_ip[4] = { 10, 0, 2, 15 }, host_ip[4] = { 10, 0, 2, 2 },
+		     dns_ip[4] = { 10, 0, 2, 3 };
 
 struct conn {
 	uint16_t guest_port, peer_port;
@@ -206,15 +209,17 @@ static void send_frame(struct world *w, const uint8_t *f, uint32_t len, const st
 	w->burst[w->n_burst] = copy;
 	w->iov[w->n_burst][0] = (struct iovec){ copy, head };
 	w->iov[w->n_burst][1] = (struct iovec){ copy + head, len - head };
-	*frame = (struct twx_frame){ .iov = w->iov[w->n_burst], .n_iov = len > head ? 2 : 1, .len = len };
+	*frame = (struct twx_frame){ .iov = w->iov[w->n_burst],
+				     .n_iov = len > head ? 2 : 1,
+				     .len = len };
 	if (meta)
 		frame->meta = *meta;
 	if (++w->n_burst == BURST)
 		send_burst(w);
 }
 
-static void finish_ip(struct world *w, uint8_t *f, const uint8_t *dst, uint8_t proto, uint32_t l4_len,
-		      uint16_t frag)
+static void finish_ip(struct world *w, uint8_t *f, const uint8_t *dst, uint8_t proto,
+		      uint32_t l4_len, uint16_t frag)
 {
 	uint8_t *ip = f + 14;
 	be16 sum;
@@ -235,12 +240,16 @@ static void finish_ip(struct world *w, uint8_t *f, const uint8_t *dst, uint8_t p
 	memcpy(ip + 10, &sum, 2);
 }
 
-static void send_udp(struct world *w, uint16_t sport, const uint8_t *dst, uint16_t dport, const uint8_t *data,
-		     uint32_t len, uint16_t gso_size)
+static void send_udp(struct world *w, uint16_t sport, const uint8_t *dst, uint16_t dport,
+		     const uint8_t *data, uint32_t len, uint16_t gso_size)
 {
 	static uint8_t f[FRAME_ROOM];
-	struct twx_meta meta = { .flags = TWX_F_CSUM_VALID, .gso = gso_size ? TWX_GSO_UDP_L4 : 0,
-				 .gso_size = gso_size, .hdr_len = 42, .csum_start = 34, .csum_off = 6 };
+	struct twx_meta meta = { .flags = TWX_F_CSUM_VALID,
+				 .gso = gso_size ? TWX_GSO_UDP_L4 : 0,
+				 .gso_size = gso_size,
+				 .hdr_len = 42,
+				 .csum_start = 34,
+				 .csum_off = 6 };
 
 	if (gso_size)
 		meta.flags = TWX_F_NEEDS_CSUM;
@@ -294,7 +303,8 @@ static void op_udp(struct world *w)
 		len = 65507;
 	if (!gso && len > 1472)
 		len %= 1473;
-	send_udp(w, sport, byte(w) & 1 ? dns_ip : host_ip, byte(w) & 1 ? UDP_PORT : 53, zeros, len, gso);
+	send_udp(w, sport, byte(w) & 1 ? dns_ip : host_ip, byte(w) & 1 ? UDP_PORT : 53, zeros, len,
+		 gso);
 }
 
 static void op_server(struct world *w, uint16_t port)
@@ -354,7 +364,8 @@ static void op_segment(struct world *w, bool syn)
 {
 	static uint8_t f[FRAME_ROOM];
 	struct conn *c = &w->conns[byte(w) % N_CONNS];
-	uint8_t flags = syn ? 2 : byte(w), kind = byte(w), n_opt = kind & 4 ? (byte(w) & 7) * 4u : 0;
+	uint8_t flags = syn ? 2 : byte(w), kind = byte(w),
+		n_opt = kind & 4 ? (byte(w) & 7) * 4u : 0;
 	uint32_t seq = c->snd, ack = c->rcv, len = 0, head = 20u + n_opt;
 	struct twx_meta meta = { .flags = TWX_F_NEEDS_CSUM, .csum_start = 34, .csum_off = 16 };
 
@@ -404,7 +415,8 @@ static void op_host(struct world *w)
 		if (op & 8) {
 			a.sin_port = htons(FWD_TCP);
 			w->host[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-			if (w->host[i] >= 0 && connect(w->host[i], (struct sockaddr *)&a, sizeof(a)))
+			if (w->host[i] >= 0 &&
+			    connect(w->host[i], (struct sockaddr *)&a, sizeof(a)))
 				(void)errno;
 		} else {
 			w->host[i] = accept4(w->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -425,7 +437,8 @@ static void op_host(struct world *w)
 	case 5:
 		if (w->host[i] >= 0) {
 			if (op & 8)
-				setsockopt(w->host[i], SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+				setsockopt(w->host[i], SOL_SOCKET, SO_LINGER, &reset,
+					   sizeof(reset));
 			close(w->host[i]);
 			w->host[i] = -1;
 		}
@@ -433,8 +446,8 @@ static void op_host(struct world *w)
 	case 6: { /* the UDP peer takes what came and answers */
 		socklen_t len = sizeof(w->udp_peer);
 
-		while (recvfrom(w->udp, data, sizeof(data), MSG_DONTWAIT, (struct sockaddr *)&w->udp_peer,
-				&len) >= 0)
+		while (recvfrom(w->udp, data, sizeof(data), MSG_DONTWAIT,
+				(struct sockaddr *)&w->udp_peer, &len) >= 0)
 			len = sizeof(w->udp_peer);
 		if (w->udp_peer.sin_port)
 			for (int k = byte(w) % 70; k >= 0; k--)
@@ -444,7 +457,8 @@ static void op_host(struct world *w)
 	}
 	case 7:
 		a.sin_port = htons(FWD_UDP);
-		(void)!sendto(w->udp, data, byte(w), MSG_DONTWAIT, (struct sockaddr *)&a, sizeof(a));
+		(void)!sendto(w->udp, data, byte(w), MSG_DONTWAIT, (struct sockaddr *)&a,
+			      sizeof(a));
 		break;
 	}
 }
@@ -542,7 +556,8 @@ static void isolate(void)
 
 static int host_socket(int type, uint16_t port)
 {
-	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(port),
+	struct sockaddr_in a = { .sin_family = AF_INET,
+				 .sin_port = htons(port),
 				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	int one = 1, fd = socket(AF_INET, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
@@ -569,7 +584,8 @@ static void world_open(struct world *w)
 	w->listener = host_socket(SOCK_STREAM, TCP_PORT);
 	w->udp = host_socket(SOCK_DGRAM, UDP_PORT);
 	snprintf(text, sizeof(text),
-		 "user,id=n0,max-flows=64,dns-host=127.0.0.1:%d,tftp=/proc/self/net,bootfile=x,x-peek-off=%s,"
+		 "user,id=n0,max-flows=64,dns-host=127.0.0.1:%d,tftp=/proc/self/"
+		 "net,bootfile=x,x-peek-off=%s,"
 		 "hostfwd=tcp:127.0.0.1:%d-:22,hostfwd=udp:127.0.0.1:%d-:53,mtu=%s,restrict=%s",
 		 UDP_PORT, how & 4 ? "off" : "auto", FWD_TCP, FWD_UDP, how & 8 ? "65535" : "1500",
 		 (how & 0xf0) == 0xf0 ? "on" : "off");
@@ -578,14 +594,16 @@ static void world_open(struct world *w)
 		abort();
 	}
 	w->user = w->backend->priv;
-	assert(!twx_port_init(&w->port, w->net, w->loop, TWX_PORT_NIC, "toy", "toy", 0, &nic_ops, w, &e));
+	assert(!twx_port_init(&w->port, w->net, w->loop, TWX_PORT_NIC, "toy", "toy", 0, &nic_ops, w,
+			      &e));
 	twx_port_set_caps(&w->port, (struct twx_caps){ .flags = lacking[how & 3] });
 	w->lends = how & 16;
 	assert(!twx_port_pair(&w->port, w->backend->ports[0], &e));
 	for (int i = 0; i < N_HOST; i++)
 		w->host[i] = -1;
 	for (int i = 0; i < N_CONNS; i++)
-		w->conns[i] = (struct conn){ .guest_port = (uint16_t)(2000 + i), .peer_port = TCP_PORT,
+		w->conns[i] = (struct conn){ .guest_port = (uint16_t)(2000 + i),
+					     .peer_port = TCP_PORT,
 					     .snd = 1000u * (uint32_t)i - 500 };
 }
 

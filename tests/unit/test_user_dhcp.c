@@ -252,11 +252,12 @@ static void every_option_is_given(void **state)
 	struct guest g;
 	struct answer a;
 
-	assert_true(guest_open(&g,
-			       "hostname=toy,domainname=lab.example,dnssearch=lab.example,dnssearch=example,"
-			       "dnssearch=x.lab.example,bootfile=boot.bin,tftp-server-name=boot.example,mtu=9000,"
-			       "net=192.168.7.0/24,host=192.168.7.1,dns=192.168.7.9,dhcpstart=192.168.7.100",
-			       0, NULL));
+	assert_true(guest_open(
+		&g,
+		"hostname=toy,domainname=lab.example,dnssearch=lab.example,dnssearch=example,"
+		"dnssearch=x.lab.example,bootfile=boot.bin,tftp-server-name=boot.example,mtu=9000,"
+		"net=192.168.7.0/24,host=192.168.7.1,dns=192.168.7.9,dhcpstart=192.168.7.100",
+		0, NULL));
 	says(&g, DISCOVER, "0.0.0.0", NULL, 0);
 	assert_true(answered(&g, &a));
 	assert_int_equal(a.yours.s_addr, guest_addr("192.168.7.100").s_addr);

@@ -25,7 +25,8 @@ static uint16_t free_port(int type)
 
 static struct sockaddr_in local(uint16_t port)
 {
-	return (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons(port),
+	return (struct sockaddr_in){ .sin_family = AF_INET,
+				     .sin_port = htons(port),
 				     .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 }
 
@@ -43,7 +44,8 @@ static void sends(int fd, uint16_t port, const char *text)
 {
 	struct sockaddr_in to = local(port);
 
-	assert_int_equal(sendto(fd, text, strlen(text), 0, (struct sockaddr *)&to, sizeof(to)), strlen(text));
+	assert_int_equal(sendto(fd, text, strlen(text), 0, (struct sockaddr *)&to, sizeof(to)),
+			 strlen(text));
 }
 
 static void hears(int fd, uint16_t port, const char *text)
@@ -54,7 +56,8 @@ static void hears(int fd, uint16_t port, const char *text)
 	char buf[64];
 
 	assert_int_equal(poll(&p, 1, 1000), 1);
-	assert_int_equal(recvfrom(fd, buf, sizeof(buf), 0, (struct sockaddr *)&from, &len), strlen(text));
+	assert_int_equal(recvfrom(fd, buf, sizeof(buf), 0, (struct sockaddr *)&from, &len),
+			 strlen(text));
 	assert_memory_equal(buf, text, strlen(text));
 	assert_int_equal(ntohs(from.sin_port), port);
 }
@@ -76,14 +79,16 @@ static void guest_says(struct guest *g, uint16_t sport, uint16_t dport, const ch
 {
 	uint8_t frame[128];
 
-	guest_send(g, frame, guest_udp(g, frame, sport, g->host, dport, text, (uint32_t)strlen(text)));
+	guest_send(g, frame,
+		   guest_udp(g, frame, sport, g->host, dport, text, (uint32_t)strlen(text)));
 }
 
 static void udp_both_ways(const char *fmt)
 {
 	struct guest g;
 	uint16_t port = free_port(SOCK_DGRAM), peer[2];
-	int fd[2] = { guest_host_socket(SOCK_DGRAM, &peer[0]), guest_host_socket(SOCK_DGRAM, &peer[1]) };
+	int fd[2] = { guest_host_socket(SOCK_DGRAM, &peer[0]),
+		      guest_host_socket(SOCK_DGRAM, &peer[1]) };
 
 	open_with(&g, fmt, port);
 	sends(fd[0], port, "query 0");
@@ -183,6 +188,45 @@ static void tcp_forward_opens_towards_the_guest(void **state)
 	guest_close(&g);
 }
 
+/* Two stacks on one hub, the gateway of the one a guest of the other: each answers from inside the
+ * other's sending, and nothing is lost or entered twice. */
+static void stacks_on_a_hub_answer_each_other(void **state)
+{
+	static const char *const more[] = { "user,id=n1,host=10.0.2.9",
+					    "hubport,id=h0,hubid=0,netdev=n0",
+					    "hubport,id=h1,hubid=0,netdev=n1" };
+	struct guest g;
+	struct twx_error e = { 0 };
+	uint16_t port = free_port(SOCK_DGRAM), peer, server;
+	int fd = guest_host_socket(SOCK_DGRAM, &peer),
+	    served = guest_host_socket(SOCK_DGRAM, &server);
+	struct sockaddr_in from;
+	socklen_t len = sizeof(from);
+	char options[64], buf[16];
+
+	snprintf(options, sizeof(options), "hostfwd=udp::%u-10.0.2.9:%u", port, server);
+	assert_true(guest_open(&g, options, 0, &e));
+	twx_port_unpair(&g.port);
+	for (int i = 0; i < 3; i++) {
+		struct twx_backend *b;
+
+		if (twx_backend_new(&b, g.net, more[i], &e))
+			fail_msg("%s", e.what);
+	}
+	for (int i = 0; i < 100; i++) {
+		sends(fd, port, "question");
+		guest_run(&g, 10);
+		assert_int_equal(
+			recvfrom(served, buf, sizeof(buf), 0, (struct sockaddr *)&from, &len), 8);
+		assert_int_equal(sendto(served, "answer", 6, 0, (struct sockaddr *)&from, len), 6);
+		guest_run(&g, 10);
+		hears(fd, port, "answer");
+	}
+	close(fd);
+	close(served);
+	guest_close(&g);
+}
+
 static void port_in_use_is_said(void **state)
 {
 	static const int types[] = { SOCK_STREAM, SOCK_DGRAM };
@@ -197,7 +241,8 @@ static void port_in_use_is_said(void **state)
 
 		snprintf(options, sizeof(options), "hostfwd=%s:127.0.0.1:%u-:22", proto, port);
 		snprintf(what, sizeof(what),
-			 "Could not set up host forwarding rule '%s:127.0.0.1:%u-:22': Address already in use",
+			 "Could not set up host forwarding rule '%s:127.0.0.1:%u-:22': Address "
+			 "already in use",
 			 proto, port);
 		assert_false(guest_open(&g, options, 0, &e));
 		assert_string_equal(e.what, what);
@@ -218,6 +263,7 @@ int main(void)
 		cmocka_unit_test(udp_forward_wakes_a_guest_that_is_silent),
 		cmocka_unit_test(many_datagrams_wait_for_a_busy_guest),
 		cmocka_unit_test(tcp_forward_opens_towards_the_guest),
+		cmocka_unit_test(stacks_on_a_hub_answer_each_other),
 		cmocka_unit_test(port_in_use_is_said),
 	};
 

@@ -31,7 +31,8 @@ static void gateway_answers_every_size(void **state)
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 		uint32_t have = 0;
 
-		guest_send(g, frame, guest_icmp(g, frame, g->host, 8, 0, 77, (uint16_t)i, data, sizes[i]));
+		guest_send(g, frame,
+			   guest_icmp(g, frame, g->host, 8, 0, 77, (uint16_t)i, data, sizes[i]));
 		while (have < sizes[i] + 8) {
 			struct guest_pkt p;
 
@@ -72,7 +73,8 @@ static void other_messages_get_no_answer(void **state)
 
 	for (int type = 0; type < 256; type++)
 		if (type != 8)
-			guest_send(g, frame, guest_icmp(g, frame, g->host, (uint8_t)type, 0, 7, 1, "x", 1));
+			guest_send(g, frame,
+				   guest_icmp(g, frame, g->host, (uint8_t)type, 0, 7, 1, "x", 1));
 	guest_send(g, frame, guest_icmp(g, frame, g->host, 8, 1, 7, 1, "x", 1));
 	len = guest_icmp(g, frame, g->host, 8, 0, 7, 1, "x", 1);
 	frame[36] ^= 1; /* checksum */
@@ -104,7 +106,8 @@ static void pings_of_others_come_back_from_them(void **state)
 		guest_pkt_free(&p);
 	}
 	assert_int_equal(g->user->flows.count[FLOW_ICMP], 1);
-	/* Two guests' programs with one identifier do not mix: another identifier is another flow. */
+	/* Two guests' programs with one identifier do not mix: another identifier is another flow.
+	 */
 	guest_send(g, frame, guest_icmp(g, frame, far, 8, 0, 0x1235, 9, "", 0));
 	assert_true(guest_recv_ip(g, IPPROTO_ICMP, &p, 1000));
 	assert_int_equal(user_get16(p.l4 + 4), 0x1235);
@@ -246,18 +249,19 @@ static void fragments_in_any_order_are_joined(void **state)
 
 	for (int i = 0; i < 4000; i++)
 		data[i] = (uint8_t)(i * 11);
-#define pieces_arrive(ok, ...)                                                                               \
-	do {                                                                                                 \
-		const struct piece p_[] = { __VA_ARGS__ };                                                   \
-		send_pieces(g, port, data, 4000, p_, sizeof(p_) / sizeof(p_[0]));                            \
-		assert_int_equal(arrives(fd, data, 4000), ok);                                               \
+#define pieces_arrive(ok, ...)                                                                     \
+	do {                                                                                       \
+		const struct piece p_[] = { __VA_ARGS__ };                                         \
+		send_pieces(g, port, data, 4000, p_, sizeof(p_) / sizeof(p_[0]));                  \
+		assert_int_equal(arrives(fd, data, 4000), ok);                                     \
 	} while (0)
 	pieces_arrive(true, { 0, 1480 }, { 1480, 1480 }, { 2960, 1048 });
 	pieces_arrive(true, { 2960, 1048 }, { 1480, 1480 }, { 0, 1480 });
 	pieces_arrive(true, { 2960, 1048 }, { 0, 1480 }, { 1480, 1480 });
 	pieces_arrive(true, { 8, 8 }, { 24, 3984 }, { 16, 8 }, { 0, 8 });
-	pieces_arrive(true, { 0, 1480 }, { 0, 1480 }, { 1480, 1480 }, { 2960, 1048 }); /* duplicated */
-	pieces_arrive(false, { 0, 1480 }, { 2960, 1048 });			     /* one missing */
+	pieces_arrive(true, { 0, 1480 }, { 0, 1480 }, { 1480, 1480 },
+		      { 2960, 1048 });			   /* duplicated */
+	pieces_arrive(false, { 0, 1480 }, { 2960, 1048 }); /* one missing */
 	assert_true(guest_silent(g, 10));
 	close(fd);
 }
@@ -291,7 +295,8 @@ static void unfinished_datagrams_time_out(void **state)
 	assert_true(guest_silent(g, 5));
 	assert_false(frag_age(g->user, twx_loop_now(g->loop) + 31000000000));
 	user_flush(g->user);
-	assert_true(guest_recv_ip(g, IPPROTO_ICMP, &p, 1000)); /* one: the other never had its first part */
+	assert_true(guest_recv_ip(g, IPPROTO_ICMP, &p,
+				  1000)); /* one: the other never had its first part */
 	assert_int_equal(p.l4[0] << 8 | p.l4[1], 0xb01);
 	assert_int_equal(user_get16(p.data + 20), 1000);
 	guest_pkt_free(&p);

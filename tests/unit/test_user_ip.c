@@ -36,27 +36,41 @@ static void options_are_refused_as_by_qemu(void **state)
 		{ "dhcpstart=10.0.2.3", "DHCP must be different from host and DNS" },
 		{ "domainname=", "'domainname' parameter cannot be empty" },
 		{ "ipv4=off", "IPv4 and IPv6 disabled" },
-		{ "ipv6=on", "Parameter 'ipv6' is not supported yet: the user network speaks IPv4 only" },
+		{ "ipv6=on",
+		  "Parameter 'ipv6' is not supported yet: the user network speaks IPv4 only" },
 		{ "ipv6-net=fec0::/64", "Parameter 'ipv6-net' is not supported yet" },
 		{ "smb=/tmp", "Parameter 'smb' is not supported yet" },
 		{ "guestfwd=tcp:10.0.2.9:80-cmd:x", "Parameter 'guestfwd' is not supported yet" },
 		{ "dns-host=x", "Parameter 'dns-host' expects ADDR[:PORT], not 'x'" },
-		{ "dns-host=1.2.3.4:0", "Parameter 'dns-host' expects ADDR[:PORT], not '1.2.3.4:0'" },
+		{ "dns-host=1.2.3.4:0",
+		  "Parameter 'dns-host' expects ADDR[:PORT], not '1.2.3.4:0'" },
 		{ "dnssearch=a..b", "Parameter 'dnssearch' expects a domain name, not 'a..b'" },
-		{ "tftp=/nonexistent/x",
-		  "netdev n0: cannot open the tftp folder /nonexistent/x: No such file or directory" },
+		{ "tftp=/nonexistent/x", "netdev n0: cannot open the tftp folder /nonexistent/x: "
+					 "No such file or directory" },
 		{ "hostfwd=x", "Invalid host forwarding rule 'x' (No : separators)" },
-		{ "hostfwd=sctp::1-:2", "Invalid host forwarding rule 'sctp::1-:2' (Bad protocol name)" },
+		{ "hostfwd=sctp::1-:2",
+		  "Invalid host forwarding rule 'sctp::1-:2' (Bad protocol name)" },
 		{ "hostfwd=tcp:1", "Invalid host forwarding rule 'tcp:1' (Missing : separator)" },
-		{ "hostfwd=tcp:a:1-:2", "Invalid host forwarding rule 'tcp:a:1-:2' (Bad host address)" },
-		{ "hostfwd=:5581-:22", "Invalid host forwarding rule ':5581-:22' (Bad host address)" },
-		{ "hostfwd=tcp:1.2:3", "Invalid host forwarding rule 'tcp:1.2:3' (Bad host port separator)" },
+		{ "hostfwd=tcp:a:1-:2",
+		  "Invalid host forwarding rule 'tcp:a:1-:2' (Bad host address)" },
+		{ "hostfwd=:5581-:22",
+		  "Invalid host forwarding rule ':5581-:22' (Bad host address)" },
+		{ "hostfwd=tcp:1.2:3",
+		  "Invalid host forwarding rule 'tcp:1.2:3' (Bad host port separator)" },
 		{ "hostfwd=tcp::99999-:2",
 		  "Invalid host forwarding rule 'tcp::99999-:2' (Bad host port)" },
-		{ "hostfwd=tcp::1234-x", "Invalid host forwarding rule 'tcp::1234-x' (Missing guest address)" },
-		{ "hostfwd=tcp::1234-z:22", "Invalid host forwarding rule 'tcp::1234-z:22' (Bad guest address)" },
-		{ "hostfwd=tcp::1234-:0", "Invalid host forwarding rule 'tcp::1234-:0' (Bad guest port)" },
-		{ "hostfwd=tcp::1234-:22x", "Invalid host forwarding rule 'tcp::1234-:22x' (Bad guest port)" },
+		{ "hostfwd=tcp::1234-x",
+		  "Invalid host forwarding rule 'tcp::1234-x' (Missing guest address)" },
+		{ "hostfwd=tcp::1234-z:22",
+		  "Invalid host forwarding rule 'tcp::1234-z:22' (Bad guest address)" },
+		{ "hostfwd=tcp::1234-192.168.1.1:22",
+		  "Invalid host forwarding rule 'tcp::1234-192.168.1.1:22' (Bad guest address)" },
+		{ "hostfwd=tcp::1234-10.0.2.2:22",
+		  "Invalid host forwarding rule 'tcp::1234-10.0.2.2:22' (Bad guest address)" },
+		{ "hostfwd=tcp::1234-:0",
+		  "Invalid host forwarding rule 'tcp::1234-:0' (Bad guest port)" },
+		{ "hostfwd=tcp::1234-:22x",
+		  "Invalid host forwarding rule 'tcp::1234-:22x' (Bad guest port)" },
 	};
 	struct guest g;
 
@@ -246,8 +260,9 @@ static void bad_headers_are_counted(void **state)
 
 static void odd_destinations_get_no_answer(void **state)
 {
-	static const char *const odd[] = { "127.0.0.1", "0.0.0.0", "224.0.0.251", "255.255.255.255",
-					   "10.0.2.255", "10.0.2.77", "240.0.0.1" };
+	static const char *const odd[] = { "127.0.0.1",	      "0.0.0.0",    "224.0.0.251",
+					   "255.255.255.255", "10.0.2.255", "10.0.2.77",
+					   "240.0.0.1" };
 	struct guest *g = *state;
 	uint8_t frame[128];
 
@@ -303,8 +318,11 @@ static void one_burst_gives_one_burst(void **state)
 	uint64_t before = g->port.count.rx_bursts;
 
 	for (int i = 0; i < TWX_BURST; i++) {
-		iov[i] = (struct iovec){ data[i], guest_icmp(g, data[i], g->host, 8, 0, 7, (uint16_t)i, "x", 1) };
-		frames[i] = (struct twx_frame){ .iov = &iov[i], .n_iov = 1, .len = (uint32_t)iov[i].iov_len };
+		iov[i] = (struct iovec){ data[i], guest_icmp(g, data[i], g->host, 8, 0, 7,
+							     (uint16_t)i, "x", 1) };
+		frames[i] = (struct twx_frame){ .iov = &iov[i],
+						.n_iov = 1,
+						.len = (uint32_t)iov[i].iov_len };
 	}
 	guest_send_burst(g, frames, TWX_BURST);
 	assert_int_equal(g->port.count.rx_bursts, before + 1);

@@ -61,7 +61,8 @@ static void gets_error(struct guest *g, uint16_t port, uint16_t code)
 }
 
 /* The file from block 1 on, acknowledging each. */
-static void downloads(struct guest *g, uint16_t port, const uint8_t *data, uint32_t size, uint32_t blksize)
+static void downloads(struct guest *g, uint16_t port, const uint8_t *data, uint32_t size,
+		      uint32_t blksize)
 {
 	uint16_t block = 1;
 	uint32_t off = 0, n;
@@ -102,25 +103,42 @@ static void options_are_acknowledged(void **state)
 	struct guest *g = *state;
 	struct guest_pkt p;
 
-	rrq(g, 1000, "sub/big\0octet\0tsize\0" "0\0blksize\0" "1024\0bogus\0x\0TIMEOUT\0" "9");
+	rrq(g, 1000,
+	    "sub/big\0octet\0tsize\0"
+	    "0\0blksize\0"
+	    "1024\0bogus\0x\0TIMEOUT\0"
+	    "9");
 	p = reply(g, 1000);
 	assert_int_equal(user_get16(p.data), 6);
-	assert_memory_equal(p.data + 2, "tsize\0" "200000\0blksize\0" "1024\0timeout\0" "9", p.len - 2);
+	assert_memory_equal(p.data + 2,
+			    "tsize\0"
+			    "200000\0blksize\0"
+			    "1024\0timeout\0"
+			    "9",
+			    p.len - 2);
 	guest_pkt_free(&p);
 	ack(g, 1000, 0);
 	downloads(g, 1000, big, BIG, 1024);
 
 	/* More than the MTU holds: less is offered. */
-	rrq(g, 1001, "sub/big\0octet\0blksize\0" "65464");
+	rrq(g, 1001,
+	    "sub/big\0octet\0blksize\0"
+	    "65464");
 	p = reply(g, 1001);
 	assert_int_equal(user_get16(p.data), 6);
-	assert_memory_equal(p.data + 2, "blksize\0" "1468", 13);
+	assert_memory_equal(p.data + 2,
+			    "blksize\0"
+			    "1468",
+			    13);
 	guest_pkt_free(&p);
 	ack(g, 1001, 0);
 	downloads(g, 1001, big, BIG, 1468);
 
 	/* Values that are none are passed over. */
-	rrq(g, 1002, "one\0octet\0blksize\0" "7\0timeout\0" "0\0tsize\0x\0blksize");
+	rrq(g, 1002,
+	    "one\0octet\0blksize\0"
+	    "7\0timeout\0"
+	    "0\0tsize\0x\0blksize");
 	downloads(g, 1002, big, 1, 512);
 }
 
@@ -128,16 +146,16 @@ static void nothing_outside_the_root_is_served(void **state)
 {
 	struct guest *g = *state;
 
-#define refused(name, code)                                                                                  \
-	do {                                                                                                 \
-		rrq(g, 1000, name "\0octet");                                                                \
-		gets_error(g, 1000, code);                                                                   \
+#define refused(name, code)                                                                        \
+	do {                                                                                       \
+		rrq(g, 1000, name "\0octet");                                                      \
+		gets_error(g, 1000, code);                                                         \
 	} while (0)
 	refused("../secret", 2);
 	refused("sub/../../secret", 2);
 	refused("/../secret", 2);
 	refused("..", 2);
-	refused("escape", 2);  /* a symlink out */
+	refused("escape", 2);	/* a symlink out */
 	refused("absolute", 2); /* a symlink to an absolute path */
 	refused("..\\..\\secret", 1);
 	refused("/etc/passwd", 1);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* UDP through the user-mode network: flows, bursts, offload both ways, DNS, errors, ageing, bounds. */
+/* UDP through the user-mode network: flows, bursts, offload both ways, DNS, errors, ageing, bounds.
+ */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/udp.h>
@@ -48,8 +49,8 @@ static void reaches(struct guest *g, int fd, uint16_t sport, struct in_addr dst,
 	assert_int_equal(from->sin_addr.s_addr, htonl(INADDR_LOOPBACK));
 }
 
-static void expect(struct guest *g, struct in_addr src, uint16_t sport, uint16_t dport, const void *data,
-		   uint32_t len)
+static void expect(struct guest *g, struct in_addr src, uint16_t sport, uint16_t dport,
+		   const void *data, uint32_t len)
 {
 	struct guest_pkt p;
 
@@ -169,10 +170,12 @@ static void bursts_keep_order_and_content(void **state)
 	struct twx_frame frames[TWX_BURST];
 	struct iovec iov[TWX_BURST][3];
 	uint16_t port[2];
-	int fd[2] = { guest_host_socket(SOCK_DGRAM, &port[0]), guest_host_socket(SOCK_DGRAM, &port[1]) };
+	int fd[2] = { guest_host_socket(SOCK_DGRAM, &port[0]),
+		      guest_host_socket(SOCK_DGRAM, &port[1]) };
 	int next[2] = { 0, 0 }, expected[2][TWX_BURST];
 
-	/* Sizes that can be merged and sizes that cannot, two peers, TTL and DF changing, payload scattered. */
+	/* Sizes that can be merged and sizes that cannot, two peers, TTL and DF changing, payload
+	 * scattered. */
 	for (int i = 0; i < TWX_BURST; i++) {
 		uint8_t body[1400];
 		uint32_t size = i % 11 == 3 ? 10 : i % 7 == 5 ? 900 : 1400, len;
@@ -189,7 +192,8 @@ static void bursts_keep_order_and_content(void **state)
 		iov[i][0] = (struct iovec){ data[i], len < 192 ? len : 192 };
 		iov[i][1] = (struct iovec){ data[i] + 192, len < 192 ? 0 : 33 };
 		iov[i][2] = (struct iovec){ data[i] + 225, len < 225 ? 0 : len - 225 };
-		frames[i] = (struct twx_frame){ .iov = iov[i], .n_iov = len < 225 ? 1 : 3, .len = len };
+		frames[i] =
+			(struct twx_frame){ .iov = iov[i], .n_iov = len < 225 ? 1 : 3, .len = len };
 	}
 	guest_send_burst(g, frames, TWX_BURST);
 	for (int to = 0; to < 2; to++) {
@@ -203,7 +207,8 @@ static void bursts_keep_order_and_content(void **state)
 			assert_int_equal(buf[0], i);
 			assert_int_equal(buf[n - 1], i);
 		}
-		assert_int_equal(host_recv(fd[to], data[0], 10, (struct sockaddr_in *)data[1], 0), -1);
+		assert_int_equal(host_recv(fd[to], data[0], 10, (struct sockaddr_in *)data[1], 0),
+				 -1);
 		close(fd[to]);
 	}
 }
@@ -211,8 +216,12 @@ static void bursts_keep_order_and_content(void **state)
 static void segmentation_frames_become_datagrams(void **state)
 {
 	struct guest *g = *state;
-	struct twx_meta uso = { .gso = TWX_GSO_UDP_L4, .gso_size = 1000, .flags = TWX_F_NEEDS_CSUM,
-				.csum_start = 34, .csum_off = 6, .hdr_len = 42 };
+	struct twx_meta uso = { .gso = TWX_GSO_UDP_L4,
+				.gso_size = 1000,
+				.flags = TWX_F_NEEDS_CSUM,
+				.csum_start = 34,
+				.csum_off = 6,
+				.hdr_len = 42 };
 	static uint8_t frame[20000], data[10500];
 	uint16_t port;
 	int fd = guest_host_socket(SOCK_DGRAM, &port);
@@ -242,7 +251,8 @@ static int setup_uso(void **state)
 	return 0;
 }
 
-/* Enough datagrams that the flow's socket collects trains, then a train: one USO frame for the guest. */
+/* Enough datagrams that the flow's socket collects trains, then a train: one USO frame for the
+ * guest. */
 static void trains_reach_the_guest_as_one_frame(void **state)
 {
 	struct guest *g = *state;
@@ -306,8 +316,8 @@ static void closed_port_is_port_unreachable(void **state)
 	assert_int_equal(p.src.s_addr, g->host.s_addr);
 	assert_int_equal(p.l4[0], 3);
 	assert_int_equal(p.l4[1], 3);
-	assert_memory_equal(p.data + 12, frame + 26, 8);    /* both addresses */
-	assert_memory_equal(p.data + 20, frame + 34, 6);    /* ports, length */
+	assert_memory_equal(p.data + 12, frame + 26, 8); /* both addresses */
+	assert_memory_equal(p.data + 20, frame + 34, 6); /* ports, length */
 	assert_memory_equal(p.data + 28, "anybody?", 8);
 	guest_pkt_free(&p);
 	/* The flow works on. */
@@ -366,7 +376,9 @@ static void ttl_is_passed_on_less_one(void **state)
 		_Alignas(struct cmsghdr) char control[64];
 		char buf[16];
 		struct iovec iov = { buf, sizeof(buf) };
-		struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control,
+		struct msghdr m = { .msg_iov = &iov,
+				    .msg_iovlen = 1,
+				    .msg_control = control,
 				    .msg_controllen = sizeof(control) };
 		uint32_t len = guest_udp(g, frame, 1000, g->host, port, "x", 1);
 		int got;
@@ -499,7 +511,8 @@ static void flows_are_bounded_and_the_oldest_gives_way(void **state)
 	close(fd);
 }
 
-/* A burst that opens more flows than fit: what was queued for the ones that give way is sent before. */
+/* A burst that opens more flows than fit: what was queued for the ones that give way is sent
+ * before. */
 static void eviction_within_a_burst_loses_nothing(void **state)
 {
 	uint8_t data[TWX_BURST][64], buf[64];
@@ -514,9 +527,11 @@ static void eviction_within_a_burst_loses_nothing(void **state)
 	for (int i = 0; i < TWX_BURST; i++) {
 		uint8_t body = (uint8_t)i;
 
-		iov[i] = (struct iovec){ data[i],
-					 guest_udp(&g, data[i], (uint16_t)(1000 + i), g.host, port, &body, 1) };
-		frames[i] = (struct twx_frame){ .iov = &iov[i], .n_iov = 1, .len = (uint32_t)iov[i].iov_len };
+		iov[i] = (struct iovec){ data[i], guest_udp(&g, data[i], (uint16_t)(1000 + i),
+							    g.host, port, &body, 1) };
+		frames[i] = (struct twx_frame){ .iov = &iov[i],
+						.n_iov = 1,
+						.len = (uint32_t)iov[i].iov_len };
 	}
 	guest_send_burst(&g, frames, TWX_BURST);
 	for (int i = 0; i < TWX_BURST; i++)
@@ -637,7 +652,8 @@ int main(void)
 		with_guest(large_answers_are_fragmented),
 		with_guest(bursts_keep_order_and_content),
 		with_guest(segmentation_frames_become_datagrams),
-		cmocka_unit_test_setup_teardown(trains_reach_the_guest_as_one_frame, setup_uso, teardown),
+		cmocka_unit_test_setup_teardown(trains_reach_the_guest_as_one_frame, setup_uso,
+						teardown),
 		with_guest(trains_reach_a_plain_guest_as_datagrams),
 		with_guest(closed_port_is_port_unreachable),
 		with_guest(no_route_is_net_unreachable),

@@ -78,8 +78,9 @@ static void guest_log(void *opaque, enum twx_log_level level, const char *line)
 
 bool guest_open(struct guest *g, const char *options, uint32_t caps, struct twx_error *e)
 {
-	struct twx_net_config config = { .size = sizeof(config), .log = guest_log, .log_opaque = g,
-					 .log_level = TWX_LOG_INFO };
+	struct twx_net_config config = {
+		.size = sizeof(config), .log = guest_log, .log_opaque = g, .log_level = TWX_LOG_INFO
+	};
 	char text[2048];
 	uint8_t frame[64];
 	struct guest_frame f;
@@ -99,8 +100,9 @@ bool guest_open(struct guest *g, const char *options, uint32_t caps, struct twx_
 	g->ip = g->user->cfg.dhcp_start;
 	g->host = g->user->cfg.host;
 	g->dns = g->user->cfg.dns;
-	assert_int_equal(twx_port_init(&g->port, g->net, g->loop, TWX_PORT_NIC, "toy", "toy", 0, &guest_ops,
-				       g, e), 0);
+	assert_int_equal(twx_port_init(&g->port, g->net, g->loop, TWX_PORT_NIC, "toy", "toy", 0,
+				       &guest_ops, g, e),
+			 0);
 	twx_port_set_caps(&g->port, (struct twx_caps){ .flags = caps });
 	assert_int_equal(twx_port_pair(&g->port, g->backend->ports[0], e), 0);
 	guest_send(g, frame, guest_arp(g, frame, 1, g->ip, g->host));
@@ -162,8 +164,8 @@ void guest_fix_ip(uint8_t *frame)
 	memcpy(ip + 10, &sum, 2);
 }
 
-uint32_t guest_ip(struct guest *g, uint8_t *frame, struct in_addr dst, uint8_t proto, const void *l4,
-		  uint32_t len)
+uint32_t guest_ip(struct guest *g, uint8_t *frame, struct in_addr dst, uint8_t proto,
+		  const void *l4, uint32_t len)
 {
 	uint8_t *ip = frame + GUEST_IP_OFF;
 
@@ -194,8 +196,8 @@ static void l4_csum(struct guest *g, uint8_t *l4, uint32_t len, struct in_addr d
 	memcpy(l4 + at, &sum, 2);
 }
 
-uint32_t guest_udp(struct guest *g, uint8_t *frame, uint16_t sport, struct in_addr dst, uint16_t dport,
-		   const void *data, uint32_t len)
+uint32_t guest_udp(struct guest *g, uint8_t *frame, uint16_t sport, struct in_addr dst,
+		   uint16_t dport, const void *data, uint32_t len)
 {
 	uint8_t *udp = frame + GUEST_L4_OFF;
 
@@ -224,9 +226,9 @@ uint32_t guest_icmp(struct guest *g, uint8_t *frame, struct in_addr dst, uint8_t
 	return guest_ip(g, frame, dst, IPPROTO_ICMP, NULL, 8 + len);
 }
 
-uint32_t guest_tcp(struct guest *g, uint8_t *frame, uint16_t sport, struct in_addr dst, uint16_t dport,
-		   uint32_t seq, uint32_t ack, uint8_t flags, uint16_t window, const void *options,
-		   uint32_t n_options, const void *data, uint32_t len)
+uint32_t guest_tcp(struct guest *g, uint8_t *frame, uint16_t sport, struct in_addr dst,
+		   uint16_t dport, uint32_t seq, uint32_t ack, uint8_t flags, uint16_t window,
+		   const void *options, uint32_t n_options, const void *data, uint32_t len)
 {
 	uint8_t *tcp = frame + GUEST_L4_OFF;
 	uint32_t head = 20 + (n_options + 3) / 4 * 4;
@@ -246,7 +248,8 @@ uint32_t guest_tcp(struct guest *g, uint8_t *frame, uint16_t sport, struct in_ad
 	return guest_ip(g, frame, dst, IPPROTO_TCP, NULL, head + len);
 }
 
-uint32_t guest_arp(struct guest *g, uint8_t *frame, uint16_t op, struct in_addr sender, struct in_addr target)
+uint32_t guest_arp(struct guest *g, uint8_t *frame, uint16_t op, struct in_addr sender,
+		   struct in_addr target)
 {
 	uint8_t *arp = frame + 14;
 
@@ -403,7 +406,8 @@ bool guest_recv_ip(struct guest *g, uint8_t proto, struct guest_pkt *p, int ms)
 		if (!guest_recv(g, &p->frame, ms))
 			return false;
 		assert_true(p->frame.len >= 60 || p->frame.meta.gso);
-		if (user_get16(p->frame.data + 12) != 0x0800 || (proto && p->frame.data[23] != proto)) {
+		if (user_get16(p->frame.data + 12) != 0x0800 ||
+		    (proto && p->frame.data[23] != proto)) {
 			guest_frame_free(&p->frame);
 			continue;
 		}

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A toy guest for tests of the user-mode network: a NIC-side port that builds and records frames. */
+/* A toy guest for tests of the user-mode network: a NIC-side port that builds and records frames.
+ */
 #ifndef USER_GUEST_H
 #define USER_GUEST_H
 
@@ -30,15 +31,15 @@ struct guest {
 	uint8_t mac[6], gw_mac[6];
 	struct in_addr ip, host, dns;
 	uint16_t ip_id;
-	bool busy;    /* take nothing until guest_ready() */
-	bool no_arp;  /* do not answer ARP requests by itself */
+	bool busy;   /* take nothing until guest_ready() */
+	bool no_arp; /* do not answer ARP requests by itself */
 	struct guest_frame frames[GUEST_FRAMES];
 	uint32_t head, tail; /* frames not yet read: head..tail, modulo */
 	char warning[256];   /* the last line that was logged */
 };
 
-/* "user,id=n0," and @options (may be empty); a NIC with @caps on the other side. Tells the guest's MAC by
- * ARP. False if the backend refused; then @e says why. */
+/* "user,id=n0," and @options (may be empty); a NIC with @caps on the other side. Tells the guest's
+ * MAC by ARP. False if the backend refused; then @e says why. */
 bool guest_open(struct guest *g, const char *options, uint32_t caps, struct twx_error *e);
 void guest_close(struct guest *g);
 void guest_ready(struct guest *g); /* no longer busy */
@@ -53,24 +54,27 @@ void guest_send_burst(struct guest *g, const struct twx_frame *frames, int n);
  * guest_fix_ip() makes the header's right again. */
 #define GUEST_IP_OFF 14
 #define GUEST_L4_OFF 34
-uint32_t guest_ip(struct guest *g, uint8_t *frame, struct in_addr dst, uint8_t proto, const void *l4,
-		  uint32_t len);
+uint32_t guest_ip(struct guest *g, uint8_t *frame, struct in_addr dst, uint8_t proto,
+		  const void *l4, uint32_t len);
 void guest_fix_ip(uint8_t *frame);
-uint32_t guest_udp(struct guest *g, uint8_t *frame, uint16_t sport, struct in_addr dst, uint16_t dport,
-		   const void *data, uint32_t len);
+uint32_t guest_udp(struct guest *g, uint8_t *frame, uint16_t sport, struct in_addr dst,
+		   uint16_t dport, const void *data, uint32_t len);
 uint32_t guest_icmp(struct guest *g, uint8_t *frame, struct in_addr dst, uint8_t type, uint8_t code,
 		    uint16_t id, uint16_t seq, const void *data, uint32_t len);
-uint32_t guest_tcp(struct guest *g, uint8_t *frame, uint16_t sport, struct in_addr dst, uint16_t dport,
-		   uint32_t seq, uint32_t ack, uint8_t flags, uint16_t window, const void *options,
-		   uint32_t n_options, const void *data, uint32_t len);
-uint32_t guest_arp(struct guest *g, uint8_t *frame, uint16_t op, struct in_addr sender, struct in_addr target);
-/* A DHCP message from 0.0.0.0 to everybody; @options are raw, behind the message type, without the end. */
+uint32_t guest_tcp(struct guest *g, uint8_t *frame, uint16_t sport, struct in_addr dst,
+		   uint16_t dport, uint32_t seq, uint32_t ack, uint8_t flags, uint16_t window,
+		   const void *options, uint32_t n_options, const void *data, uint32_t len);
+uint32_t guest_arp(struct guest *g, uint8_t *frame, uint16_t op, struct in_addr sender,
+		   struct in_addr target);
+/* A DHCP message from 0.0.0.0 to everybody; @options are raw, behind the message type, without the
+ * end. */
 uint32_t guest_dhcp(struct guest *g, uint8_t *frame, uint8_t type, struct in_addr ciaddr,
 		    const void *options, uint32_t n_options);
 
 /* --- receiving --- */
 
-/* Runs the loop until a frame came or @ms passed; the frame is the caller's, guest_frame_free(). False: none. */
+/* Runs the loop until a frame came or @ms passed; the frame is the caller's, guest_frame_free().
+ * False: none. */
 bool guest_recv(struct guest *g, struct guest_frame *f, int ms);
 void guest_frame_free(struct guest_frame *f);
 void guest_run(struct guest *g, int ms); /* lets the loop run until it is idle for @ms */
@@ -89,8 +93,8 @@ struct guest_pkt {
 	uint32_t seq, ack;
 	uint16_t window;
 };
-/* The next IPv4 packet of @proto (0: any); other frames before it are thrown away. A packet whose lengths or
- * checksums are wrong fails the test. */
+/* The next IPv4 packet of @proto (0: any); other frames before it are thrown away. A packet whose
+ * lengths or checksums are wrong fails the test. */
 bool guest_recv_ip(struct guest *g, uint8_t proto, struct guest_pkt *p, int ms);
 void guest_pkt_free(struct guest_pkt *p);
 
@@ -101,7 +105,8 @@ int guest_host_socket(int type, uint16_t *port);
 struct in_addr guest_addr(const char *text);
 /* Drops counted by the backend's port for one cause. */
 uint64_t guest_drops(const struct guest *g, enum twx_drop cause);
-/* Makes a network namespace of its own with loopback up, where pings may leave; false if not allowed to. */
+/* Makes a network namespace of its own with loopback up, where pings may leave; false if not
+ * allowed to. */
 bool guest_namespace(void);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* ARP (RFC 826) of the user-mode network: answers for the host and DNS aliases, learns the guests' MACs. */
+/* ARP (RFC 826) of the user-mode network: answers for the host and DNS aliases, learns the guests'
+ * MACs. */
 #include <string.h>
 
 #include "backends/user/user.h"
@@ -8,8 +9,9 @@
 #define ARP_REQUEST 1
 #define ARP_REPLY 2
 
-static void arp_send(struct user *u, uint16_t op, const uint8_t dst_mac[6], const uint8_t src_mac[6],
-		     struct in_addr src, const uint8_t target_mac[6], struct in_addr target)
+static void arp_send(struct user *u, uint16_t op, const uint8_t dst_mac[6],
+		     const uint8_t src_mac[6], struct in_addr src, const uint8_t target_mac[6],
+		     struct in_addr target)
 {
 	uint8_t *frame = user_out_alloc(u, USER_ETH_LEN + ARP_LEN);
 	uint8_t *arp = frame + USER_ETH_LEN;
@@ -56,7 +58,8 @@ void arp_input(struct user *u, const struct twx_frame *f)
 	memcpy(&target, arp + 24, 4);
 	/* Probes (sender 0.0.0.0, RFC 5227) and claims to our own addresses teach nothing. */
 	user_neigh_learn(u, sender, arp + 8);
-	if (user_get16(arp + 6) != ARP_REQUEST || !user_is_ours(u, target) || !user_in_net(u, target))
+	if (user_get16(arp + 6) != ARP_REQUEST || !user_is_ours(u, target) ||
+	    !user_in_net(u, target))
 		return;
 	/* Each alias has a MAC of its own, as QEMU's; all other frames come from the host's. */
 	memcpy(mac + 2, &target, 4);

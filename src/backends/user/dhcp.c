@@ -2,15 +2,17 @@
 /* The DHCP and BOOTP server of the user-mode network (RFC 951, 1542, 2131, 2132, 3397). */
 
 /*
- * Sixteen addresses from dhcpstart= on, leased by client MAC for a day. An offer holds its address for 30 s;
- * an expired or released lease keeps its client's name, so that the same guest gets the same address again
- * as long as nobody else needed it. This server is the only one on its network, so it refuses (NAK) what it
- * does not have instead of keeping silent (RFC 2131, 4.3.2). A declined address rests for ten minutes.
+ * Sixteen addresses from dhcpstart= on, leased by client MAC for a day. An offer holds its address
+ * for 30 s; an expired or released lease keeps its client's name, so that the same guest gets the
+ * same address again as long as nobody else needed it. This server is the only one on its network,
+ * so it refuses (NAK) what it does not have instead of keeping silent (RFC 2131, 4.3.2). A declined
+ * address rests for ten minutes.
  *
- * Requests: BOOTP and the messages of clients; read through bounded copies, options walked by length.
- * Replies go where RFC 2131, 4.1 says: the relay's address is not honoured (nothing is behind the guest),
- * then ciaddr, then broadcast if asked for, then the new address. Options that do not fit the client's
- * message size (576 bytes of IP, or its option 57) are left out, the least needed ones last in the message.
+ * Requests: BOOTP and the messages of clients; read through bounded copies, options walked by
+ * length. Replies go where RFC 2131, 4.1 says: the relay's address is not honoured (nothing is
+ * behind the guest), then ciaddr, then broadcast if asked for, then the new address. Options that
+ * do not fit the client's message size (576 bytes of IP, or its option 57) are left out, the least
+ * needed ones last in the message.
  *
  * Differences from QEMU: leases end; renewal is by unicast; message size is honoured.
  */
@@ -30,17 +32,42 @@
 
 /* BOOTP's message: offsets of what is used. */
 enum {
-	B_OP = 0, B_HTYPE = 1, B_HLEN = 2, B_XID = 4, B_FLAGS = 10, B_CIADDR = 12, B_YIADDR = 16,
-	B_SIADDR = 20, B_CHADDR = 28, B_SNAME = 44, B_FILE = 108, B_MAGIC = 236, B_OPTIONS = 240,
+	B_OP = 0,
+	B_HTYPE = 1,
+	B_HLEN = 2,
+	B_XID = 4,
+	B_FLAGS = 10,
+	B_CIADDR = 12,
+	B_YIADDR = 16,
+	B_SIADDR = 20,
+	B_CHADDR = 28,
+	B_SNAME = 44,
+	B_FILE = 108,
+	B_MAGIC = 236,
+	B_OPTIONS = 240,
 	B_MIN = 300, /* RFC 1542, 2.1; shorter replies are padded */
 };
 #define SNAME_LEN 64
 #define FILE_LEN 128
 
 enum {
-	OPT_PAD = 0, OPT_MASK = 1, OPT_ROUTER = 3, OPT_DNS = 6, OPT_HOSTNAME = 12, OPT_DOMAIN = 15,
-	OPT_MTU = 26, OPT_REQUESTED = 50, OPT_LEASE = 51, OPT_TYPE = 53, OPT_SERVER = 54, OPT_MESSAGE = 56,
-	OPT_SIZE = 57, OPT_TFTP = 66, OPT_BOOTFILE = 67, OPT_SEARCH = 119, OPT_END = 255,
+	OPT_PAD = 0,
+	OPT_MASK = 1,
+	OPT_ROUTER = 3,
+	OPT_DNS = 6,
+	OPT_HOSTNAME = 12,
+	OPT_DOMAIN = 15,
+	OPT_MTU = 26,
+	OPT_REQUESTED = 50,
+	OPT_LEASE = 51,
+	OPT_TYPE = 53,
+	OPT_SERVER = 54,
+	OPT_MESSAGE = 56,
+	OPT_SIZE = 57,
+	OPT_TFTP = 66,
+	OPT_BOOTFILE = 67,
+	OPT_SEARCH = 119,
+	OPT_END = 255,
 };
 
 enum { BOOTP = 0, DISCOVER = 1, OFFER, REQUEST, DECLINE, DHCP_ACK, NAK, RELEASE, INFORM };
@@ -77,8 +104,8 @@ struct reply {
 /* Where in @s the rest of a name, already in wire form, occurs; or 0xffff. */
 static uint32_t find_suffix(const struct user_dhcp *s, const uint8_t *name, uint32_t len)
 {
-	/* A pointer has 14 bits; the list is shorter. Names in the list end with a zero or a pointer: only
-	 * tails that are spelled out in full are pointed at. */
+	/* A pointer has 14 bits; the list is shorter. Names in the list end with a zero or a
+	 * pointer: only tails that are spelled out in full are pointed at. */
 	for (uint32_t at = 0; at + len <= s->search_len; at++)
 		if (!memcmp(s->search + at, name, len))
 			return at;
@@ -144,9 +171,11 @@ int dhcp_init(struct user *u, const struct twx_opts *opts, struct twx_error *e)
 		uint32_t len = wire_name(text, name);
 
 		if (!len || !add_search(s, name, len)) {
-			twx_error_set(e, EINVAL, "Parameter 'dnssearch' expects a domain name%s, not '%s'",
+			twx_error_set(e, EINVAL,
+				      "Parameter 'dnssearch' expects a domain name%s, not '%s'",
 				      len ? " list of 1024 bytes at most" : "", text);
-			return twx_error_hint(e, "labels have 1 to 63 characters, names 253 at most");
+			return twx_error_hint(e,
+					      "labels have 1 to 63 characters, names 253 at most");
 		}
 	}
 	return 0;
@@ -200,7 +229,8 @@ static struct lease *lease_by_mac(struct user *u, const uint8_t mac[6])
 	return NULL;
 }
 
-/* An address for the client: its own, the one it asks for, one that nobody ever had, an ended one. */
+/* An address for the client: its own, the one it asks for, one that nobody ever had, an ended one.
+ */
 static struct lease *lease_choose(struct user *u, const struct request *r, uint64_t now)
 {
 	struct lease *l = lease_by_mac(u, r->mac), *ended = NULL;
@@ -244,7 +274,8 @@ static void read_option(struct request *r, uint8_t code, const uint8_t *v, uint8
 		r->size = user_get16(v);
 }
 
-/* False if it is no request that can be answered. A cut-off option ends the list; it is not read. */
+/* False if it is no request that can be answered. A cut-off option ends the list; it is not read.
+ */
 static bool parse(const struct user *u, const uint8_t *data, uint32_t len, struct request *r)
 {
 	uint32_t at = B_OPTIONS;
@@ -320,8 +351,8 @@ static void put_config(struct user *u, struct reply *m)
 		put_option(m, OPT_SEARCH, u->dhcp->search, u->dhcp->search_len);
 }
 
-static void reply_begin(struct user *u, struct reply *m, const uint8_t *data, const struct request *r,
-			struct in_addr yours)
+static void reply_begin(struct user *u, struct reply *m, const uint8_t *data,
+			const struct request *r, struct in_addr yours)
 {
 	memset(m->msg, 0, B_OPTIONS);
 	m->max = r->size;
@@ -345,13 +376,15 @@ static void put_boot(struct user *u, struct reply *m)
 {
 	memcpy(m->msg + B_SIADDR, &u->cfg.host, 4);
 	if (u->cfg.bootfile)
-		memcpy(m->msg + B_FILE, u->cfg.bootfile, min(strlen(u->cfg.bootfile), (size_t)FILE_LEN - 1));
+		memcpy(m->msg + B_FILE, u->cfg.bootfile,
+		       min(strlen(u->cfg.bootfile), (size_t)FILE_LEN - 1));
 	if (u->cfg.tftp_server_name)
 		memcpy(m->msg + B_SNAME, u->cfg.tftp_server_name,
 		       min(strlen(u->cfg.tftp_server_name), (size_t)SNAME_LEN - 1));
 }
 
-/* RFC 2131, 4.1. The client that has no address yet cannot be asked by ARP: its MAC is learned here. */
+/* RFC 2131, 4.1. The client that has no address yet cannot be asked by ARP: its MAC is learned
+ * here. */
 static void reply_send(struct user *u, struct reply *m, const struct request *r, struct in_addr to)
 {
 	static const uint8_t everybody[6] = { 255, 255, 255, 255, 255, 255 };
@@ -439,7 +472,8 @@ static void offer(struct user *u, const uint8_t *data, const struct request *r)
 	grant(u, data, r, l);
 }
 
-/* RFC 2131, 4.3.2: selecting, after a reboot, renewing and rebinding differ by what is filled in. */
+/* RFC 2131, 4.3.2: selecting, after a reboot, renewing and rebinding differ by what is filled in.
+ */
 static void request(struct user *u, const uint8_t *data, const struct request *r)
 {
 	struct in_addr wanted = r->requested.s_addr ? r->requested : r->ciaddr;
@@ -462,7 +496,8 @@ static void request(struct user *u, const uint8_t *data, const struct request *r
 	grant(u, data, r, l);
 }
 
-static void inform(struct user *u, const uint8_t *data, const struct request *r, const struct user_pkt *p)
+static void inform(struct user *u, const uint8_t *data, const struct request *r,
+		   const struct user_pkt *p)
 {
 	struct request to = *r;
 	struct reply m;

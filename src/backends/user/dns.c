@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Which resolver the DNS alias stands for: dns-host=, or the first of the host's resolv.conf, as it changes. */
+/* Which resolver the DNS alias stands for: dns-host=, or the first of the host's resolv.conf, as it
+ * changes. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,8 +29,8 @@ void dns_fini(struct user *u)
 	u->dns = NULL;
 }
 
-/* The file is small and this runs at most once a second, when a query comes: cheaper than a watch that
- * must survive renames, mounts and symlinks into /run. */
+/* The file is small and this runs at most once a second, when a query comes: cheaper than a watch
+ * that must survive renames, mounts and symlinks into /run. */
 static void reread(struct user *u)
 {
 	struct sockaddr_storage found[MAX_RESOLVERS];

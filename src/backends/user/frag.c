@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Reassembly of the guest's IPv4 fragments (RFC 791, 3.2; RFC 815's idea, RFC 5722's strictness). */
+/* Reassembly of the guest's IPv4 fragments (RFC 791, 3.2; RFC 815's idea, RFC 5722's strictness).
+ */
 
 /*
- * Each datagram under way has one buffer and a sorted list of the byte ranges that arrived; touching ranges
- * are joined, so that an orderly sender needs one. The header comes from the first fragment. Nothing that
- * a fragment says is trusted beyond the bytes it holds: overlaps, ends that move and ends beyond 65535 drop
- * the whole datagram. The packet then enters ip.c again like any other, its checksums unverified.
+ * Each datagram under way has one buffer and a sorted list of the byte ranges that arrived;
+ * touching ranges are joined, so that an orderly sender needs one. The header comes from the first
+ * fragment. Nothing that a fragment says is trusted beyond the bytes it holds: overlaps, ends that
+ * move and ends beyond 65535 drop the whole datagram. The packet then enters ip.c again like any
+ * other, its checksums unverified.
  *
- * Bounds: 64 datagrams, 1 MiB together, 32 ranges each, 30 s; the oldest gives way. When time runs out, the
- * sender of a first fragment is told (RFC 792, time exceeded, code 1).
+ * Bounds: 64 datagrams, 1 MiB together, 32 ranges each, 30 s; the oldest gives way. When time runs
+ * out, the sender of a first fragment is told (RFC 792, time exceeded, code 1).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -38,10 +40,10 @@ struct datagram {
 	uint8_t proto;
 	bool used;
 	uint64_t since;
-	uint8_t *buf; /* ROOM, then the payload */
-	uint32_t size; /* of buf */
-	uint32_t total; /* payload's length; 0: last fragment not seen */
-	uint32_t ihl;	/* 0: first fragment not seen */
+	uint8_t *buf;	    /* ROOM, then the payload */
+	uint32_t size;	    /* of buf */
+	uint32_t total;	    /* payload's length; 0: last fragment not seen */
+	uint32_t ihl;	    /* 0: first fragment not seen */
 	uint8_t head[ROOM]; /* of the first fragment */
 	struct range ranges[MAX_RANGES];
 	uint32_t n_ranges;
@@ -103,8 +105,8 @@ bool frag_age(struct user *u, uint64_t now)
 
 			memcpy(quote, d->head + USER_ETH_LEN, d->ihl);
 			memcpy(quote + d->ihl, d->buf + ROOM, 8);
-			icmp_send_error(u, ICMP_TIME_EXCEEDED, ICMP_REASSEMBLY, 0, u->cfg.host, quote,
-					d->ihl + 8);
+			icmp_send_error(u, ICMP_TIME_EXCEEDED, ICMP_REASSEMBLY, 0, u->cfg.host,
+					quote, d->ihl + 8);
 		}
 		forget(s, d);
 	}
@@ -200,8 +202,10 @@ static bool add_range(struct datagram *d, uint32_t start, uint32_t end)
 	return true;
 }
 
-/* Is the fragment one that is here already, byte for byte? Networks duplicate; RFC 8200, 4.5, lets it pass. */
-static bool is_duplicate(const struct datagram *d, const struct user_pkt *p, uint32_t start, uint32_t end)
+/* Is the fragment one that is here already, byte for byte? Networks duplicate; RFC 8200, 4.5, lets
+ * it pass. */
+static bool is_duplicate(const struct datagram *d, const struct user_pkt *p, uint32_t start,
+			 uint32_t end)
 {
 	uint8_t buf[512];
 	uint32_t i = 0;
@@ -213,7 +217,8 @@ static bool is_duplicate(const struct datagram *d, const struct user_pkt *p, uin
 	for (uint32_t off = 0; off < end - start; off += sizeof(buf)) {
 		uint32_t len = min(end - start - off, (uint32_t)sizeof(buf));
 
-		if (!user_pkt_copy(p, off, buf, len) || memcmp(buf, d->buf + ROOM + start + off, len))
+		if (!user_pkt_copy(p, off, buf, len) ||
+		    memcmp(buf, d->buf + ROOM + start + off, len))
 			return false;
 	}
 	return true;
@@ -285,7 +290,8 @@ void frag_input(struct user *u, const struct user_pkt *p)
 		forget(u->frag, d);
 		return;
 	}
-	if (d->total && d->ihl && d->n_ranges == 1 && !d->ranges[0].start && d->ranges[0].end == d->total) {
+	if (d->total && d->ihl && d->n_ranges == 1 && !d->ranges[0].start &&
+	    d->ranges[0].end == d->total) {
 		complete(u, d);
 		forget(u->frag, d);
 	}

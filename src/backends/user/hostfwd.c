@@ -2,11 +2,12 @@
 /* hostfwd=: ports of the host that lead to the guest. */
 
 /*
- * TCP: accepted connections go to tcp.c. UDP: one socket per forward; a host-side peer appears to the guest
- * under its own address and port (loopback: as the host alias), and is remembered as a flow with that
- * peer in its key and no socket of its own, so that the guest's reply finds its way back out of the
- * forward's socket. Two peers on different loopback addresses with one port look the same to the guest; the
- * last one that spoke gets the replies. These flows age and are bounded like other UDP flows (udp.c).
+ * TCP: accepted connections go to tcp.c. UDP: one socket per forward; a host-side peer appears to
+ * the guest under its own address and port (loopback: as the host alias), and is remembered as a
+ * flow with that peer in its key and no socket of its own, so that the guest's reply finds its way
+ * back out of the forward's socket. Two peers on different loopback addresses with one port look
+ * the same to the guest; the last one that spoke gets the replies. These flows age and are bounded
+ * like other UDP flows (udp.c).
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -38,12 +39,13 @@ struct forward {
 
 struct user_fwd {
 	struct forward **list;
-	uint32_t n, n_udp;
+	uint32_t n, n_udp, n_paused;
 };
 
 /* --- the rule --- */
 
-/* Cuts the part before @sep off *@text into @buf; false when there is no @sep. Too long a part is cut. */
+/* Cuts the part before @sep off *@text into @buf; false when there is no @sep. Too long a part is
+ * cut. */
 static bool part(char *buf, size_t size, const char **text, char sep)
 {
 	const char *end = strchr(*text, sep);
@@ -94,7 +96,13 @@ static const char *parse_rule(struct forward *f, const char *rule)
 	f->host.sin_port = htons(port);
 	if (!part(buf, sizeof(buf), &rule, ':'))
 		return "Missing guest address";
+	f->guest = f->u->cfg.dhcp_start;
 	if (buf[0] && !inet_aton(buf, &f->guest))
+		return "Bad guest address";
+	if (!f->guest.s_addr)
+		f->guest = f->u->cfg.dhcp_start;
+	if (!user_in_net(f->u, f->guest) || user_is_ours(f->u, f->guest) ||
+	    user_is_broadcast(f->u, f->guest))
 		return "Bad guest address";
 	if (!number(rule, 1, &f->guest_port))
 		return "Bad guest port";
@@ -133,26 +141,29 @@ static bool name_forward_peer(struct user *u, void *opaque, const struct sockadd
 static void udp_event(struct twx_watch *w, uint32_t events)
 {
 	struct forward *f = container_of(w, struct forward, watch);
-	struct udp_target t = { .guest = f->guest,
-				.port = f->guest_port,
-				.name = name_forward_peer,
-				.opaque = f };
+	struct udp_target t = {
+		.guest = f->guest, .port = f->guest_port, .name = name_forward_peer, .opaque = f
+	};
 
-	if (udp_recv_batch(f->u, f->fd, &t) == -EAGAIN) {
+	if (udp_recv_batch(f->u, f->fd, &t) == -EAGAIN && !f->paused) {
 		f->paused = true;
+		f->u->fwd->n_paused++;
 		twx_watch_set(w, 0);
 	}
 }
 
 void hostfwd_resume(struct user *u)
 {
-	for (uint32_t i = 0; u->fwd && i < u->fwd->n; i++) {
+	if (!u->fwd || !u->fwd->n_paused)
+		return;
+	for (uint32_t i = 0; i < u->fwd->n; i++) {
 		struct forward *f = u->fwd->list[i];
 
-		if (f->paused && f->udp)
+		if (f->paused)
 			twx_watch_set(&f->watch, EPOLLIN);
-		f->paused = f->paused && !f->udp;
+		f->paused = false;
 	}
+	u->fwd->n_paused = 0;
 }
 
 bool hostfwd_udp_reply(struct user *u, const struct user_pkt *p)
@@ -193,11 +204,13 @@ static void accept_event(struct twx_watch *w, uint32_t events)
 	for (int i = 0; i < ACCEPT_BUDGET; i++) {
 		struct sockaddr_in peer;
 		socklen_t len = sizeof(peer);
-		int fd = accept4(f->fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		int fd = accept4(f->fd, (struct sockaddr *)&peer, &len,
+				 SOCK_NONBLOCK | SOCK_CLOEXEC);
 		struct in6_addr from;
 
 		if (fd < 0) {
-			if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+			if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
+			    errno == ENOMEM) {
 				twx_watch_set(w, 0);
 				twx_timer_set(&f->retry, twx_loop_now(f->u->loop) + RETRY_NS);
 			}
@@ -225,7 +238,8 @@ static int open_socket(struct forward *f)
 	if (!ret && !f->udp && listen(f->fd, SOMAXCONN) < 0)
 		ret = -errno;
 	if (!ret)
-		ret = twx_watch_add(&f->watch, f->u->loop, f->fd, EPOLLIN, f->udp ? udp_event : accept_event);
+		ret = twx_watch_add(&f->watch, f->u->loop, f->fd, EPOLLIN,
+				    f->udp ? udp_event : accept_event);
 	return ret;
 }
 
@@ -272,10 +286,9 @@ int hostfwd_add(struct user *u, const char *rule, struct twx_error *e)
 	if (wrong) {
 		forward_free(f);
 		twx_error_set(e, EINVAL, "Invalid host forwarding rule '%s' (%s)", rule, wrong);
-		return twx_error_hint(e, "write hostfwd=[tcp|udp]:[HOSTADDR]:HOSTPORT-[GUESTADDR]:GUESTPORT");
+		return twx_error_hint(
+			e, "write hostfwd=[tcp|udp]:[HOSTADDR]:HOSTPORT-[GUESTADDR]:GUESTPORT");
 	}
-	if (!f->guest.s_addr)
-		f->guest = u->cfg.dhcp_start;
 	ret = open_socket(f);
 	if (!ret)
 		ret = enter(u, f);
@@ -284,7 +297,8 @@ int hostfwd_add(struct user *u, const char *rule, struct twx_error *e)
 		twx_error_set(e, -ret, "Could not set up host forwarding rule '%s': %s", rule,
 			      strerror(-ret));
 		if (ret == -EACCES)
-			return twx_error_hint(e, "ports below 1024 need privileges: take a higher one");
+			return twx_error_hint(
+				e, "ports below 1024 need privileges: take a higher one");
 		if (ret == -EADDRINUSE)
 			return twx_error_hint(e, "another program has the port: take another one");
 	}

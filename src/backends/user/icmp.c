@@ -2,12 +2,14 @@
 /* ICMP (RFC 792) of the user-mode network: echo, and the errors that the guest is told. */
 
 /*
- * Echo to the host and DNS alias is answered here. Echo to others goes out through a ping socket (or a raw one, if
- * the process may), one per guest address and identifier, and only a real reply comes back; without either
- * kind of socket there is no answer, and the log says why. Errors: icmp_send_error(), 1000 a second
- * with bursts of 50 (RFC 1812, 4.3.2.8). Other messages from the guest have nowhere to go and are dropped.
+ * Echo to the host and DNS alias is answered here. Echo to others goes out through a ping socket
+ * (or a raw one, if the process may), one per guest address and identifier, and only a real reply
+ * comes back; without either kind of socket there is no answer, and the log says why. Errors:
+ * icmp_send_error(), 1000 a second with bursts of 50 (RFC 1812, 4.3.2.8). Other messages from the
+ * guest have nowhere to go and are dropped.
  *
- * Bounds: 256 echo flows, idle for 60 s at most (RFC 5508, REQ-2), the least recently used one gives way.
+ * Bounds: 256 echo flows, idle for 60 s at most (RFC 5508, REQ-2), the least recently used one
+ * gives way.
  */
 #include <errno.h>
 #include <linux/icmp.h>
@@ -23,7 +25,7 @@
 #define IDLE_NS 60000000000ull
 #define TOKENS 50
 #define TOKEN_NS 1000000ull
-#define QUOTE_MAX 548 /* with both headers 576 bytes (RFC 1812, 4.3.2.3) */
+#define QUOTE_MAX 548  /* with both headers 576 bytes (RFC 1812, 4.3.2.3) */
 #define TOS_ERROR 0xc0 /* precedence "internetwork control": RFC 1812, 4.3.2.5 */
 #define READ_BUDGET 64
 
@@ -104,7 +106,8 @@ static bool take_token(struct user_icmp *s, uint64_t now)
 	return true;
 }
 
-/* RFC 1122, 3.2.2: never about an ICMP error, a broadcast, a later fragment, or a source that is nobody. */
+/* RFC 1122, 3.2.2: never about an ICMP error, a broadcast, a later fragment, or a source that is
+ * nobody. */
 static bool may_complain(const struct user *u, const uint8_t *orig, uint32_t len)
 {
 	uint32_t ihl = (orig[0] & 15) * 4u;
@@ -118,7 +121,8 @@ static bool may_complain(const struct user *u, const uint8_t *orig, uint32_t len
 		return false;
 	if (orig[9] != IPPROTO_ICMP)
 		return true;
-	return len > ihl && (orig[ihl] == ICMP_ECHO || orig[ihl] == ICMP_ECHOREPLY || orig[ihl] >= 13);
+	return len > ihl &&
+	       (orig[ihl] == ICMP_ECHO || orig[ihl] == ICMP_ECHOREPLY || orig[ihl] >= 13);
 }
 
 void icmp_send_error(struct user *u, uint8_t type, uint8_t code, uint16_t mtu, struct in_addr from,
@@ -126,7 +130,8 @@ void icmp_send_error(struct user *u, uint8_t type, uint8_t code, uint16_t mtu, s
 {
 	uint8_t head[8] = { type, code };
 	struct user_ip4 h = { .src = from, .proto = IPPROTO_ICMP, .ttl = 255, .tos = TOS_ERROR };
-	struct iovec iov[2] = { { head, sizeof(head) }, { (void *)orig, min(len, (uint32_t)QUOTE_MAX) } };
+	struct iovec iov[2] = { { head, sizeof(head) },
+				{ (void *)orig, min(len, (uint32_t)QUOTE_MAX) } };
 	be16 sum;
 
 	if (len < 20 || !may_complain(u, orig, len))
@@ -146,8 +151,8 @@ void icmp_send_error(struct user *u, uint8_t type, uint8_t code, uint16_t mtu, s
 /* --- echo --- */
 
 /* An echo reply; @msg is the whole ICMP message, and private. */
-static void send_reply(struct user *u, struct in_addr from, struct in_addr to, uint8_t ttl, uint8_t *msg,
-		       uint32_t len)
+static void send_reply(struct user *u, struct in_addr from, struct in_addr to, uint8_t ttl,
+		       uint8_t *msg, uint32_t len)
 {
 	struct user_ip4 h = { .src = from, .dst = to, .proto = IPPROTO_ICMP, .ttl = ttl };
 	struct iovec iov = { msg, len };
@@ -259,6 +264,19 @@ static void ping_event(struct twx_watch *w, uint32_t events)
 		;
 }
 
+/* Once: a guest that keeps pinging must not fill the log. */
+static void tell(struct user *u, int err)
+{
+	bool right = err == EACCES || err == EPERM;
+
+	if (!u->icmp->told)
+		twx_log(u->backend->net, TWX_LOG_WARNING,
+			"netdev %s: pings cannot leave the host: %s%s", u->backend->id,
+			strerror(err),
+			right ? "; sysctl net.ipv4.ping_group_range says which groups may" : "");
+	u->icmp->told = true;
+}
+
 static struct flow *open_flow(struct user *u, const struct flow_key *key)
 {
 	uint64_t now = twx_loop_now(u->loop);
@@ -267,12 +285,7 @@ static struct flow *open_flow(struct user *u, const struct flow_key *key)
 	struct flow *f;
 
 	if (fd < 0) {
-		if (!u->icmp->told)
-			twx_log(u->backend->net, TWX_LOG_WARNING,
-				"netdev %s: pings cannot leave the host: %s; let the group in by sysctl "
-				"net.ipv4.ping_group_range",
-				u->backend->id, strerror(-fd));
-		u->icmp->told = true;
+		tell(u, -fd);
 		return NULL;
 	}
 	if (u->flows.count[FLOW_ICMP] >= MAX_FLOWS)
@@ -296,7 +309,9 @@ static struct flow *open_flow(struct user *u, const struct flow_key *key)
 static void forward(struct user *u, const struct user_pkt *p)
 {
 	struct flow_key key = {
-		.guest = p->src, .guest_port = user_get16(p->l4 + 4), .kind = FLOW_ICMP,
+		.guest = p->src,
+		.guest_port = user_get16(p->l4 + 4),
+		.kind = FLOW_ICMP,
 	};
 	struct sockaddr_storage to;
 	struct iovec iov[64];

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* IPv4 of the user-mode network: a packet from the guest is validated here once (RFC 791, 1122 3.2.1). */
+/* IPv4 of the user-mode network: a packet from the guest is validated here once (RFC 791,
+ * 1122 3.2.1). */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <string.h>
@@ -66,7 +67,8 @@ bool user_pkt_copy(const struct user_pkt *p, uint32_t off, void *buf, uint32_t l
 {
 	if (off > p->l4_len || len > p->l4_len - off)
 		return false;
-	return iov_copy_from(p->frame->iov, p->frame->n_iov, (size_t)p->l4_off + off, buf, len) == len;
+	return iov_copy_from(p->frame->iov, p->frame->n_iov, (size_t)p->l4_off + off, buf, len) ==
+	       len;
 }
 
 int user_pkt_iov(const struct user_pkt *p, uint32_t off, struct iovec *iov, int max)
@@ -141,11 +143,13 @@ void user_refuse(struct user *u, const struct user_pkt *p, int err)
 {
 	struct in_addr dst = user_v4(&p->dst);
 
-	twx_port_drop(u->port, err == -EACCES ? TWX_DROP_DENIED : TWX_DROP_NOT_FOR_US, p->frame->len);
+	twx_port_drop(u->port, err == -EACCES ? TWX_DROP_DENIED : TWX_DROP_NOT_FOR_US,
+		      p->frame->len);
 	if (err == -ECONNREFUSED && user_is_ours(u, dst))
 		icmp_send_error(u, ICMP_UNREACH, ICMP_UNREACH_PORT, 0, dst, p->ip, p->ip_here);
 	else if (err == -EADDRNOTAVAIL && user_in_net(u, dst) && !user_is_ours(u, dst))
-		icmp_send_error(u, ICMP_UNREACH, ICMP_UNREACH_HOST, 0, u->cfg.host, p->ip, p->ip_here);
+		icmp_send_error(u, ICMP_UNREACH, ICMP_UNREACH_HOST, 0, u->cfg.host, p->ip,
+				p->ip_here);
 }
 
 static bool is_local(const struct user *u, struct in_addr a)

@@ -16,7 +16,8 @@ const struct twx_opt_desc user_options[] = {
 	{ "ip", TWX_OPT_STR, NULL, "old name of net, with /24", "ADDR" },
 	{ "host", TWX_OPT_STR, NULL, "address of the gateway, x.x.x.2 by default", "ADDR" },
 	{ "dns", TWX_OPT_STR, NULL, "address of the name server, x.x.x.3 by default", "ADDR" },
-	{ "dhcpstart", TWX_OPT_STR, NULL, "first of 16 DHCP addresses, x.x.x.15 by default", "ADDR" },
+	{ "dhcpstart", TWX_OPT_STR, NULL, "first of 16 DHCP addresses, x.x.x.15 by default",
+	  "ADDR" },
 	{ "restrict", TWX_OPT_BOOL, "off", "keep the guest from everything but forwards" },
 	{ "ipv4", TWX_OPT_BOOL, NULL, "IPv4, on by default" },
 	{ "ipv6", TWX_OPT_BOOL, NULL, "IPv6: " LATER ", off" },
@@ -28,8 +29,10 @@ const struct twx_opt_desc user_options[] = {
 	{ "bootfile", TWX_OPT_STR, NULL, "boot file in DHCP and BOOTP", "FILE" },
 	{ "hostfwd", TWX_OPT_LIST, NULL, "forward a port of the host to the guest",
 	  "[tcp|udp]:[ADDR]:PORT-[ADDR]:PORT" },
-	{ "mtu", TWX_OPT_INT, "1500", "largest IP packet to the guest; DHCP tells the guest", NULL, 576, 65535 },
-	{ "max-flows", TWX_OPT_INT, "32768", "connections and UDP ports at a time", NULL, 64, 1 << 20 },
+	{ "mtu", TWX_OPT_INT, "1500", "largest IP packet to the guest; DHCP tells the guest", NULL,
+	  576, 65535 },
+	{ "max-flows", TWX_OPT_INT, "32768", "connections and UDP ports at a time", NULL, 64,
+	  1 << 20 },
 	{ "dns-host", TWX_OPT_STR, NULL, "resolver to use instead of the host's", "ADDR[:PORT]" },
 	{ "x-peek-off", TWX_OPT_ENUM, "auto", "SO_PEEK_OFF for TCP", "auto|on|off" },
 	{ "ipv6-net", TWX_OPT_STR, NULL, "IPv6: " LATER, "PREFIX[/LEN]" },
@@ -45,8 +48,9 @@ const struct twx_opt_desc user_options[] = {
 
 static int check_unsupported(const struct twx_opts *o, struct twx_error *e)
 {
-	static const char *const later[] = { "ipv6-net",  "ipv6-prefix", "ipv6-prefixlen", "ipv6-host",
-					     "ipv6-dns", "smb",		 "smbserver",	   "guestfwd" };
+	static const char *const later[] = { "ipv6-net",  "ipv6-prefix", "ipv6-prefixlen",
+					     "ipv6-host", "ipv6-dns",	 "smb",
+					     "smbserver", "guestfwd" };
 
 	for (size_t i = 0; i < array_size(later); i++) {
 		if (!twx_opts_given(o, later[i]))
@@ -55,7 +59,8 @@ static int check_unsupported(const struct twx_opts *o, struct twx_error *e)
 		return twx_error_hint(e, "leave '%s' out", later[i]);
 	}
 	if (twx_opts_given(o, "ipv6") && twx_opts_bool(o, "ipv6")) {
-		twx_error_set(e, EOPNOTSUPP, "Parameter 'ipv6' is " LATER ": the user network speaks IPv4 only");
+		twx_error_set(e, EOPNOTSUPP,
+			      "Parameter 'ipv6' is " LATER ": the user network speaks IPv4 only");
 		return twx_error_hint(e, "leave 'ipv6' out");
 	}
 	if (twx_opts_given(o, "ipv4") && !twx_opts_bool(o, "ipv4"))
@@ -173,8 +178,10 @@ static int parse_dns_host(struct user_config *c, const char *text, struct twx_er
 			port = 0;
 	}
 	if (inet_pton(AF_INET, addr, &c->dns_host.sin_addr) != 1 || *end || !port || port > 65535) {
-		twx_error_set(e, EINVAL, "Parameter 'dns-host' expects ADDR[:PORT], not '%s'", text);
-		return twx_error_hint(e, "give the resolver's IPv4 address, for example dns-host=9.9.9.9");
+		twx_error_set(e, EINVAL, "Parameter 'dns-host' expects ADDR[:PORT], not '%s'",
+			      text);
+		return twx_error_hint(
+			e, "give the resolver's IPv4 address, for example dns-host=9.9.9.9");
 	}
 	c->dns_host.sin_family = AF_INET;
 	c->dns_host.sin_port = htons((uint16_t)port);

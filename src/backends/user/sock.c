@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Host sockets that carry the guest's datagrams: header fields out, the host's errors back as ICMP. */
+/* Host sockets that carry the guest's datagrams: header fields out, the host's errors back as ICMP.
+ */
 #include <errno.h>
 #include <string.h>
 #include <time.h>
@@ -10,8 +11,8 @@
 #include "backends/user/user.h"
 #include "base/csum.h"
 
-#define QUOTE_MAX 528	  /* payload quoted in an ICMP error: 576 bytes in all (RFC 1812, 4.3.2.3) */
-#define ERRORS_MAX 64	  /* per call: more wait for the next event */
+#define QUOTE_MAX 528 /* payload quoted in an ICMP error: 576 bytes in all (RFC 1812, 4.3.2.3) */
+#define ERRORS_MAX 64 /* per call: more wait for the next event */
 #define CODE_PROHIBITED 13 /* communication administratively prohibited, RFC 1812, 5.2.7.1 */
 
 void sock_follow(int fd, struct user_sock *s, const uint8_t *ip)
@@ -39,17 +40,17 @@ void sock_refused(struct user *u, int err, uint32_t mtu, const uint8_t *orig, ui
 		int err;
 		uint8_t code;
 	} codes[] = {
-		{ ENETUNREACH, ICMP_NET_UNREACH },   { EHOSTUNREACH, ICMP_HOST_UNREACH },
-		{ ENETDOWN, ICMP_NET_UNREACH },	     { EHOSTDOWN, ICMP_HOST_UNREACH },
-		{ EMSGSIZE, ICMP_FRAG_NEEDED },	     { EACCES, CODE_PROHIBITED },
-		{ EPERM, CODE_PROHIBITED },	     { ECONNREFUSED, ICMP_PORT_UNREACH },
+		{ ENETUNREACH, ICMP_NET_UNREACH }, { EHOSTUNREACH, ICMP_HOST_UNREACH },
+		{ ENETDOWN, ICMP_NET_UNREACH },	   { EHOSTDOWN, ICMP_HOST_UNREACH },
+		{ EMSGSIZE, ICMP_FRAG_NEEDED },	   { EACCES, CODE_PROHIBITED },
+		{ EPERM, CODE_PROHIBITED },	   { ECONNREFUSED, ICMP_PORT_UNREACH },
 	};
 
 	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
 		if (codes[i].err != err || (err == EMSGSIZE && !mtu))
 			continue;
-		icmp_send_error(u, ICMP_DEST_UNREACH, codes[i].code, (uint16_t)(err == EMSGSIZE ? mtu : 0),
-				u->cfg.host, orig, len);
+		icmp_send_error(u, ICMP_DEST_UNREACH, codes[i].code,
+				(uint16_t)(err == EMSGSIZE ? mtu : 0), u->cfg.host, orig, len);
 		return;
 	}
 }
@@ -102,8 +103,8 @@ static void report(struct user *u, const struct flow *f, const struct sock_exten
 		from = udp_seen_as(u, f, peer ? to : by).sin_addr;
 	}
 	len = rebuild(u, f, to, data, len, orig);
-	icmp_send_error(u, ee->ee_type, ee->ee_code, (uint16_t)(too_big ? ee->ee_info : 0), from, orig,
-			len);
+	icmp_send_error(u, ee->ee_type, ee->ee_code, (uint16_t)(too_big ? ee->ee_info : 0), from,
+			orig, len);
 }
 
 /* A raw socket hears of every process's pings. */
@@ -141,7 +142,8 @@ uint32_t sock_errors(struct user *u, struct flow *f)
 				report(u, f, ee, &to, data, (uint32_t)n);
 		}
 	}
-	/* Reading it clears it: else the next send would fail with the error that is told already. */
+	/* Reading it clears it: else the next send would fail with the error that is told already.
+	 */
 	getsockopt(f->fd, SOL_SOCKET, SO_ERROR, &pending, &size);
 	return mtu;
 }

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A read-only TFTP server (RFC 1350, options of RFC 2347-2349) for guests that boot from the network. */
+/* A read-only TFTP server (RFC 1350, options of RFC 2347-2349) for guests that boot from the
+ * network. */
 
 /*
- * Requests for the host alias, port 69. A session is a guest address and port (its TID); ours is 69 for all of
- * them. Mode octet alone. Names are looked up beneath the tftp= folder by the kernel (openat2,
- * RESOLVE_BENEATH): a leading slash means that folder, "..", absolute symlinks and symlinks that lead out
- * are refused, and only regular files are served. One block is under way at a time; it is sent again
- * after a second (option timeout) up to five times. A repeated acknowledgment sends nothing
- * (RFC 1123, 4.2.3.1). Block numbers wrap.
+ * Requests for the host alias, port 69. A session is a guest address and port (its TID); ours is 69
+ * for all of them. Mode octet alone. Names are looked up beneath the tftp= folder by the kernel
+ * (openat2, RESOLVE_BENEATH): a leading slash means that folder, "..", absolute symlinks and
+ * symlinks that lead out are refused, and only regular files are served. One block is under way at
+ * a time; it is sent again after a second (option timeout) up to five times. A repeated
+ * acknowledgment sends nothing (RFC 1123, 4.2.3.1). Block numbers wrap.
  *
  * Bounds: 20 sessions, the longest silent one gives way; blksize up to what fits the MTU.
  */
@@ -76,8 +77,8 @@ int tftp_init(struct user *u, struct twx_error *e)
 	s->root = hostops_open(net_hostops(u->backend->net), u->cfg.tftp_root,
 			       O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
 	if (s->root < 0) {
-		twx_error_set(e, -s->root, "netdev %s: cannot open the tftp folder %s: %s", u->backend->id,
-			      u->cfg.tftp_root, strerror(-s->root));
+		twx_error_set(e, -s->root, "netdev %s: cannot open the tftp folder %s: %s",
+			      u->backend->id, u->cfg.tftp_root, strerror(-s->root));
 		return twx_error_hint(e, "name a folder that exists and that you may read");
 	}
 	return 0;
@@ -107,7 +108,8 @@ void tftp_fini(struct user *u)
 
 /* --- packets to the guest --- */
 
-static void send_error(struct user *u, struct in_addr guest, uint16_t port, uint16_t code, const char *text)
+static void send_error(struct user *u, struct in_addr guest, uint16_t port, uint16_t code,
+		       const char *text)
 {
 	uint8_t pkt[128];
 	size_t len = min(strlen(text) + 1, sizeof(pkt) - 4);
@@ -166,7 +168,8 @@ static void send_block(struct session *s)
 /* The next string of a request, which must end within it; null otherwise. */
 static const char *next_string(const uint8_t **at, const uint8_t *end)
 {
-	const uint8_t *start = *at, *nul = start < end ? memchr(start, 0, (size_t)(end - start)) : NULL;
+	const uint8_t *start = *at,
+		      *nul = start < end ? memchr(start, 0, (size_t)(end - start)) : NULL;
 
 	if (!nul)
 		return NULL;
@@ -195,7 +198,8 @@ static int open_beneath(int root, const char *name, off_t *size)
 }
 
 /* The session of this guest port, else a free slot, else the longest silent one, ended. */
-static struct session *session_for(struct user_tftp *t, struct in_addr guest, uint16_t port, bool make)
+static struct session *session_for(struct user_tftp *t, struct in_addr guest, uint16_t port,
+				   bool make)
 {
 	struct session *free_slot = NULL, *silent = &t->sessions[0];
 
@@ -234,7 +238,8 @@ static void accept_option(struct session *s, const char *name, uint64_t v)
 		s->len += (uint32_t)n + 1;
 }
 
-/* RFC 2347: what is known and valid is acknowledged, the rest passed over. Each option counts once. */
+/* RFC 2347: what is known and valid is acknowledged, the rest passed over. Each option counts once.
+ */
 static bool options(struct session *s, const uint8_t *at, const uint8_t *end, off_t size)
 {
 	bool blksize = false, timeout = false, tsize = false;
@@ -252,7 +257,8 @@ static bool options(struct session *s, const uint8_t *at, const uint8_t *end, of
 			timeout = true;
 			s->timeout = v * SECOND_NS;
 			accept_option(s, "timeout", v);
-		} else if (!strcasecmp(key, "tsize") && !tsize && number(value, 0, UINT64_MAX, &v)) {
+		} else if (!strcasecmp(key, "tsize") && !tsize &&
+			   number(value, 0, UINT64_MAX, &v)) {
 			tsize = true;
 			accept_option(s, "tsize", (uint64_t)size);
 		}

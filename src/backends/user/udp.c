@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* UDP (RFC 768) of the user-mode network: flows, and datagrams from the guest to the host's sockets. */
+/* UDP (RFC 768) of the user-mode network: flows, and datagrams from the guest to the host's
+ * sockets. */
 
 /*
- * One socket per guest address and port, whatever the peers: endpoint-independent mapping and filtering
- * (RFC 4787, REQ-1 and REQ-8), so that a guest behind us can do what it could behind a good NAT.
+ * One socket per guest address and port, whatever the peers: endpoint-independent mapping and
+ * filtering (RFC 4787, REQ-1 and REQ-8), so that a guest behind us can do what it could behind a
+ * good NAT.
  *
- * Out: udp_input() checks a datagram, finds its flow and remembers where its payload lies in the frame;
- * udp_burst_end(), before the frames are gone, sends each socket's datagrams by one sendmmsg() straight
- * from there. Neighbours of one size to one peer become one message with UDP_SEGMENT, and so does a
- * segmentation-offload (USO) frame. TTL and DF follow the guest's packet. A datagram that the host's
- * socket has no room for is dropped, as on any wire.
- * In: udp_recv.c. Errors: sock.c turns the sockets' error queues into ICMP.
+ * Out: udp_input() checks a datagram, finds its flow and remembers where its payload lies in the
+ * frame; udp_burst_end(), before the frames are gone, sends each socket's datagrams by one
+ * sendmmsg() straight from there. Neighbours of one size to one peer become one message with
+ * UDP_SEGMENT, and so does a segmentation-offload (USO) frame. TTL and DF follow the guest's
+ * packet. A datagram that the host's socket has no room for is dropped, as on any wire. In:
+ * udp_recv.c. Errors: sock.c turns the sockets' error queues into ICMP.
  *
  * Bounds: a quarter of max-flows; the least recently used flow gives way. Idle flows end after 60 s
  * (less than RFC 4787's two minutes, as is usual for guests with few ports), after 10 s when they
@@ -166,8 +168,8 @@ struct sockaddr_in udp_seen_as(struct user *u, const struct flow *f, const struc
 	struct sockaddr_in seen = *real;
 	struct in6_addr a;
 
-	if (f->key.kind == FLOW_UDP && r->sin_family && r->sin_addr.s_addr == real->sin_addr.s_addr &&
-	    r->sin_port == real->sin_port) {
+	if (f->key.kind == FLOW_UDP && r->sin_family &&
+	    r->sin_addr.s_addr == real->sin_addr.s_addr && r->sin_port == real->sin_port) {
 		seen.sin_addr = u->cfg.dns;
 		seen.sin_port = htons(53);
 		return seen;
@@ -182,7 +184,8 @@ struct sockaddr_in udp_seen_as(struct user *u, const struct flow *f, const struc
 struct udp_out {
 	struct mmsghdr msgs[MAX_PENDING];
 	struct sockaddr_in to[MAX_PENDING];
-	int first[MAX_PENDING], count[MAX_PENDING]; /* pending datagrams of a message: adjacent ones */
+	int first[MAX_PENDING],
+		count[MAX_PENDING];    /* pending datagrams of a message: adjacent ones */
 	uint32_t segment[MAX_PENDING]; /* UDP_SEGMENT; 0: one datagram */
 	_Alignas(struct cmsghdr) char control[MAX_PENDING][CMSG_SPACE(sizeof(uint16_t))];
 	int n;
@@ -258,12 +261,14 @@ static void add_message(struct user_udp *s, struct udp_out *o, int i, int count)
 
 static void message_dropped(struct user *u, const struct udp_pending *p, int err, uint32_t mtu)
 {
-	twx_port_drop(u->port, err == EAGAIN || err == ENOBUFS ? TWX_DROP_LIMIT : TWX_DROP_HOST_ERROR,
+	twx_port_drop(u->port,
+		      err == EAGAIN || err == ENOBUFS ? TWX_DROP_LIMIT : TWX_DROP_HOST_ERROR,
 		      p->frame_len);
 	sock_refused(u, err, mtu, p->ip, p->ip_here);
 }
 
-/* No segmentation on that way (the device, or an MTU under the size): the datagrams of a message one by one. */
+/* No segmentation on that way (the device, or an MTU under the size): the datagrams of a message
+ * one by one. */
 static void send_pieces(struct user *u, struct flow *f, const struct msghdr *whole,
 			const struct udp_pending *p, uint32_t size)
 {
@@ -277,7 +282,8 @@ static void send_pieces(struct user *u, struct flow *f, const struct msghdr *who
 	for (uint32_t off = 0; off < total; off += size) {
 		uint32_t len = min(size, total - off);
 
-		m.msg_iovlen = iov_slice(iov, array_size(iov), whole->msg_iov, whole->msg_iovlen, off, len);
+		m.msg_iovlen = iov_slice(iov, array_size(iov), whole->msg_iov, whole->msg_iovlen,
+					 off, len);
 		if (iov_len(iov, m.msg_iovlen) != len || sendmsg(p->fd, &m, MSG_DONTWAIT) < 0) {
 			int err = errno;
 
@@ -319,7 +325,8 @@ static void send_messages(struct user *u, int fd, struct flow *f, struct udp_out
 		err = n < 0 ? errno : EIO;
 		if (f)
 			mtu = sock_errors(u, f);
-		/* The error may have been an earlier datagram's, which is told by now: try once more. */
+		/* The error may have been an earlier datagram's, which is told by now: try once
+		 * more. */
 		if (err != EAGAIN && !retried) {
 			retried = true;
 			continue;
@@ -350,7 +357,8 @@ static void send_group(struct user *u, int i)
 			i++;
 			continue;
 		}
-		/* Order within a socket is kept: what asks for another TTL or DF waits for the next group. */
+		/* Order within a socket is kept: what asks for another TTL or DF waits for the next
+		 * group. */
 		if (f && (p->ip[8] != first->ip[8] || ((p->ip[6] ^ first->ip[6]) & 0x40)))
 			break;
 		if (f && !udp_flow_of(f)->no_segment)
@@ -466,7 +474,8 @@ void udp_input(struct user *u, const struct user_pkt *whole)
 	struct user_pkt p = *whole;
 	uint16_t sport, dport, len;
 
-	TWX_TRACE(u->port->trace, TWX_HOP_USER_UDP, u->port->name, p.l4_len, p.frame->meta.gso_size);
+	TWX_TRACE(u->port->trace, TWX_HOP_USER_UDP, u->port->name, p.l4_len,
+		  p.frame->meta.gso_size);
 	if (p.l4_here < UDP_HDR)
 		goto bad;
 	sport = user_get16(p.l4);

@@ -11,12 +11,12 @@ struct udp_flow {
 	bool dns_only;	 /* has spoken to the DNS alias alone: ages sooner */
 	bool no_segment; /* UDP_SEGMENT was refused: the device, or its MTU */
 	bool gro;
-	bool paused;	   /* not watched for reading, in the list of udp_recv.c */
+	bool paused;	      /* not watched for reading, in the list of udp_recv.c */
 	uint32_t paused_next; /* index + 1 */
 	uint32_t n_received;
 	struct sockaddr_in resolver; /* answers from here come from the DNS alias; family 0: none */
-	struct sockaddr_in peer; /* flows of a forward (key.peer set, no fd): the real peer */
-	uint32_t fwd;		 /* and which forward it came through */
+	struct sockaddr_in peer;     /* flows of a forward (key.peer set, no fd): the real peer */
+	uint32_t fwd;		     /* and which forward it came through */
 };
 _Static_assert(sizeof(struct udp_flow) <= sizeof(((struct flow *)0)->proto), "fits a flow");
 
@@ -46,14 +46,16 @@ void udp_recv_trim(struct user *u);
 struct udp_target {
 	struct in_addr guest;
 	uint16_t port;
-	bool (*name)(struct user *u, void *opaque, const struct sockaddr_in *from, struct in_addr *src,
-		     uint16_t *sport);
+	bool (*name)(struct user *u, void *opaque, const struct sockaddr_in *from,
+		     struct in_addr *src, uint16_t *sport);
 	void *opaque;
 };
-/* Reads one batch from @fd. How many datagrams, 0 at the end, -EAGAIN when the guest is busy (nothing was read). */
+/* Reads one batch from @fd. How many datagrams, 0 at the end, -EAGAIN when the guest is busy
+ * (nothing was read). */
 int udp_recv_batch(struct user *u, int fd, const struct udp_target *t);
 
-/* A datagram to the guest from pieces; the slow way: copied, fragmented, parked for ARP as need be. */
+/* A datagram to the guest from pieces; the slow way: copied, fragmented, parked for ARP as need be.
+ */
 void udp_to_guest_iov(struct user *u, struct in_addr src, uint16_t sport, struct in_addr dst,
 		      uint16_t dport, const struct iovec *data, int n);
 

@@ -2,16 +2,17 @@
 /* UDP from the host's sockets to the guest. */
 
 /*
- * recvmmsg() fills up to 64 slots of one shared buffer; each slot keeps room in front for the headers, so that
- * a datagram becomes a frame where it lies, and the batch goes to the peer by one send. A slot's first
- * part is 2 KiB; what is longer spills into the slot's own 64 KiB, pages that are given back when idle.
- * A socket that has received 32 datagrams gets UDP_GRO: trains of the same size then arrive as one message
- * and leave as one segmentation-offload (USO) frame, or as segments if the guest cannot take that.
- * Datagrams above the MTU, or for a guest whose MAC is unknown, take the slow way: copied, fragmented.
+ * recvmmsg() fills up to 64 slots of one shared buffer; each slot keeps room in front for the
+ * headers, so that a datagram becomes a frame where it lies, and the batch goes to the peer by one
+ * send. A slot's first part is 2 KiB; what is longer spills into the slot's own 64 KiB, pages that
+ * are given back when idle. A socket that has received 32 datagrams gets UDP_GRO: trains of the
+ * same size then arrive as one message and leave as one segmentation-offload (USO) frame, or as
+ * segments if the guest cannot take that. Datagrams above the MTU, or for a guest whose MAC is
+ * unknown, take the slow way: copied, fragmented.
  *
- * Back-pressure: when the guest refuses a batch, the rest of that batch is queued by the core and no socket
- * is read until the port resumes; sockets that become readable meanwhile are taken out of the loop.
- * What then overflows is the socket's receive buffer, where the host drops.
+ * Back-pressure: when the guest refuses a batch, the rest of that batch is queued by the core and
+ * no socket is read until the port resumes; sockets that become readable meanwhile are taken out of
+ * the loop. What then overflows is the socket's receive buffer, where the host drops.
  */
 #include <errno.h>
 #include <netinet/udp.h>
@@ -131,8 +132,8 @@ void udp_to_guest_iov(struct user *u, struct in_addr src, uint16_t sport, struct
 	user_ip4_send(u, &h, iov, n + 1);
 }
 
-void udp_to_guest(struct user *u, struct in_addr src, uint16_t sport, struct in_addr dst, uint16_t dport,
-		  const void *data, uint32_t len)
+void udp_to_guest(struct user *u, struct in_addr src, uint16_t sport, struct in_addr dst,
+		  uint16_t dport, const void *data, uint32_t len)
 {
 	struct iovec iov = { (void *)data, len };
 
@@ -155,7 +156,8 @@ static void flush_frames(struct user *u, struct udp_recv *r)
 	r->n_frames = 0;
 }
 
-/* Datagram @i of @len bytes as a frame in its slot; @gso: size of the datagrams that it consists of, or 0. */
+/* Datagram @i of @len bytes as a frame in its slot; @gso: size of the datagrams that it consists
+ * of, or 0. */
 static void add_frame(struct user *u, struct udp_recv *r, int i, uint32_t len, uint16_t gso,
 		      const struct udp_target *t, struct in_addr src, uint16_t sport)
 {
@@ -273,8 +275,8 @@ int udp_recv_batch(struct user *u, int fd, const struct udp_target *t)
 
 /* --- flows --- */
 
-static bool name_peer(struct user *u, void *opaque, const struct sockaddr_in *from, struct in_addr *src,
-		      uint16_t *sport)
+static bool name_peer(struct user *u, void *opaque, const struct sockaddr_in *from,
+		      struct in_addr *src, uint16_t *sport)
 {
 	struct sockaddr_in seen = udp_seen_as(u, opaque, from);
 

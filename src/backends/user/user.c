@@ -1,31 +1,37 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The user-mode network backend: its port, the batch of frames towards the guest, neighbours, addresses. */
+/* The user-mode network backend: its port, the batch of frames towards the guest, neighbours,
+ * addresses. */
 
 /*
  * Theory of operation
  *
- * The guest sees an Ethernet with two hosts on it: the gateway ("host alias", 10.0.2.2), which is this
- * program's own host, and a name server ("DNS alias", 10.0.2.3). Everything beyond is reached through
- * sockets of this process, so no privilege is needed.
+ * The guest sees an Ethernet with two hosts on it: the gateway ("host alias", 10.0.2.2), which is
+ * this program's own host, and a name server ("DNS alias", 10.0.2.3). Everything beyond is reached
+ * through sockets of this process, so no privilege is needed.
  *
- * A frame from the guest: user_receive() takes the whole burst; ARP goes to arp.c, IPv4 to ip.c, which
- * validates the packet once and gives it to icmp.c, udp.c or tcp.c. What a burst can share (sendmmsg, frames
- * in reply) is done in the *_burst_end() calls, before the frames' memory is gone.
+ * A frame from the guest: user_receive() takes the whole burst; ARP goes to arp.c, IPv4 to ip.c,
+ * which validates the packet once and gives it to icmp.c, udp.c or tcp.c. What a burst can share
+ * (sendmmsg, frames in reply) is done in the *_burst_end() calls, before the frames' memory is
+ * gone.
  *
- * A frame to the guest: small ones (replies, control segments) are built in an arena by user_out_alloc()
- * and gathered by user_out() until user_flush() posts them as one burst: at the end of the guest's burst, or
- * at the end of the loop's round. Bulk data does not pass here: tcp.c and udp.c send from their own buffers
- * by user_send() or a lease of guest buffers, and retain what the guest does not take in the host's socket
- * until user_resume(). A frame for a guest address whose MAC is unknown is parked (16 frames) while ARP asks.
+ * A frame to the guest: small ones (replies, control segments) are built in an arena by
+ * user_out_alloc() and gathered by user_out() until user_flush() posts them as one burst: at the
+ * end of the guest's burst, or at the end of the loop's round. Bulk data does not pass here: tcp.c
+ * and udp.c send from their own buffers by user_send() or a lease of guest buffers, and retain what
+ * the guest does not take in the host's socket until user_resume(). A frame for a guest address
+ * whose MAC is unknown is parked (16 frames) while ARP asks.
  *
- * Back-pressure: the port never refuses the guest, except while it is itself sending (a hub can send the
- * answer to our own frame right back): then ready_task takes up again. Each protocol bounds its own state.
+ * Back-pressure: the port never refuses the guest, except while it is itself sending (a hub can
+ * send the answer to our own frame right back): then ready_task takes up again. Each protocol
+ * bounds its own state.
  *
- * Frames that are not for our MAC, broadcast or multicast are dropped: on a hub, guests talk to each other.
+ * Frames that are not for our MAC, broadcast or multicast are dropped: on a hub, guests talk to
+ * each other.
  *
- * Differences from QEMU (libslirp): TTL is checked and decremented; IPv4 sources outside the virtual
- * network, loopback and multicast destinations are dropped; broadcast does not reach the host's loopback;
- * protocols are never rewritten (no emulation of FTP, IRC, ident). IPv6, smb and guestfwd are not there.
+ * Differences from QEMU (libslirp): TTL is checked and decremented; IPv4 sources outside the
+ * virtual network, loopback and multicast destinations are dropped; broadcast does not reach the
+ * host's loopback; protocols are never rewritten (no emulation of FTP, IRC, ident). IPv6, smb and
+ * guestfwd are not there.
  *
  * RFC 791, 792, 826, 894, 1122, 1812.
  */
@@ -40,8 +46,9 @@
 #include "base/csum.h"
 #include "base/macros.h"
 
-#define PARK_NS 3000000000ull	   /* a parked frame is worth nothing later */
-#define ARP_AGAIN_NS 1000000000ull /* RFC 1122, 2.3.2.1: one request a second for one address at most */
+#define PARK_NS 3000000000ull /* a parked frame is worth nothing later */
+#define ARP_AGAIN_NS                                                                               \
+	1000000000ull	     /* RFC 1122, 2.3.2.1: one request a second for one address at most */
 #define AGE_NS 5000000000ull /* how often idle flows are looked for */
 #define ETH_MIN 60
 #define FRAME_DST_OFF (USER_ETH_LEN + 16) /* destination address of an IPv4 frame */
@@ -278,8 +285,8 @@ static int map_out4(struct user *u, struct in_addr dst, uint16_t port, struct in
 		to->s_addr = htonl(INADDR_LOOPBACK);
 		return port ? 0 : -EADDRNOTAVAIL;
 	}
-	if (!port || a >> 24 == 0 || is_loopback(dst) || a >> 28 >= 14 || user_is_broadcast(u, dst) ||
-	    user_in_net(u, dst))
+	if (!port || a >> 24 == 0 || is_loopback(dst) || a >> 28 >= 14 ||
+	    user_is_broadcast(u, dst) || user_in_net(u, dst))
 		return -EADDRNOTAVAIL;
 	*to = dst;
 	return 0;
@@ -466,17 +473,19 @@ static int setup(struct user *u, const struct twx_opts *opts, struct twx_error *
 	u->port = twx_backend_add_port(u->backend, e);
 	if (!u->port)
 		return -ENOMEM;
-	twx_port_set_caps(u->port, (struct twx_caps){ .flags = TWX_CAP_CSUM | TWX_CAP_TSO4 | TWX_CAP_ECN |
-							       TWX_CAP_UFO | TWX_CAP_USO });
-	u->arena = mmap(NULL, USER_OUT_ARENA, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	twx_port_set_caps(u->port,
+			  (struct twx_caps){ .flags = TWX_CAP_CSUM | TWX_CAP_TSO4 | TWX_CAP_ECN |
+						      TWX_CAP_UFO | TWX_CAP_USO });
+	u->arena = mmap(NULL, USER_OUT_ARENA, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			-1, 0);
 	if (u->arena == MAP_FAILED) {
 		u->arena = NULL;
 		return twx_error_set(e, ENOMEM, "netdev %s: out of memory", u->backend->id);
 	}
 	ret = flow_table_init(&u->flows, u, u->cfg.max_flows);
 	if (ret)
-		return twx_error_set(e, -ret, "netdev %s: no memory for %u flows: %s", u->backend->id,
-				     u->cfg.max_flows, strerror(-ret));
+		return twx_error_set(e, -ret, "netdev %s: no memory for %u flows: %s",
+				     u->backend->id, u->cfg.max_flows, strerror(-ret));
 	return 0;
 }
 

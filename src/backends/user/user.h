@@ -14,11 +14,11 @@
 #include "backends/user/flow.h"
 
 #define USER_ETH_LEN 14
-#define USER_MTU 1500	  /* IP packets to and from the guest, without GSO */
-#define USER_LEASES 16	  /* DHCP addresses from dhcpstart on, as QEMU's */
-#define USER_NEIGHS 64	  /* guest addresses whose MAC is remembered */
+#define USER_MTU 1500  /* IP packets to and from the guest, without GSO */
+#define USER_LEASES 16 /* DHCP addresses from dhcpstart on, as QEMU's */
+#define USER_NEIGHS 64 /* guest addresses whose MAC is remembered */
 #define USER_OUT_ARENA 131072
-#define USER_PARKED 16	  /* frames that wait for the answer to an ARP request */
+#define USER_PARKED 16 /* frames that wait for the answer to an ARP request */
 
 /* All IPv4 addresses in network order. */
 struct user_config {
@@ -28,7 +28,7 @@ struct user_config {
 	uint32_t mtu;
 	uint32_t max_flows;
 	struct sockaddr_in dns_host; /* the resolver to use; family 0: the host's own */
-	int peek_off; /* -1 probe, 0 do without SO_PEEK_OFF, 1 required */
+	int peek_off;		     /* -1 probe, 0 do without SO_PEEK_OFF, 1 required */
 };
 
 struct user_neigh {
@@ -51,25 +51,26 @@ struct user_parked {
 struct user_pkt {
 	const struct twx_frame *frame;
 	const uint8_t *eth;
-	const uint8_t *ip; /* IPv4 header, validated: version, IHL, total length, checksum, no fragment */
+	const uint8_t
+		*ip; /* IPv4 header, validated: version, IHL, total length, checksum, no fragment */
 	uint32_t ip_here; /* bytes of the packet that lie in iov[0] */
 	const uint8_t *l4;
-	uint32_t l4_off;  /* of l4 in the frame */
-	uint32_t l4_len;  /* by the IP header, all of it present in the frame */
-	uint32_t l4_here; /* bytes of L4 that lie in iov[0] */
+	uint32_t l4_off;	  /* of l4 in the frame */
+	uint32_t l4_len;	  /* by the IP header, all of it present in the frame */
+	uint32_t l4_here;	  /* bytes of L4 that lie in iov[0] */
 	struct in6_addr src, dst; /* v4-mapped */
 	uint8_t proto;
 	bool csum_ok; /* L4 checksum need not be verified (NEEDS_CSUM or CSUM_VALID) */
 };
 
-struct user_fwd;   /* hostfwd.c */
-struct user_icmp;  /* icmp.c */
-struct user_dns;   /* dns.c */
-struct user_dhcp;  /* dhcp.c */
-struct user_tftp;  /* tftp.c */
-struct user_frag;  /* frag.c */
-struct user_tcp;   /* tcp.c: bounds, buffers, per-burst state */
-struct user_udp;   /* udp.c */
+struct user_fwd;  /* hostfwd.c */
+struct user_icmp; /* icmp.c */
+struct user_dns;  /* dns.c */
+struct user_dhcp; /* dhcp.c */
+struct user_tftp; /* tftp.c */
+struct user_frag; /* frag.c */
+struct user_tcp;  /* tcp.c: bounds, buffers, per-burst state */
+struct user_udp;  /* udp.c */
 
 struct user {
 	struct twx_backend *backend;
@@ -104,46 +105,51 @@ struct user {
 
 /* --- user.c --- */
 
-/* Room for a frame of @len bytes (at most USER_OUT_ARENA), zeroed up to 60 bytes if shorter; flushes first when there is none. */
+/* Room for a frame of @len bytes (at most USER_OUT_ARENA), zeroed up to 60 bytes if shorter;
+ * flushes first when there is none. */
 uint8_t *user_out_alloc(struct user *u, uint32_t len);
 /* The frame just allocated joins the batch (padded to 60 bytes), which goes out at the end of this
  * round of the loop or when it is full. */
 void user_out(struct user *u, uint32_t len, const struct twx_meta *meta);
 void user_flush(struct user *u);
-/* Something that ages (a datagram flow, a fragment) has come into being: the timer runs while there is any. */
+/* Something that ages (a datagram flow, a fragment) has come into being: the timer runs while there
+ * is any. */
 void user_age_soon(struct user *u);
 /*
- * twx_port_send() with the guard that every file here needs: while it runs, the guest's side cannot re-enter
- * receive(), so flows stay where they are. Flushes the batch first, to keep the order. Whoever calls
- * twx_port_commit() sets u->sending around it likewise.
+ * twx_port_send() with the guard that every file here needs: while it runs, the guest's side cannot
+ * re-enter receive(), so flows stay where they are. Flushes the batch first, to keep the order.
+ * Whoever calls twx_port_commit() sets u->sending around it likewise.
  */
 int user_send(struct user *u, const struct twx_frame *frames, int n);
 /* twx_port_post() with the same guard. */
 void user_post(struct user *u, const struct twx_frame *frames, int n);
-/* Ethernet and IPv4 header (20 bytes, checksum done) for a packet of @l4_len bytes behind it; returns
- * where L4 begins. The destination MAC comes from user_neigh_find(); when it is unknown, user_out() parks the
- * frame and asks by ARP. TTL is 64; DF is set. */
+/* Ethernet and IPv4 header (20 bytes, checksum done) for a packet of @l4_len bytes behind it;
+ * returns where L4 begins. The destination MAC comes from user_neigh_find(); when it is unknown,
+ * user_out() parks the frame and asks by ARP. TTL is 64; DF is set. */
 uint8_t *user_ip4_header(struct user *u, uint8_t *frame, struct in_addr src, struct in_addr dst,
 			 uint8_t proto, uint32_t l4_len);
 
 /* MAC of a guest address, or null. Learned from ARP and from every valid IPv4 source inside net. */
 const uint8_t *user_neigh_find(struct user *u, struct in_addr ip);
 void user_neigh_learn(struct user *u, struct in_addr ip, const uint8_t mac[6]);
-bool user_neigh_may_ask(struct user *u, struct in_addr ip); /* true once a second for each address */
+bool user_neigh_may_ask(struct user *u,
+			struct in_addr ip); /* true once a second for each address */
 
 /*
- * Where a connection or datagram of the guest to @dst really goes: the host alias becomes 127.0.0.1, the
- * DNS alias the resolver of resolv.conf, others stay. 0, -EACCES (restrict), -ECONNREFUSED (an alias of ours, and
- * nothing is there: DNS alias with another port, no resolver), -EADDRNOTAVAIL (multicast, broadcast, loopback,
- * unspecified, port 0, an address of the virtual network that nobody has).
+ * Where a connection or datagram of the guest to @dst really goes: the host alias becomes
+ * 127.0.0.1, the DNS alias the resolver of resolv.conf, others stay. 0, -EACCES (restrict),
+ * -ECONNREFUSED (an alias of ours, and nothing is there: DNS alias with another port, no resolver),
+ * -EADDRNOTAVAIL (multicast, broadcast, loopback, unspecified, port 0, an address of the virtual
+ * network that nobody has).
  */
 int user_map_out(struct user *u, const struct in6_addr *dst, uint16_t port, uint8_t proto,
 		 struct sockaddr_storage *to, socklen_t *to_len);
-/* Drops a packet that user_map_out() refused with @err; the guest is told where a router or host would tell:
- * port unreachable on an alias of ours, host unreachable for an address of its network that nobody has. */
+/* Drops a packet that user_map_out() refused with @err; the guest is told where a router or host
+ * would tell: port unreachable on an alias of ours, host unreachable for an address of its network
+ * that nobody has. */
 void user_refuse(struct user *u, const struct user_pkt *p, int err);
-/* The address under which the guest sees a host-side peer: loopback, unspecified and whatever lies inside
- * the virtual network become the host alias. */
+/* The address under which the guest sees a host-side peer: loopback, unspecified and whatever lies
+ * inside the virtual network become the host alias. */
 struct in6_addr user_map_in(struct user *u, const struct sockaddr *from);
 
 /* Is it an address that we answer for (host or DNS alias)? */
@@ -164,7 +170,8 @@ static inline bool user_is_broadcast(const struct user *u, struct in_addr a)
 
 /* --- ip.c --- */
 
-/* Fills the checksum field of the UDP header at @udp, with its data behind it, @len bytes in all. */
+/* Fills the checksum field of the UDP header at @udp, with its data behind it, @len bytes in all.
+ */
 void user_udp_csum(uint8_t *udp, struct in_addr src, struct in_addr dst, uint32_t len);
 
 /* What a packet of our own says about itself besides its payload. */
@@ -172,7 +179,8 @@ struct user_ip4 {
 	struct in_addr src, dst;
 	uint8_t proto, ttl, tos;
 };
-/* Builds, fragments above the MTU, and gathers for the guest. @l4 is header and payload, checksum done. */
+/* Builds, fragments above the MTU, and gathers for the guest. @l4 is header and payload, checksum
+ * done. */
 void user_ip4_send(struct user *u, const struct user_ip4 *h, const struct iovec *l4, int n);
 
 /* Copies @len bytes of L4 payload starting @off bytes into L4; false if they are not there. */
@@ -211,7 +219,8 @@ static inline struct in6_addr user_mapped(struct in_addr a)
 	return m;
 }
 
-/* --- per protocol; *_input once per frame, *_burst_end once per burst, before the frames are gone --- */
+/* --- per protocol; *_input once per frame, *_burst_end once per burst, before the frames are gone
+ * --- */
 void arp_input(struct user *u, const struct twx_frame *f);
 void arp_request(struct user *u, struct in_addr target);
 
@@ -224,8 +233,8 @@ struct user_sock {
 };
 /* Makes @fd send as the guest's packet asks: one TTL less, DF as is. */
 void sock_follow(int fd, struct user_sock *s, const uint8_t *ip);
-/* Reports what the socket's error queue holds to the guest as ICMP errors about datagrams of @f. Returns the MTU of
- * the last "message too long", 0 if there was none. */
+/* Reports what the socket's error queue holds to the guest as ICMP errors about datagrams of @f.
+ * Returns the MTU of the last "message too long", 0 if there was none. */
 uint32_t sock_errors(struct user *u, struct flow *f);
 /* One ICMP error about the packet @orig of the guest that the host's kernel refused with @err. */
 void sock_refused(struct user *u, int err, uint32_t mtu, const uint8_t *orig, uint32_t len);
@@ -235,8 +244,10 @@ void icmp_input(struct user *u, const struct user_pkt *p);
 void icmp_fini(struct user *u);
 void icmp_age(struct user *u, uint64_t now);
 bool icmp_flow_is_raw(const struct flow *f);
-/* An ICMP error (type, code; @mtu for "fragmentation needed") to the sender of @orig, an IPv4 packet of the guest of which
- * @len bytes are at hand; source is @from (v4). Never about ICMP errors, broadcasts or fragments > 0. */
+/* An ICMP error (type, code; @mtu for "fragmentation needed") to the sender of @orig, an IPv4
+ * packet of the guest of which
+ * @len bytes are at hand; source is @from (v4). Never about ICMP errors, broadcasts or fragments >
+ * 0. */
 void icmp_send_error(struct user *u, uint8_t type, uint8_t code, uint16_t mtu, struct in_addr from,
 		     const uint8_t *orig, uint32_t len);
 
@@ -247,10 +258,11 @@ void udp_resume(struct user *u); /* the guest takes frames again */
 void udp_fini(struct user *u);
 void udp_age(struct user *u, uint64_t now);
 /* Address and port under which the guest knows @real, a peer of its flow @f (UDP or ICMP). */
-struct sockaddr_in udp_seen_as(struct user *u, const struct flow *f, const struct sockaddr_in *real);
+struct sockaddr_in udp_seen_as(struct user *u, const struct flow *f,
+			       const struct sockaddr_in *real);
 /* A datagram to the guest from @src:@sport; fragments above the MTU. */
-void udp_to_guest(struct user *u, struct in_addr src, uint16_t sport, struct in_addr dst, uint16_t dport,
-		  const void *data, uint32_t len);
+void udp_to_guest(struct user *u, struct in_addr src, uint16_t sport, struct in_addr dst,
+		  uint16_t dport, const void *data, uint32_t len);
 
 int tcp_init(struct user *u, struct twx_error *e);
 void tcp_input(struct user *u, const struct user_pkt *p);
@@ -276,7 +288,8 @@ void frag_input(struct user *u, const struct user_pkt *p);
 void frag_fini(struct user *u);
 bool frag_age(struct user *u, uint64_t now); /* true if there is something left to age */
 
-/* hostfwd=; also at run time later. Errors as in QEMU ("Invalid host forwarding rule 'R' (No : separators)"). */
+/* hostfwd=; also at run time later. Errors as in QEMU ("Invalid host forwarding rule 'R' (No :
+ * separators)"). */
 int hostfwd_add(struct user *u, const char *rule, struct twx_error *e);
 void hostfwd_fini(struct user *u);
 /* The forward that binds guest UDP replies to their listening socket: true if it was sent there. */
