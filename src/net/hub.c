@@ -98,9 +98,9 @@ void hub_leave(struct twx_port *port)
 	*at = m->next;
 	port_core(port)->member = NULL;
 	free(m);
+	/* With one port less, the others may have nobody left to wait for. */
 	if (hub->members)
-		hub_ready(
-			hub); /* with one port less, the others may have nobody left to wait for */
+		hub_ready(hub);
 	else
 		hub_remove(port->net, hub);
 }

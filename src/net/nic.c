@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* NICs: made from option text by their model, paired with a backend, put behind a host, and freed.
- */
+/* NICs: made from option text by their model, paired with a backend, behind a host, and freed. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A port's incoming queue: append at the end, take from the front, put back what was not delivered.
- */
+/* A port's incoming queue: append at the end, take from the front, put back what is left. */
 #include <errno.h>
 #include <stdlib.h>
 

@@ -91,8 +91,7 @@ struct delivery {
 	uint32_t purges; /* of r, when the delivery began */
 };
 
-/* Fills the batch from the source frames; stops when it is full or when a frame is to be dropped.
- */
+/* Fills the batch from the source frames; stops when full or at a frame to be dropped. */
 static void delivery_fill(struct delivery *d, struct offload *o)
 {
 	const struct twx_caps *caps = &d->r->caps;

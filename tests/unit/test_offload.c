@@ -680,6 +680,41 @@ static void test_mixed_burst(void **state)
 	pair_free(p);
 }
 
+/* Two payloads that have to be copied, the second begun while segments of the first wait in the
+ * batch. */
+static void test_copies_do_not_meet(void **state)
+{
+	struct pair p = pair_new(*state, 0);
+	struct big *b[2] = { malloc(sizeof(*b[0])), malloc(sizeof(*b[1])) };
+	struct toy_frame *got = p.b->got;
+	struct twx_frame f[2];
+	struct iovec iov[2][2];
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		build(b[i], i, true, 60000, 0);
+		b[i]->meta.gso = i ? TWX_GSO_TCPV6 : TWX_GSO_TCPV4;
+		b[i]->meta.gso_size = 600;
+		iov[i][0] = (struct iovec){ b[i]->bytes, TWX_HDR_ROOM };
+		iov[i][1] = (struct iovec){ b[i]->bytes + TWX_HDR_ROOM, b[i]->len - TWX_HDR_ROOM };
+		f[i] = (struct twx_frame){
+			.iov = iov[i], .n_iov = 2, .len = b[i]->len, .meta = b[i]->meta
+		};
+	}
+	memset(b[1]->bytes + b[1]->hdr, 0xee, 60000);
+	assert_int_equal(twx_port_send(&p.a->port, f, 2), 2);
+	assert_int_equal(p.b->n_got, 200);
+	p.b->n_got = 100;
+	check_all(b[0], p.b, 600, false);
+	p.b->got += 100;
+	check_all(b[1], p.b, 600, false);
+	p.b->got = got;
+	p.b->n_got = 200;
+	for (i = 0; i < 2; i++)
+		free(b[i]);
+	pair_free(p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -698,6 +733,7 @@ int main(void)
 		world_test(test_receiver_stops_between_segments),
 		world_test(test_caps_change_while_queued),
 		world_test(test_mixed_burst),
+		world_test(test_copies_do_not_meet),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -434,11 +434,14 @@ static void test_lease_refusals(void **state)
 	p.b->lease_room = 0;
 	assert_int_equal(twx_port_reserve(&p.a->port, 14, 100, &lease), -EAGAIN);
 	assert_true(p.b->port.rx_busy);
+	twx_port_ready(&p.b->port);
+	assert_int_equal(p.a->n_resumed, 1); /* being refused a lease is waiting */
+	assert_int_equal(twx_port_reserve(&p.a->port, 14, 100, &lease), -EAGAIN);
 	assert_int_equal(toy_send(p.a, 'x'), 0);
 	p.b->lease_room = 2000;
 	assert_int_equal(twx_port_reserve(&p.a->port, 14, 100, &lease), -EAGAIN);
 	twx_port_ready(&p.b->port);
-	assert_int_equal(p.a->n_resumed, 1);
+	assert_int_equal(p.a->n_resumed, 2);
 	assert_int_equal(twx_port_reserve(&p.a->port, 14, 100, &lease), 0);
 	twx_port_abort(&p.a->port, &lease);
 	pair_free(p);
