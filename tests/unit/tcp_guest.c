@@ -149,6 +149,7 @@ static void ack_in(struct tg_conn *c, const uint8_t *tcp, uint32_t len)
 	c->zero_windows_in += !wnd;
 	if ((int32_t)(ack - c->snd_una) < 0)
 		return;
+	c->tx_acked += ack - c->snd_una;
 	c->snd_una = ack;
 	if ((int32_t)(edge - c->snd_edge) > 0)
 		c->snd_edge = edge;

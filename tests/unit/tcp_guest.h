@@ -25,6 +25,7 @@ struct tg_conn {
 	uint32_t iss, snd_una, snd_nxt, snd_edge;
 	uint16_t mss_in, wnd_in;
 	uint8_t wscale_in;
+	uint64_t tx_acked;
 	uint64_t tx_total; /* bytes of the pattern to be sent */
 	bool fin, fin_sent;  /* FIN behind tx_total */
 	uint32_t chunk;	   /* payload of one frame; above the MSS: a GSO frame */

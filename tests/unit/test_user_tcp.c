@@ -650,11 +650,11 @@ static void many_losses(void **state)
 {
 	for (size_t i = 0; i < 3; i++) {
 		open_pair(&variants[i]);
-		g->drop_every = 5;
-		h.tx_total = 2 * MIB;
+		g->drop_every = 20;
+		h.tx_total = 16 * MIB;
 		h.fin = true;
 		until(g, &h, c->fin_in);
-		assert_int_equal(c->rx_bytes, 2 * MIB);
+		assert_int_equal(c->rx_bytes, 16 * MIB);
 		assert_false(c->bad_data);
 		finish(g, &h);
 	}

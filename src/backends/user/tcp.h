@@ -19,6 +19,8 @@
 #define TCP_GATHER_IOV 1024			/* iovecs of one sendmsg(), UIO_MAXIOV */
 #define TCP_HALF_OPEN_MAX 1024			/* connections whose handshake is not finished */
 #define TCP_PUSH_READS 8			/* frames to the guest in one turn of a flow */
+#define TCP_DUPACKS 2				/* that mean a loss */
+#define TCP_LOSS_WINDOW 10u			/* segments sent after it, at first */
 #define TCP_JUNK_LEN 16384
 
 #define TCP_MS 1000000ull
@@ -85,7 +87,7 @@ struct tcp_flow {
 	uint32_t snd_base; /* of the first byte that is still in the socket */
 	uint32_t snd_una, snd_nxt, snd_max;
 	uint32_t snd_wnd, snd_wl1, snd_wl2, snd_wnd_max;
-	uint32_t recover, loss_limit; /* while TF_LOSS */
+	uint32_t recover, rewound, loss_limit; /* while TF_LOSS */
 	uint32_t read_hint;	      /* how much the next read may bring */
 	uint32_t rtt_seq, srtt_us, rttvar_us;
 	uint64_t rtt_start;

@@ -17,10 +17,11 @@
  * their own and set TF_DRAIN: then only "again", 0 or an error ends the reading.
  *
  * Loss: the way to the guest loses frames only where a queue overflows or a filter drops them, so there
- * is no congestion window in general. Three duplicate ACKs or a timeout (RFC 6298) rewind
- * snd_nxt to snd_una, and until all that was in flight then is acknowledged the flight is
- * limited as in slow start (RFC 5681, 3.1). The guest keeps what came behind the hole, so its first ACK
- * mostly jumps to the end, and little is sent twice.
+ * is no congestion window in general. Two duplicate ACKs (nothing on the way reorders, and a frame of
+ * 64 KiB brings one ACK only, so that three would often not come) or a timeout (RFC 6298) rewind snd_nxt
+ * to snd_una, and until all that was in flight then is acknowledged the flight is limited as in slow
+ * start (RFC 5681, 3.1; RFC 6928). The guest keeps what came behind the hole, so its first ACK mostly jumps to
+ * the end, and little is sent twice.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -65,7 +66,8 @@ static void rewind_to_una(struct tcp_flow *tf)
 		tf->recover = tf->snd_max;
 	tf->flags |= TF_LOSS | TF_PEEK_SYNC | TF_READABLE;
 	tf->flags &= ~(uint32_t)TF_RTT;
-	tf->loss_limit = 2u * tf->mss;
+	tf->loss_limit = TCP_LOSS_WINDOW * tf->mss;
+	tf->rewound = tf->snd_una;
 	tf->snd_nxt = tf->snd_una;
 	tf->dupacks = 0;
 }
@@ -155,7 +157,8 @@ void tcp_acked(struct user *u, struct flow *f, const struct tcp_seg *s)
 	}
 	if (seq_lt(tf->snd_una, ack)) {
 		advance(u, tf, ack);
-	} else if (is_dupack(tf, s) && ++tf->dupacks == 3 && !(tf->flags & TF_LOSS)) {
+	} else if (is_dupack(tf, s) && ++tf->dupacks == TCP_DUPACKS &&
+		   (!(tf->flags & TF_LOSS) || seq_lt(tf->rewound, ack))) {
 		rewind_to_una(tf);
 	}
 	update_window(tf, s);
@@ -203,6 +206,8 @@ static uint32_t frame_payload(const struct tcp_flow *tf, uint32_t room)
 	uint32_t n = min(room, tf->read_hint);
 
 	n = min(n, (uint32_t)tf->mss * TCP_GSO_SEGS);
+	if (tf->flags & TF_LOSS) /* several frames, to hear of the next loss by duplicate ACKs */
+		n = min(n, max(tf->loss_limit / 4, (uint32_t)tf->mss));
 	n = min(n, (uint32_t)TCP_GSO_MAX);
 	return n > tf->mss ? n - n % tf->mss : n;
 }
