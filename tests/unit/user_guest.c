@@ -78,6 +78,12 @@ static void guest_log(void *opaque, enum twx_log_level level, const char *line)
 
 bool guest_open(struct guest *g, const char *options, uint32_t caps, struct twx_error *e)
 {
+	return guest_open_on(g, options, caps, NULL, e);
+}
+
+bool guest_open_on(struct guest *g, const char *options, uint32_t caps,
+		   const struct twx_hostops *hostops, struct twx_error *e)
+{
 	struct twx_net_config config = {
 		.size = sizeof(config), .log = guest_log, .log_opaque = g, .log_level = TWX_LOG_INFO
 	};
@@ -88,6 +94,7 @@ bool guest_open(struct guest *g, const char *options, uint32_t caps, struct twx_
 	memset(g, 0, sizeof(*g));
 	assert_int_equal(twx_loop_new(&g->loop, e), 0);
 	config.loop = g->loop;
+	config.hostops = hostops;
 	assert_int_equal(twx_net_new(&g->net, &config, e), 0);
 	snprintf(text, sizeof(text), "user,id=n0%s%s", *options ? "," : "", options);
 	if (twx_backend_new(&g->backend, g->net, text, e)) {

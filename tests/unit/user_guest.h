@@ -41,6 +41,9 @@ struct guest {
 /* "user,id=n0," and @options (may be empty); a NIC with @caps on the other side. Tells the guest's
  * MAC by ARP. False if the backend refused; then @e says why. */
 bool guest_open(struct guest *g, const char *options, uint32_t caps, struct twx_error *e);
+/* The same with the host's calls taken over. */
+bool guest_open_on(struct guest *g, const char *options, uint32_t caps,
+		   const struct twx_hostops *hostops, struct twx_error *e);
 void guest_close(struct guest *g);
 void guest_ready(struct guest *g); /* no longer busy */
 
