@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The library in a program of one's own: a toy guest behind the user-mode network, in a poll(2) loop.
+ * The library in a program of one's own: a toy guest behind the user-mode network, in a poll(2)
+ * loop.
  *
  *   cc embed.c $(pkg-config --cflags --libs twinax) -o embed && ./embed
  *
@@ -28,12 +29,15 @@ static int guest_receive(struct twx_port *port, const struct twx_frame *frames, 
 	struct guest *g = port->owner;
 
 	for (int i = 0; i < n; i++) {
-		const uint8_t *p = frames[i].iov[0].iov_base; /* all headers are in the first piece */
+		const uint8_t *p =
+			frames[i].iov[0].iov_base; /* all headers are in the first piece */
 
-		if (frames[i].len >= 42 && p[12] == 8 && p[13] == 6 && p[21] == 2) { /* an ARP reply */
+		if (frames[i].len >= 42 && p[12] == 8 && p[13] == 6 &&
+		    p[21] == 2) { /* an ARP reply */
 			memcpy(g->gateway_mac, p + 22, 6);
 			g->got_arp = true;
-		} else if (frames[i].len >= 42 && p[12] == 8 && p[13] == 0 && p[23] == 1 && p[34] == 0) {
+		} else if (frames[i].len >= 42 && p[12] == 8 && p[13] == 0 && p[23] == 1 &&
+			   p[34] == 0) {
 			g->got_pong = true; /* IPv4, ICMP, echo reply */
 		}
 	}
@@ -108,7 +112,8 @@ int main(void)
 	if (twx_loop_new(&config.loop, &e))
 		return fprintf(stderr, "embed: %s\n", e.what), 1;
 	if (!twx_net_new(&net, &config, &e) && !twx_backend_new(&user, net, "user,id=n0", &e) &&
-	    !twx_port_init(&g.port, net, config.loop, TWX_PORT_NIC, "toy", "toy", 0, &guest_ops, &g, &e)) {
+	    !twx_port_init(&g.port, net, config.loop, TWX_PORT_NIC, "toy", "toy", 0, &guest_ops, &g,
+			   &e)) {
 		if (!twx_port_pair(&g.port, user->ports[0], &e)) {
 			send_arp(&g);
 			if (wait_for(config.loop, &g.got_arp)) {
@@ -122,8 +127,9 @@ int main(void)
 		twx_net_free(net);
 	twx_loop_free(config.loop);
 	if (ok)
-		printf("10.0.2.2 is at %02x:%02x:%02x:%02x:%02x:%02x and answers\n", g.gateway_mac[0],
-		       g.gateway_mac[1], g.gateway_mac[2], g.gateway_mac[3], g.gateway_mac[4], g.gateway_mac[5]);
+		printf("10.0.2.2 is at %02x:%02x:%02x:%02x:%02x:%02x and answers\n",
+		       g.gateway_mac[0], g.gateway_mac[1], g.gateway_mac[2], g.gateway_mac[3],
+		       g.gateway_mac[4], g.gateway_mac[5]);
 	else
 		fprintf(stderr, "embed: %s\n", e.code ? e.what : "no answer");
 	return !ok;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Fills a manual page from the option tables, so that the two cannot differ: stdin to stdout, where a line
+ * Fills a manual page from the option tables, so that the two cannot differ: stdin to stdout, where
+ * a line
  * "@backends@", "@nics@", "@hosts@" or "@filters@" stands for a subsection per type.
  */
 #include <stdio.h>

@@ -3,31 +3,32 @@
  * The tap backend: frames to and from a TUN/TAP interface of the Linux host.
  *
  * A queue is one file descriptor of the interface and one port. With the vnet header (the default)
- * each frame carries 12 bytes in front that say which checksum and segmentation are still to be done,
- * so that frames of 64 KiB cross the device uncut. The peer's capabilities decide what the kernel hands out
- * (TUNSETOFFLOAD); what it accepts from us is probed once.
+ * each frame carries 12 bytes in front that say which checksum and segmentation are still to be
+ * done, so that frames of 64 KiB cross the device uncut. The peer's capabilities decide what the
+ * kernel hands out (TUNSETOFFLOAD); what it accepts from us is probed once.
  *
  * From the NIC: receive() writes each frame with one writev(); the device has no batched interface.
  * EAGAIN (the send buffer, sndbuf=, is full) makes the port busy until EPOLLOUT.
  *
  * To the NIC there are two ways, chosen by the frames seen:
- *  - gathered: frames are read into private slots of 2 KiB and sent as one burst; what is longer than a slot
- *    spills into one buffer of 64 KiB and ends the burst. What the NIC does not take stays in the slots, and
- *    EPOLLIN is not watched until resume().
- *  - direct: after a frame longer than a slot, the NIC's buffers are leased (twx_port_reserve) and readv()
- *    fills them, without a copy. A lease must have room for the largest frame that may come, as the device
- *    gives no length beforehand and cuts what does not fit; that is why small frames, for which so
- *    many guest buffers would be fetched in vain, go the other way. TAP_SMALL_RUN small frames in
- *    a row lead back to it.
- * At most BUDGET frames are read per event, so that one busy interface does not starve the loop.
+ *  - gathered: frames are read into private slots of 2 KiB and sent as one burst; what is longer
+ * than a slot spills into one buffer of 64 KiB and ends the burst. What the NIC does not take stays
+ * in the slots, and EPOLLIN is not watched until resume().
+ *  - direct: after a frame longer than a slot, the NIC's buffers are leased (twx_port_reserve) and
+ * readv() fills them, without a copy. A lease must have room for the largest frame that may come,
+ * as the device gives no length beforehand and cuts what does not fit; that is why small frames,
+ * for which so many guest buffers would be fetched in vain, go the other way. TAP_SMALL_RUN small
+ * frames in a row lead back to it. At most BUDGET frames are read per event, so that one busy
+ * interface does not starve the loop.
  *
- * When the receiver's capabilities shrink, frames of the old kind may still wait inside the kernel. Until the
- * device has run dry once they are gathered: the core then finishes them in software.
+ * When the receiver's capabilities shrink, frames of the old kind may still wait inside the kernel.
+ * Until the device has run dry once they are gathered: the core then finishes them in software.
  *
- * The header from the device is checked like a guest's: the descriptor may have come from anybody (fd=).
+ * The header from the device is checked like a guest's: the descriptor may have come from anybody
+ * (fd=).
  *
- * Known differences from QEMU: vhost=, helper= and br= are refused; an empty or missing default script
- * is no error; queues=1 also opens an interface created with multi_queue.
+ * Known differences from QEMU: vhost=, helper= and br= are refused; an empty or missing default
+ * script is no error; queues=1 also opens an interface created with multi_queue.
  *
  * Kernel: Documentation/networking/tuntap.rst, linux/if_tun.h; the header is virtio 1.2, 5.1.6.
  */
@@ -49,7 +50,8 @@
 #define VIRTIO_NET_HDR_GSO_UDP_L4 5
 #endif
 
-_Static_assert(sizeof(struct virtio_net_hdr_mrg_rxbuf) == TAP_VNET_LEN, "the header's size is set to this");
+_Static_assert(sizeof(struct virtio_net_hdr_mrg_rxbuf) == TAP_VNET_LEN,
+	       "the header's size is set to this");
 
 static struct tap_queue *tap_queue_of(struct twx_port *port)
 {
@@ -80,7 +82,8 @@ static void hdr_from_meta(struct virtio_net_hdr_mrg_rxbuf *h, const struct twx_f
 		h->hdr.flags = VIRTIO_NET_HDR_F_DATA_VALID;
 	}
 	if (m->gso != TWX_GSO_NONE) {
-		h->hdr.gso_type = (uint8_t)(m->gso | (m->flags & TWX_F_ECN ? VIRTIO_NET_HDR_GSO_ECN : 0));
+		h->hdr.gso_type =
+			(uint8_t)(m->gso | (m->flags & TWX_F_ECN ? VIRTIO_NET_HDR_GSO_ECN : 0));
 		h->hdr.gso_size = m->gso_size;
 		/* A hint that must not exceed the frame. */
 		h->hdr.hdr_len = (uint16_t)min((uint32_t)m->hdr_len, f->len);
@@ -244,9 +247,9 @@ static bool batch_read(struct tap_queue *q)
 	struct virtio_net_hdr_mrg_rxbuf h = { 0 };
 	struct twx_frame *f = &b->frames[b->n];
 	struct iovec *out = &b->iov[b->n];
-	struct iovec iov[3] = {
-		{ &h, head }, { b->slots[b->n], TAP_SLOT }, { b->big, TAP_BIG - TAP_SLOT }
-	};
+	struct iovec iov[3] = { { &h, head },
+				{ b->slots[b->n], TAP_SLOT },
+				{ b->big, TAP_BIG - TAP_SLOT } };
 	ssize_t n = readv(q->fd, iov, 3);
 
 	if (tap_read_failed(q, n))

@@ -9,17 +9,18 @@
 
 #include <twinax/net.h>
 
-#define TAP_VNET_LEN 12	  /* struct virtio_net_hdr_mrg_rxbuf, whose last field is not used here */
-#define TAP_SLOT 2048	  /* a frame of the usual MTU */
+#define TAP_VNET_LEN 12 /* struct virtio_net_hdr_mrg_rxbuf, whose last field is not used here */
+#define TAP_SLOT 2048	/* a frame of the usual MTU */
 #define TAP_BIG (TWX_FRAME_MAX + TAP_VNET_LEN)
-#define TAP_SMALL_RUN 8	  /* small frames in a row after which frames are gathered again */
+#define TAP_SMALL_RUN 8 /* small frames in a row after which frames are gathered again */
 
 struct tap;
 
-/* Frames read and not sent yet: the sender's side of back-pressure, and the burst while it is built. */
+/* Frames read and not sent yet: the sender's side of back-pressure, and the burst while it is
+ * built. */
 struct tap_batch {
 	uint8_t (*slots)[TAP_SLOT]; /* TWX_BURST of them */
-	uint8_t *big;		    /* the rest of a frame longer than a slot; always the last frame */
+	uint8_t *big; /* the rest of a frame longer than a slot; always the last frame */
 	struct twx_frame frames[TWX_BURST];
 	struct iovec iov[TWX_BURST + 1]; /* one per frame, two for the last */
 	int first, n;
@@ -30,10 +31,11 @@ struct tap_queue {
 	struct twx_port *port;
 	struct twx_watch watch;
 	int fd;
-	bool reading;	      /* EPOLLIN is watched: neither the peer nor a retained frame stands in the way */
-	bool blocked;	      /* the device took no frame; waiting for EPOLLOUT */
-	bool gone;	      /* the interface was deleted under us */
-	bool direct;	      /* next frame straight into guest buffers */
+	bool reading; /* EPOLLIN is watched: neither the peer nor a retained frame stands in the way
+		       */
+	bool blocked; /* the device took no frame; waiting for EPOLLOUT */
+	bool gone;    /* the interface was deleted under us */
+	bool direct;  /* next frame straight into guest buffers */
 	bool settling;	      /* offloads were cut: frames of before may still be in the device */
 	unsigned int n_small; /* small frames in a row */
 	uint32_t max_frame;   /* what the device hands out at most, by its MTU, without GSO */
@@ -50,7 +52,7 @@ struct tap {
 	unsigned int offload;	  /* TUN_F_* set now */
 	bool by_fd;
 	char up[256], down[256]; /* scripts; empty: none */
-	bool is_up; /* the up script, if any, has succeeded */
+	bool is_up;		 /* the up script, if any, has succeeded */
 	char info[640];
 };
 
@@ -61,7 +63,8 @@ int tap_dev_open(struct tap *tap, const struct twx_opts *opts, struct twx_error 
 void tap_dev_close(struct tap *tap); /* runs the down script first */
 /* Frame types that writing takes: our caps. */
 struct twx_caps tap_dev_caps(const struct tap *tap);
-/* Asks the kernel to hand out only what a receiver with @caps takes as it is. Returns whether that is less than before. */
+/* Asks the kernel to hand out only what a receiver with @caps takes as it is. Returns whether that
+ * is less than before. */
 bool tap_dev_set_offload(struct tap *tap, uint32_t caps);
 /* Longest frame without GSO by the interface's present MTU. */
 uint32_t tap_dev_max_frame(const struct tap *tap);

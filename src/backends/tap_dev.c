@@ -28,25 +28,26 @@
 #define TUN_F_USO (TUN_F_USO4 | TUN_F_USO6)
 
 const struct twx_opt_desc tap_options[] = {
-	{ .name = "ifname", .type = TWX_OPT_STR, .words = "NAME",
-	  .help = "interface to open, created if missing (default: the kernel picks tapN)" },
-	{ .name = "fd", .type = TWX_OPT_STR, .words = "N", .help = "descriptor of an open tap device, inherited" },
-	{ .name = "fds", .type = TWX_OPT_STR, .words = "N:N...", .help = "the same, one per queue" },
-	{ .name = "script", .type = TWX_OPT_STR, .words = "FILE",
-	  .help = "run with the interface's name after opening (default " UP_DEFAULT "; no: none)" },
-	{ .name = "downscript", .type = TWX_OPT_STR, .words = "FILE",
-	  .help = "run with the interface's name before closing (default " DOWN_DEFAULT "; no: none)" },
-	{ .name = "sndbuf", .type = TWX_OPT_SIZE, .def = "0", .min = 0, .max = INT_MAX,
-	  .help = "bound on bytes sent and not yet received by the host (0: none)" },
-	{ .name = "vnet_hdr", .type = TWX_OPT_BOOL,
-	  .help = "checksum and segmentation offload (default: on)" },
-	{ .name = "queues", .type = TWX_OPT_INT, .min = 1, .max = TWX_MAX_QUEUES,
-	  .help = "queues of a multi-queue interface (default 1)" },
-	{ .name = "vhost", .type = TWX_OPT_BOOL, .def = "off",
-	  .help = "only off: the NIC lives in this program, not in the kernel" },
-	{ .name = "br", .type = TWX_OPT_STR, .words = "NAME", .help = "refused: let the script join the bridge" },
-	{ .name = "helper", .type = TWX_OPT_STR, .words = "COMMAND",
-	  .help = "refused: create the interface beforehand, or pass it by fd" },
+	{ "ifname", TWX_OPT_STR, NULL,
+	  "interface to open, created if missing; the kernel picks tapN when left out", "NAME" },
+	{ "fd", TWX_OPT_STR, NULL, "descriptor of an open tap device, inherited", "N" },
+	{ "fds", TWX_OPT_STR, NULL, "the same, one per queue", "N:N..." },
+	{ "script", TWX_OPT_STR, NULL,
+	  "run with the interface's name after opening, " UP_DEFAULT " when left out; no: none",
+	  "FILE" },
+	{ "downscript", TWX_OPT_STR, NULL,
+	  "run with the interface's name before closing, " DOWN_DEFAULT " when left out; no: none",
+	  "FILE" },
+	{ "sndbuf", TWX_OPT_SIZE, "0",
+	  "bound on bytes sent and not yet received by the host; 0: none", NULL, 0, INT_MAX },
+	{ "vnet_hdr", TWX_OPT_BOOL, NULL, "checksum and segmentation offload, on when left out" },
+	{ "queues", TWX_OPT_INT, NULL, "queues of a multi-queue interface, 1 when left out", NULL,
+	  1, TWX_MAX_QUEUES },
+	{ "vhost", TWX_OPT_BOOL, "off",
+	  "only off: the NIC lives in this program, not in the kernel" },
+	{ "br", TWX_OPT_STR, NULL, "refused: let the script join the bridge", "NAME" },
+	{ "helper", TWX_OPT_STR, NULL, "refused: create the interface beforehand, or pass it by fd",
+	  "COMMAND" },
 	{ 0 },
 };
 
@@ -60,31 +61,35 @@ static bool any_given(const struct twx_opts *o, const char *const *keys)
 
 static int check_options(const struct twx_opts *o, struct twx_error *e)
 {
-	static const char *const not_with_fd[] = { "ifname", "script", "downscript", "vnet_hdr",
-						   "helper", "queues", "fds", NULL };
-	static const char *const not_with_fds[] = { "ifname", "script",	  "downscript",
-						    "vnet_hdr", "helper", "queues", NULL };
+	static const char *const not_with_fds[] = { "ifname", "script", "downscript", "vnet_hdr",
+						    "helper", "queues", NULL };
 	const char *ifname = twx_opts_str(o, "ifname");
 
-	if (twx_opts_given(o, "fd") && any_given(o, not_with_fd))
-		return twx_error_set(e, EINVAL,
-				     "ifname=, script=, downscript=, vnet_hdr=, helper=, queues=, fds=, and "
-				     "vhostfds= are invalid with fd=");
+	if (twx_opts_given(o, "fd") && (any_given(o, not_with_fds) || twx_opts_given(o, "fds")))
+		return twx_error_set(
+			e, EINVAL,
+			"ifname=, script=, downscript=, vnet_hdr=, helper=, queues=, fds=, and "
+			"vhostfds= are invalid with fd=");
 	if (twx_opts_given(o, "fds") && any_given(o, not_with_fds))
-		return twx_error_set(e, EINVAL,
-				     "ifname=, script=, downscript=, vnet_hdr=, helper=, queues=, and vhostfd= "
-				     "are invalid with fds=");
+		return twx_error_set(
+			e, EINVAL,
+			"ifname=, script=, downscript=, vnet_hdr=, helper=, queues=, and vhostfd= "
+			"are invalid with fds=");
 	if (twx_opts_bool(o, "vhost")) {
-		twx_error_set(e, EINVAL, "vhost=on is not supported by this program: the NIC lives here");
+		twx_error_set(e, EINVAL,
+			      "vhost=on is not supported by this program: the NIC lives here");
 		return twx_error_hint(e, "leave vhost= out");
 	}
 	if (twx_opts_given(o, "helper") || twx_opts_given(o, "br")) {
 		twx_error_set(e, EINVAL, "helper= and br= are not supported by tap");
-		return twx_error_hint(e, "join the bridge in script=, or once: ip link set IFNAME master BRIDGE");
+		return twx_error_hint(
+			e, "join the bridge in script=, or once: ip link set IFNAME master BRIDGE");
 	}
 	if (ifname && (!*ifname || strlen(ifname) >= IFNAMSIZ || strchr(ifname, '/')))
-		return twx_error_set(e, EINVAL, "'%s' cannot be the name of an interface (1 to %d bytes, no slash)",
-				     ifname, IFNAMSIZ - 1);
+		return twx_error_set(
+			e, EINVAL,
+			"'%s' cannot be the name of an interface (1 to %d bytes, no slash)", ifname,
+			IFNAMSIZ - 1);
 	return 0;
 }
 
@@ -112,7 +117,8 @@ static int check_fd(struct tap *tap, int fd, bool first, struct twx_error *e)
 
 	if (ioctl(fd, TUNGETIFF, &ifr) || !(ifr.ifr_flags & IFF_TAP)) {
 		twx_error_set(e, EINVAL, "descriptor %d is not an open tap device", fd);
-		return twx_error_hint(e, "open " DEV_TUN " with IFF_TAP | IFF_NO_PI and let it be inherited");
+		return twx_error_hint(e, "open " DEV_TUN
+					 " with IFF_TAP | IFF_NO_PI and let it be inherited");
 	}
 	/* Whether IFF_NO_PI was set cannot be asked: TUNGETIFF uses that bit for IFF_NOFILTER. */
 	vnet = ifr.ifr_flags & IFF_VNET_HDR;
@@ -133,7 +139,8 @@ static int take_fds(struct tap *tap, const char *list, struct twx_error *e)
 	for (i = 0; i < tap->n_queues; i++, p = end + (*end == ':')) {
 		fd = parse_fd(p, &end);
 		if (fd < 0)
-			return twx_error_set(e, EINVAL, "'%s' is not a list of descriptor numbers", list);
+			return twx_error_set(e, EINVAL, "'%s' is not a list of descriptor numbers",
+					     list);
 		err = check_fd(tap, fd, i == 0, e);
 		if (err)
 			return err;
@@ -171,13 +178,18 @@ static int attach_failed(const char *name, int err, struct twx_error *e)
 	twx_error_set(e, -err, "cannot open the tap interface '%s': %s", name, strerror(-err));
 	switch (-err) {
 	case EPERM:
-		return twx_error_hint(e, "make it once, as root: ip tuntap add dev %s mode tap user NAME; "
-					 "or run with CAP_NET_ADMIN", name);
+		return twx_error_hint(
+			e,
+			"make it once, as root: ip tuntap add dev %s mode tap user NAME; "
+			"or run with CAP_NET_ADMIN",
+			name);
 	case EBUSY:
-		return twx_error_hint(e, "another program has it open; every program needs one of its own");
+		return twx_error_hint(
+			e, "another program has it open; every program needs one of its own");
 	case EINVAL:
-		return twx_error_hint(e, "an interface of that name exists and is no tap, or is a tap without "
-					 "multi_queue");
+		return twx_error_hint(
+			e, "an interface of that name exists and is no tap, or is a tap without "
+			   "multi_queue");
 	case E2BIG:
 		return twx_error_hint(e, "the kernel's limit is 256 queues");
 	default:
@@ -225,8 +237,8 @@ static int open_queues(struct tap *tap, struct twx_error *e)
 
 static void probe_offload(struct tap *tap)
 {
-	static const unsigned int kinds[] = { TUN_F_CSUM, TUN_F_TSO4 | TUN_F_TSO6, TUN_F_TSO_ECN, TUN_F_UFO,
-					      TUN_F_USO };
+	static const unsigned int kinds[] = { TUN_F_CSUM, TUN_F_TSO4 | TUN_F_TSO6, TUN_F_TSO_ECN,
+					      TUN_F_UFO, TUN_F_USO };
 	int fd = tap->queues[0].fd;
 	size_t i;
 
@@ -240,8 +252,8 @@ struct twx_caps tap_dev_caps(const struct tap *tap)
 {
 	struct twx_caps caps = { 0 };
 
-	/* Frames written are finished by the kernel whatever TUNSETOFFLOAD says, which is about frames read;
-	 * the kernels that know a kind for one direction know it for the other. */
+	/* Frames written are finished by the kernel whatever TUNSETOFFLOAD says, which is about
+	 * frames read; the kernels that know a kind for one direction know it for the other. */
 	if (tap->can_offload & TUN_F_CSUM)
 		caps.flags |= TWX_CAP_CSUM;
 	if (tap->can_offload & TUN_F_TSO4)
@@ -301,8 +313,8 @@ static int set_up_device(struct tap *tap, const struct twx_opts *o, struct twx_e
 	uint32_t i;
 
 	if (tap->vnet_hdr && ioctl(tap->queues[0].fd, TUNSETVNETHDRSZ, &len))
-		return twx_error_set(e, errno, "cannot set the size of %s's offload header: %s", tap->ifname,
-				     strerror(errno));
+		return twx_error_set(e, errno, "cannot set the size of %s's offload header: %s",
+				     tap->ifname, strerror(errno));
 	if (tap->vnet_hdr)
 		probe_offload(tap);
 	if (!sndbuf)
@@ -336,13 +348,16 @@ static int run_script(struct tap *tap, const char *script)
 static void script_failed(const char *script, int r, struct twx_error *e)
 {
 	if (r < 0)
-		twx_error_set(e, -r, "could not launch network script %s: %s", script, strerror(-r));
+		twx_error_set(e, -r, "could not launch network script %s: %s", script,
+			      strerror(-r));
 	else if (WIFEXITED(r) && WEXITSTATUS(r) == 127)
 		twx_error_set(e, ENOENT, "could not launch network script %s", script);
 	else if (WIFEXITED(r))
-		twx_error_set(e, EIO, "network script %s failed with status %d", script, WEXITSTATUS(r));
+		twx_error_set(e, EIO, "network script %s failed with status %d", script,
+			      WEXITSTATUS(r));
 	else
-		twx_error_set(e, EIO, "network script %s was ended by signal %d", script, WTERMSIG(r));
+		twx_error_set(e, EIO, "network script %s was ended by signal %d", script,
+			      WTERMSIG(r));
 }
 
 static bool exists(struct tap *tap, const char *path)
@@ -355,8 +370,8 @@ static bool exists(struct tap *tap, const char *path)
 }
 
 /* The script to run by option @key; empty: none. A default that is missing is none. */
-static int choose_script(struct tap *tap, const struct twx_opts *o, const char *key, const char *def,
-			 char *out, size_t size, struct twx_error *e)
+static int choose_script(struct tap *tap, const struct twx_opts *o, const char *key,
+			 const char *def, char *out, size_t size, struct twx_error *e)
 {
 	const char *s = twx_opts_given(o, key) ? twx_opts_str(o, key) : NULL;
 
@@ -376,7 +391,8 @@ static int run_up(struct tap *tap, const struct twx_opts *o, struct twx_error *e
 
 	if (!tap->up[0] && !twx_opts_given(o, "script"))
 		twx_log(tap->backend->net, TWX_LOG_WARNING,
-			"netdev %s: there is no " UP_DEFAULT ", %s is left as it is; script=no avoids this warning",
+			"netdev %s: there is no " UP_DEFAULT
+			", %s is left as it is; script=no avoids this warning",
 			tap->backend->id, tap->ifname);
 	r = tap->up[0] ? run_script(tap, tap->up) : 0;
 	if (r) {
@@ -396,8 +412,8 @@ static void set_info(struct tap *tap, const struct twx_opts *o)
 	if (tap->by_fd)
 		snprintf(tap->info, sizeof(tap->info), "fd=%s", fds);
 	else
-		snprintf(tap->info, sizeof(tap->info), "ifname=%s,script=%s,downscript=%s", tap->ifname,
-			 tap->up[0] ? tap->up : "no", tap->down[0] ? tap->down : "no");
+		snprintf(tap->info, sizeof(tap->info), "ifname=%s,script=%s,downscript=%s",
+			 tap->ifname, tap->up[0] ? tap->up : "no", tap->down[0] ? tap->down : "no");
 }
 
 static int make_queues(struct tap *tap, uint32_t n, struct twx_error *e)
@@ -424,7 +440,8 @@ static int open_by_fd(struct tap *tap, const char *list, struct twx_error *e)
 	for (p = list; *p; p++)
 		n += *p == ':';
 	if (n > TWX_MAX_QUEUES)
-		return twx_error_set(e, EINVAL, "fds= has more than %d descriptors", TWX_MAX_QUEUES);
+		return twx_error_set(e, EINVAL, "fds= has more than %d descriptors",
+				     TWX_MAX_QUEUES);
 	tap->by_fd = true;
 	err = make_queues(tap, n, e);
 	return err ? err : take_fds(tap, list, e);
@@ -439,9 +456,12 @@ static int open_by_name(struct tap *tap, const struct twx_opts *o, struct twx_er
 	tap->vnet_hdr = !twx_opts_given(o, "vnet_hdr") || twx_opts_bool(o, "vnet_hdr");
 	err = choose_script(tap, o, "script", UP_DEFAULT, tap->up, sizeof(tap->up), e);
 	if (!err)
-		err = choose_script(tap, o, "downscript", DOWN_DEFAULT, tap->down, sizeof(tap->down), e);
+		err = choose_script(tap, o, "downscript", DOWN_DEFAULT, tap->down,
+				    sizeof(tap->down), e);
 	if (!err)
-		err = make_queues(tap, twx_opts_given(o, "queues") ? (uint32_t)twx_opts_int(o, "queues") : 1, e);
+		err = make_queues(
+			tap, twx_opts_given(o, "queues") ? (uint32_t)twx_opts_int(o, "queues") : 1,
+			e);
 	return err ? err : open_queues(tap, e);
 }
 
@@ -452,7 +472,8 @@ int tap_dev_open(struct tap *tap, const struct twx_opts *o, struct twx_error *e)
 	if (err)
 		return err;
 	if (twx_opts_given(o, "fd") && strchr(twx_opts_str(o, "fd"), ':'))
-		return twx_error_set(e, EINVAL, "fd= takes one descriptor; several belong into fds=");
+		return twx_error_set(e, EINVAL,
+				     "fd= takes one descriptor; several belong into fds=");
 	if (twx_opts_given(o, "fd") || twx_opts_given(o, "fds"))
 		err = open_by_fd(tap, twx_opts_str(o, twx_opts_given(o, "fd") ? "fd" : "fds"), e);
 	else
@@ -476,7 +497,8 @@ void tap_dev_close(struct tap *tap)
 		r = run_script(tap, tap->down);
 	if (r) {
 		script_failed(tap->down, r, &e);
-		twx_log(tap->backend->net, TWX_LOG_WARNING, "netdev %s: %s", tap->backend->id, e.what);
+		twx_log(tap->backend->net, TWX_LOG_WARNING, "netdev %s: %s", tap->backend->id,
+			e.what);
 	}
 	tap->is_up = false;
 	for (i = 0; i < tap->n_queues; i++) {

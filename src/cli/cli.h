@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the commands of the program share. Only this folder prints to a terminal or ends the process. */
+/* What the commands of the program share. Only this folder prints to a terminal or ends the
+ * process. */
 #ifndef CLI_H
 #define CLI_H
 
@@ -21,12 +22,12 @@ int cmd_ctl(int argc, char **argv);
 /* "twinax: CONTEXT: what" and the hint on a line of its own, to stderr. Returns exit status 1. */
 int cli_fail(const char *context, const struct twx_error *e);
 /* The same for a failure found by the command line itself; @hint may be null. */
-__attribute__((format(printf, 3, 4)))
-int cli_fail_text(const char *context, const char *hint, const char *fmt, ...);
+__attribute__((format(printf, 3, 4))) int cli_fail_text(const char *context, const char *hint,
+							const char *fmt, ...);
 
 /*
- * Answers "help" in the value of -netdev, -device or -object ("help", "tap,help"): prints and returns
- * true if @text asked for it. @option is the option's name without the dash.
+ * Answers "help" in the value of -netdev, -device or -object ("help", "tap,help"): prints and
+ * returns true if @text asked for it. @option is the option's name without the dash.
  */
 bool cli_help_for(const char *option, const char *text);
 

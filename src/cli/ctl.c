@@ -48,7 +48,8 @@ static int parse_bool(const char *text)
 	return -1;
 }
 
-/* The value as the command's table wants it; what does not fit goes as text and the server complains. */
+/* The value as the command's table wants it; what does not fit goes as text and the server
+ * complains. */
 static json_t *arg_value(const struct qmp_command *cmd, const char *key, const char *text)
 {
 	enum qmp_arg_type type = QMP_STR;
@@ -94,8 +95,8 @@ static json_t *hmp_request(int argc, char **argv)
 		n += (size_t)snprintf(line + n, sizeof(line) - n, "%s%s", i ? " " : "", argv[i]);
 	if (n >= sizeof(line))
 		return NULL;
-	return json_pack("{sss{so}}", "execute", "human-monitor-command", "arguments", "command-line",
-			 qmp_text(line));
+	return json_pack("{sss{so}}", "execute", "human-monitor-command", "arguments",
+			 "command-line", qmp_text(line));
 }
 
 /* Null with a message printed if the words make no request. */
@@ -109,8 +110,8 @@ static json_t *make_request(int argc, char **argv)
 	if (argv[0][0] == '{') {
 		req = json_loads(argv[0], 0, &je);
 		if (!req || argc > 1)
-			cli_fail_text("ctl", "quote the whole object for the shell", "this is not one JSON object: %s",
-				      req ? argv[1] : je.text);
+			cli_fail_text("ctl", "quote the whole object for the shell",
+				      "this is not one JSON object: %s", req ? argv[1] : je.text);
 		if (req && argc > 1) {
 			json_decref(req);
 			req = NULL;
@@ -244,7 +245,8 @@ static int ctl_talk(int fd, const json_t *req)
 		json_decref(m);
 		m = exchange(fd, f, req);
 	}
-	status = m ? print_answer(m) : cli_fail_text("ctl", NULL, "the connection ended without an answer");
+	status = m ? print_answer(m)
+		   : cli_fail_text("ctl", NULL, "the connection ended without an answer");
 	json_decref(m);
 	json_decref(greeting);
 	fclose(f);
@@ -256,12 +258,14 @@ int cmd_ctl(int argc, char **argv)
 	json_t *req;
 	int fd, status;
 
-	if (argc >= 2 && (!strcmp(argv[1], "-help") || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) {
+	if (argc >= 2 &&
+	    (!strcmp(argv[1], "-help") || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) {
 		print_usage();
 		return 0;
 	}
 	if (argc < 3)
-		return cli_fail_text("ctl", "try: twinax help ctl", "needs a socket's path and a command");
+		return cli_fail_text("ctl", "try: twinax help ctl",
+				     "needs a socket's path and a command");
 	req = make_request(argc - 2, argv + 2);
 	if (!req)
 		return 1;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* `help` at every level: which types there are, and which options a type takes, from their tables. */
+/* `help` at every level: which types there are, and which options a type takes, from their tables.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,11 +9,21 @@
 
 /* What a -device takes whatever its model; the library itself handles these. */
 static const struct twx_opt_desc device_common[] = {
-	{ .name = "id", .type = TWX_OPT_STR, .help = "name of the NIC, for set_link and statistics", .words = "ID" },
-	{ .name = "netdev", .type = TWX_OPT_STR, .help = "id of the backend to connect with", .words = "ID" },
-	{ .name = "mac", .type = TWX_OPT_STR, .help = "MAC address, 52:54:00:12:34:56 and up when left out",
+	{ .name = "id",
+	  .type = TWX_OPT_STR,
+	  .help = "name of the NIC, for set_link and statistics",
+	  .words = "ID" },
+	{ .name = "netdev",
+	  .type = TWX_OPT_STR,
+	  .help = "id of the backend to connect with",
+	  .words = "ID" },
+	{ .name = "mac",
+	  .type = TWX_OPT_STR,
+	  .help = "MAC address, 52:54:00:12:34:56 and up when left out",
 	  .words = "MAC" },
-	{ .name = "export", .type = TWX_OPT_STR, .help = "the host that carries the NIC, and its options in the same list",
+	{ .name = "export",
+	  .type = TWX_OPT_STR,
+	  .help = "the host that carries the NIC, and its options in the same list",
 	  .words = "HOST:ADDRESS" },
 	{ 0 },
 };
@@ -52,7 +63,8 @@ static void device_list(void)
 {
 	const struct twx_nic_model *const *m;
 
-	printf("NIC models for -device MODEL,netdev=ID,export=HOST:ADDRESS,... (MODEL,help lists the options):\n");
+	printf("NIC models for -device MODEL,netdev=ID,export=HOST:ADDRESS,... (MODEL,help lists "
+	       "the options):\n");
 	for (m = twx_nic_models(); *m; m++)
 		printf("  %-16s %s\n", (*m)->name, (*m)->help);
 }
@@ -135,7 +147,8 @@ bool cli_help_for(const char *option, const char *text)
 	help = twx_opts_help(o);
 	if (help) {
 		type = twx_opts_raw(o, topic->implied);
-		/* An unknown type with help is left to the constructor, which knows the right sentence. */
+		/* An unknown type with help is left to the constructor, which knows the right
+		 * sentence. */
 		if (!type || !strcmp(type, "help") || !strcmp(type, "?"))
 			topic->list();
 		else
@@ -161,7 +174,9 @@ static bool topic_knows(const struct help_topic *topic, const char *type)
 	if (topic->list == object_list)
 		while (*f && strcmp(twx_filter_type_name(*f), type))
 			f++;
-	return topic->list == netdev_list ? *t != NULL : topic->list == device_list ? *m != NULL : *f != NULL;
+	return topic->list == netdev_list   ? *t != NULL
+	       : topic->list == device_list ? *m != NULL
+					    : *f != NULL;
 }
 
 void cli_default_hint(const char *option, const char *text, struct twx_error *e)

@@ -17,7 +17,8 @@ static int cmd_help(int argc, char **argv);
 static const struct cli_command commands[] = {
 	{ "serve", "-netdev TYPE,id=ID,... -device MODEL,netdev=ID,export=HOST:ADDRESS ...",
 	  "run NICs and network backends for a VMM that speaks vhost-user", cmd_serve },
-	{ "ctl", "PATH COMMAND...", "send a command to a running twinax's control socket", cmd_ctl },
+	{ "ctl", "PATH COMMAND...", "send a command to a running twinax's control socket",
+	  cmd_ctl },
 	{ "version", "", "print the version", cmd_version },
 	{ "help", "[COMMAND]", "print this, or the help of a command", cmd_help },
 };

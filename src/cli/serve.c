@@ -2,10 +2,11 @@
 /*
  * `twinax serve`: NICs and backends for somebody else's virtual machine.
  *
- * The command line is read first, whole; then everything is made in QEMU's order whatever the order of the
- * options: backends, filters, NICs (which opens their sockets), control sockets. A failure is one
- * sentence naming the option, and everything made so far is taken back by twx_net_free(). After that
- * the process is its loop: SIGTERM, SIGINT and SIGHUP arrive by signalfd and end it in the same way.
+ * The command line is read first, whole; then everything is made in QEMU's order whatever the order
+ * of the options: backends, filters, NICs (which opens their sockets), control sockets. A failure
+ * is one sentence naming the option, and everything made so far is taken back by twx_net_free().
+ * After that the process is its loop: SIGTERM, SIGINT and SIGHUP arrive by signalfd and end it in
+ * the same way.
  */
 #include <errno.h>
 #include <limits.h>
@@ -45,28 +46,30 @@ static const char *const kind_option[] = {
 	[SERVE_QMP] = "qmp",
 };
 
+/* clang-format off */
 static const char serve_usage[] =
-	"usage: twinax serve -netdev TYPE,id=ID,... -device MODEL,netdev=ID,export=HOST:ADDRESS ...\n"
+	"usage: twinax serve -netdev TYPE,id=ID,... -device MODEL,netdev=ID,export=HOST:ADDRESS\n"
 	"\n"
-	"  -netdev TYPE,id=ID,...      add a network backend          (-netdev help lists the types)\n"
-	"  -device MODEL,netdev=ID,... add a NIC in front of one      (-device help lists the models)\n"
-	"  -object TYPE,id=ID,...      add a filter to a backend      (-object help lists the types)\n"
+	"  -netdev TYPE,id=ID,...      add a network backend (-netdev help lists the types)\n"
+	"  -device MODEL,netdev=ID,... add a NIC in front of one (-device help lists the models)\n"
+	"  -object TYPE,id=ID,...      add a filter to a backend (-object help lists the types)\n"
 	"  -qmp unix:PATH[,server=on][,wait=off]\n"
 	"                              open a control socket for `twinax ctl PATH` and QMP clients\n"
-	"  -ready-fd N                 write \"ready\" to file descriptor N once everything listens\n"
+	"  -ready-fd N                 write \"ready\" to descriptor N once everything listens\n"
 	"  -quiet                      print nothing but errors and warnings\n"
 	"  -help                       print this\n"
 	"\n"
 	"Options may be repeated. TYPE,help and MODEL,help list what a type takes.\n"
 	"Example, and the matching part of QEMU's command line:\n"
-	"  twinax serve -netdev user,id=n0 -device virtio-net,netdev=n0,export=vhost-user:/tmp/net.sock\n"
+	"  twinax serve -netdev user,id=n0 \\\n"
+	"    -device virtio-net,netdev=n0,export=vhost-user:/tmp/net.sock\n"
 	"  qemu-system-x86_64 -m 512 -object memory-backend-memfd,id=m,size=512M,share=on \\\n"
 	"    -machine memory-backend=m -chardev socket,id=c,path=/tmp/net.sock \\\n"
 	"    -netdev vhost-user,id=n,chardev=c -device virtio-net-pci,netdev=n\n";
+/* clang-format on */
 
-static const char serve_example[] =
-	"for example: twinax serve -netdev user,id=n0 "
-	"-device virtio-net,netdev=n0,export=vhost-user:/tmp/net.sock";
+static const char serve_example[] = "for example: twinax serve -netdev user,id=n0 "
+				    "-device virtio-net,netdev=n0,export=vhost-user:/tmp/net.sock";
 
 static void serve_log(void *opaque, enum twx_log_level level, const char *line)
 {
@@ -77,17 +80,34 @@ static void serve_log(void *opaque, enum twx_log_level level, const char *line)
 	fprintf(stderr, "twinax: %s%s\n", level == TWX_LOG_WARNING ? "warning: " : "", line);
 }
 
+static int serve_misuse(const char *word, const char *why)
+{
+	cli_fail_text("serve", "try: twinax help serve", "%s: %s", word, why);
+	return -1;
+}
+
+static int serve_take_ready_fd(struct serve *s, const char *text)
+{
+	char *end;
+	long fd = strtol(text, &end, 10);
+
+	if (end == text || *end || fd < 0 || fd > INT_MAX || write((int)fd, "", 0) < 0) {
+		cli_fail_text("-ready-fd", "it takes the number of a descriptor open for writing",
+			      "'%s' is no such descriptor", text);
+		return -1;
+	}
+	s->ready_fd = (int)fd;
+	return 2;
+}
+
 /* Reads one "-option VALUE"; returns the words used, 0 to end with success, -1 after an error. */
 static int serve_option(struct serve *s, int argc, char **argv)
 {
 	const char *name = argv[0];
-	char *end;
-	long fd;
 	int k;
 
 	if (*name != '-')
-		return cli_fail_text("serve", "options start with a dash; try: twinax help serve",
-				     "unexpected argument '%s'", name), -1;
+		return serve_misuse(name, "unexpected argument, options start with a dash");
 	name += name[1] == '-' ? 2 : 1;
 	if (!strcmp(name, "help") || !strcmp(name, "h")) {
 		fputs(serve_usage, stdout);
@@ -101,20 +121,14 @@ static int serve_option(struct serve *s, int argc, char **argv)
 		if (!strcmp(name, kind_option[k]))
 			break;
 	if (k == SERVE_N_KINDS && strcmp(name, "ready-fd"))
-		return cli_fail_text("serve", "try: twinax help serve", "%s: invalid option", argv[0]), -1;
+		return serve_misuse(argv[0], "invalid option");
 	if (argc < 2)
-		return cli_fail_text("serve", "try: twinax help serve", "%s: requires an argument", argv[0]), -1;
-	if (k < SERVE_N_KINDS) {
-		if (cli_help_for(name, argv[1]))
-			return 0;
-		s->items[s->n_items++] = (struct serve_item){ .kind = k, .text = argv[1] };
-		return 2;
-	}
-	fd = strtol(argv[1], &end, 10);
-	if (end == argv[1] || *end || fd < 0 || fd > INT_MAX || write((int)fd, "", 0) < 0)
-		return cli_fail_text("-ready-fd", "it takes the number of a descriptor open for writing",
-				     "'%s' is no such descriptor", argv[1]), -1;
-	s->ready_fd = (int)fd;
+		return serve_misuse(argv[0], "requires an argument");
+	if (k == SERVE_N_KINDS)
+		return serve_take_ready_fd(s, argv[1]);
+	if (cli_help_for(name, argv[1]))
+		return 0;
+	s->items[s->n_items++] = (struct serve_item){ .kind = k, .text = argv[1] };
 	return 2;
 }
 
@@ -150,7 +164,8 @@ static int serve_make(struct serve *s)
 			if (!serve_make_one(s, &s->items[i], &e))
 				continue;
 			cli_default_hint(kind_option[k], s->items[i].text, &e);
-			snprintf(context, sizeof(context), "-%s %s", kind_option[k], s->items[i].text);
+			snprintf(context, sizeof(context), "-%s %s", kind_option[k],
+				 s->items[i].text);
 			return cli_fail(context, &e);
 		}
 	}
@@ -187,7 +202,8 @@ static int serve_watch_signals(struct serve *s, struct twx_error *e)
 	return 0;
 }
 
-/* A flow is a socket: the soft limit of 1024 descriptors is for programs that still use select(). */
+/* A flow is a socket: the soft limit of 1024 descriptors is for programs that still use select().
+ */
 static void serve_raise_limits(void)
 {
 	struct rlimit rl;
@@ -290,7 +306,8 @@ int cmd_serve(int argc, char **argv)
 	}
 	if (!serve_has_work(&s)) {
 		free(s.items);
-		return cli_fail_text("serve", serve_example, "needs at least one -netdev or -device");
+		return cli_fail_text("serve", serve_example,
+				     "needs at least one -netdev or -device");
 	}
 	serve_raise_limits();
 	status = serve_run(&s);

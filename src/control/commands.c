@@ -96,10 +96,10 @@ enum qmp_status qmp_check_args(const struct qmp_command *cmd, struct qmp_call *c
 		if (!v && !arg->optional)
 			return qmp_fail(call, NULL, "Parameter '%s' is missing", arg->name);
 		if (v && !arg_types[arg->type].is(v))
-			return qmp_fail(call, NULL, "Invalid parameter type for '%s', expected: %s", arg->name,
-					arg_types[arg->type].word);
+			return qmp_fail(call, NULL, "Invalid parameter type for '%s', expected: %s",
+					arg->name, arg_types[arg->type].word);
 	}
-	json_object_foreach((json_t *)call->args, key, v)
+	json_object_foreach ((json_t *)call->args, key, v)
 		if (!find_arg(cmd, key))
 			return qmp_fail(call, NULL, "Parameter '%s' is unexpected", key);
 	return QMP_DONE;
@@ -206,7 +206,10 @@ json_t *qmp_version_object(void)
 }
 
 const struct qmp_command qmp_commands[] = {
-	{ "qmp_capabilities", "end the negotiation; the first command of a session", {}, cmd_capabilities },
+	{ "qmp_capabilities",
+	  "end the negotiation; the first command of a session",
+	  {},
+	  cmd_capabilities },
 	{ "query-version", "version of the program", {}, cmd_version },
 	{ "query-commands", "names of all commands", {}, cmd_commands },
 	{ "query-status", "whether the network runs", {}, cmd_status },

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The commands of the control socket: a table with checked arguments, and what their code may use. */
+/* The commands of the control socket: a table with checked arguments, and what their code may use.
+ */
 #ifndef CONTROL_COMMANDS_H
 #define CONTROL_COMMANDS_H
 
@@ -26,7 +27,8 @@ struct qmp_session;
 enum qmp_status {
 	QMP_DONE,   /* *ret is the answer (null: {}) */
 	QMP_FAILED, /* call->error_class and call->e say why */
-	QMP_LATER,  /* qmp_session_finish() will be called; the session reads no further until then */
+	QMP_LATER,  /* qmp_session_finish() will be called; the session reads no further until then
+		     */
 };
 
 struct qmp_call {
@@ -54,8 +56,8 @@ enum qmp_status qmp_check_args(const struct qmp_command *cmd, struct qmp_call *c
 const char *qmp_str(const struct qmp_call *call, const char *name);
 int64_t qmp_int(const struct qmp_call *call, const char *name, int64_t def);
 
-__attribute__((format(printf, 3, 4)))
-enum qmp_status qmp_fail(struct qmp_call *call, const char *error_class, const char *fmt, ...);
+__attribute__((format(printf, 3, 4))) enum qmp_status
+qmp_fail(struct qmp_call *call, const char *error_class, const char *fmt, ...);
 
 /* A JSON string of any text: what is no UTF-8 (a cut sentence, a file name) becomes '?'. */
 json_t *qmp_text(const char *text);

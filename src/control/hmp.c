@@ -32,7 +32,8 @@ static void hmp_set_link(struct hmp_call *c)
 	bool up;
 
 	if (c->n_words != 3 || (strcmp(c->words[2], "on") && strcmp(c->words[2], "off"))) {
-		fprintf(c->out, "Expected 'on' or 'off'\nTry \"help set_link\" for more information\n");
+		fprintf(c->out,
+			"Expected 'on' or 'off'\nTry \"help set_link\" for more information\n");
 		return;
 	}
 	up = !strcmp(c->words[2], "on");
@@ -67,16 +68,17 @@ static void info_stats(struct hmp_call *c)
 	uint64_t dropped;
 	int i;
 
-	fprintf(c->out, "%-20s %5s %12s %16s %12s %16s %10s\n", "port", "queue", "tx frames", "tx bytes",
-		"rx frames", "rx bytes", "dropped");
+	fprintf(c->out, "%-20s %5s %12s %16s %12s %16s %10s\n", "port", "queue", "tx frames",
+		"tx bytes", "rx frames", "rx bytes", "dropped");
 	for (p = twx_net_ports(c->net); p; p = p->next) {
 		dropped = 0;
 		for (i = 0; i < TWX_N_DROPS; i++)
 			dropped += p->count.drops[i];
-		fprintf(c->out, "%-20s %5u %12llu %16llu %12llu %16llu %10llu\n", p->name, p->queue_index,
-			(unsigned long long)p->count.tx_frames, (unsigned long long)p->count.tx_bytes,
-			(unsigned long long)p->count.rx_frames, (unsigned long long)p->count.rx_bytes,
-			(unsigned long long)dropped);
+		fprintf(c->out, "%-20s %5u %12llu %16llu %12llu %16llu %10llu\n", p->name,
+			p->queue_index, (unsigned long long)p->count.tx_frames,
+			(unsigned long long)p->count.tx_bytes,
+			(unsigned long long)p->count.rx_frames,
+			(unsigned long long)p->count.rx_bytes, (unsigned long long)dropped);
 	}
 }
 
@@ -138,7 +140,8 @@ static bool split(struct hmp_call *c, char *line)
 {
 	char *save = NULL, *word;
 
-	for (word = strtok_r(line, " \t\r\n", &save); word; word = strtok_r(NULL, " \t\r\n", &save)) {
+	for (word = strtok_r(line, " \t\r\n", &save); word;
+	     word = strtok_r(NULL, " \t\r\n", &save)) {
 		if (c->n_words == HMP_WORDS)
 			return false;
 		c->words[c->n_words++] = word;

@@ -7,8 +7,8 @@ static bool is_space(unsigned char c)
 	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
-/* Strings hold no control characters and no 0xff: both end a value that went wrong, so that a client
- * which lost its way is understood again from the next line on. */
+/* Strings hold no control characters and no 0xff: both end a value that went wrong, so that a
+ * client which lost its way is understood again from the next line on. */
 static bool ends_everything(unsigned char c)
 {
 	return c == 0xff || (c < 0x20 && !is_space(c));
@@ -53,7 +53,8 @@ static enum json_frame_result inside(struct json_frame *f, unsigned char c)
 	return JSON_FRAME_MORE;
 }
 
-enum json_frame_result json_frame_scan(struct json_frame *f, const char *buf, size_t len, size_t *end)
+enum json_frame_result json_frame_scan(struct json_frame *f, const char *buf, size_t len,
+				       size_t *end)
 {
 	enum json_frame_result r;
 	unsigned char c;

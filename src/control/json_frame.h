@@ -25,6 +25,7 @@ struct json_frame {
  * Looks at buf[f->pos..len), each byte once however the stream is cut. The buffer begins where the
  * last value ended, and keeps its contents between calls.
  */
-enum json_frame_result json_frame_scan(struct json_frame *f, const char *buf, size_t len, size_t *end);
+enum json_frame_result json_frame_scan(struct json_frame *f, const char *buf, size_t len,
+				       size_t *end);
 
 #endif

@@ -3,14 +3,14 @@
  * The control socket: QEMU's machine protocol (QMP) on a unix stream socket.
  *
  * A server owns a listening socket and any number (bounded) of sessions. A session reads JSON
- * objects, with or without newlines between them: json_frame finds where each ends, looking at every
- * byte once, and jansson parses what it found, so a client that sends single bytes costs no more
- * than one that sends blocks. Commands are run in order, from the loop, and answered in order; one that
- * answers later (x-trace-frame) stops the reading of its own session until it has.
+ * objects, with or without newlines between them: json_frame finds where each ends, looking at
+ * every byte once, and jansson parses what it found, so a client that sends single bytes costs no
+ * more than one that sends blocks. Commands are run in order, from the loop, and answered in order;
+ * one that answers later (x-trace-frame) stops the reading of its own session until it has.
  *
- * Bounds: a request of QMP_MAX_REQUEST bytes and 64 levels; QMP_MAX_UNSENT bytes of answers that the
- * client does not read; then the session is closed. Malformed input is answered with an error and read on
- * behind it. Nothing here blocks.
+ * Bounds: a request of QMP_MAX_REQUEST bytes and 64 levels; QMP_MAX_UNSENT bytes of answers that
+ * the client does not read; then the session is closed. Malformed input is answered with an error
+ * and read on behind it. Nothing here blocks.
  *
  * Not from QEMU: out-of-band execution (no capability is offered) and events (none exist yet).
  */
@@ -89,8 +89,9 @@ static void session_close(struct qmp_session *s)
 	twx_loop_defer(twx_net_loop(s->net), &s->end);
 }
 
-/* What the session waits for now: room to write, and input unless a command is still at work. A client
- * that leaves is always noticed: unix sockets have no EPOLLPRI, but who waits for it is told of EPOLLHUP. */
+/* What the session waits for now: room to write, and input unless a command is still at work. A
+ * client that leaves is always noticed: unix sockets have no EPOLLPRI, but who waits for it is told
+ * of EPOLLHUP. */
 static void session_watch(struct qmp_session *s)
 {
 	uint32_t events = EPOLLPRI;
@@ -182,7 +183,8 @@ static void session_send_error(struct qmp_session *s, const char *class, const c
 
 static void session_greet(struct qmp_session *s)
 {
-	session_send(s, json_pack("{s{sos[]}}", "QMP", "version", qmp_version_object(), "capabilities"));
+	session_send(
+		s, json_pack("{s{sos[]}}", "QMP", "version", qmp_version_object(), "capabilities"));
 	session_flush(s);
 }
 
@@ -202,7 +204,8 @@ static void session_answer(struct qmp_session *s, struct qmp_call *call, enum qm
 
 	if (status == QMP_FAILED) {
 		json_decref(call->ret);
-		session_send_error(s, call->error_class ? call->error_class : "GenericError", call->e.what);
+		session_send_error(s, call->error_class ? call->error_class : "GenericError",
+				   call->e.what);
 	} else {
 		m = json_pack("{so}", "return", call->ret ? call->ret : json_object());
 		if (m && s->id)
@@ -224,7 +227,7 @@ static enum qmp_status request_check(struct qmp_call *call, json_t *req, const c
 	json_t *v, *args = json_object_get(req, "arguments");
 	const char *key;
 
-	json_object_foreach(req, key, v)
+	json_object_foreach (req, key, v)
 		if (strcmp(key, "execute") && strcmp(key, "arguments") && strcmp(key, "id"))
 			return qmp_fail(call, NULL, "QMP input member '%s' is unexpected", key);
 	v = json_object_get(req, "execute");
@@ -299,7 +302,8 @@ static void session_parse(struct qmp_session *s)
 		if (r == JSON_FRAME_VALUE)
 			session_request(s, s->in + begin, end);
 		else
-			session_send_error(s, "GenericError", "JSON parse error, stray or malformed input");
+			session_send_error(s, "GenericError",
+					   "JSON parse error, stray or malformed input");
 		begin += end;
 		memset(&s->frame, 0, sizeof(s->frame));
 	}
@@ -308,7 +312,8 @@ static void session_parse(struct qmp_session *s)
 		memmove(s->in, s->in + begin, s->in_len);
 	}
 	if (s->in_len >= QMP_MAX_REQUEST && !s->pending && !s->closing) {
-		session_send_error(s, "GenericError", "JSON parse error, the request is longer than 1 MiB");
+		session_send_error(s, "GenericError",
+				   "JSON parse error, the request is longer than 1 MiB");
 		s->eof = true; /* close once that has been read */
 		s->in_len = 0;
 	}
@@ -338,7 +343,8 @@ static void session_read(struct qmp_session *s)
 		s->in_size = size;
 	}
 	size = s->in_size - s->in_len;
-	n = recv(s->watch.fd, s->in + s->in_len, size < SESSION_READ ? size : SESSION_READ, MSG_DONTWAIT);
+	n = recv(s->watch.fd, s->in + s->in_len, size < SESSION_READ ? size : SESSION_READ,
+		 MSG_DONTWAIT);
 	if (n < 0) {
 		if (errno != EAGAIN && errno != EINTR)
 			session_close(s);
@@ -389,8 +395,8 @@ static void server_event(struct twx_watch *w, uint32_t events)
 	if (fd < 0)
 		return;
 	if (srv->n_sessions >= QMP_MAX_CLIENTS) {
-		twx_log(srv->net, TWX_LOG_WARNING, "qmp %s: more than %d clients, one was refused", srv->path,
-			QMP_MAX_CLIENTS);
+		twx_log(srv->net, TWX_LOG_WARNING, "qmp %s: more than %d clients, one was refused",
+			srv->path, QMP_MAX_CLIENTS);
 		close(fd);
 		return;
 	}
@@ -408,14 +414,17 @@ static int server_check(const struct twx_opts *o, struct twx_error *e)
 {
 	const char *path = twx_opts_str(o, "path");
 
-	if (!twx_opts_bool(o, "server"))
-		return twx_error_set(e, EINVAL, "the control socket is always the server"),
-		       twx_error_hint(e, "leave server= out, or say server=on");
-	if (twx_opts_bool(o, "wait"))
-		return twx_error_set(e, EINVAL, "waiting for a client before the start is not supported"),
-		       twx_error_hint(e, "leave wait= out, or say wait=off");
+	if (!twx_opts_bool(o, "server")) {
+		twx_error_set(e, EINVAL, "the control socket is always the server");
+		return twx_error_hint(e, "leave server= out, or say server=on");
+	}
+	if (twx_opts_bool(o, "wait")) {
+		twx_error_set(e, EINVAL, "waiting for a client before the start is not supported");
+		return twx_error_hint(e, "leave wait= out, or say wait=off");
+	}
 	if (!*path || strlen(path) >= PATH_MAX)
-		return twx_error_set(e, EINVAL, "the path of the control socket is %s", *path ? "too long" : "empty");
+		return twx_error_set(e, EINVAL, "the path of the control socket is %s",
+				     *path ? "too long" : "empty");
 	return 0;
 }
 
@@ -446,12 +455,14 @@ static int server_open(struct qmp_server *srv, const char *text, struct twx_erro
 	if (err) {
 		close(fd);
 		twx_net_unlink(srv->net, srv->path);
-		return twx_error_set(e, -err, "cannot watch the control socket: %s", strerror(-err));
+		return twx_error_set(e, -err, "cannot watch the control socket: %s",
+				     strerror(-err));
 	}
 	return 0;
 }
 
-int qmp_server_add(struct qmp_server **list, struct twx_net *net, const char *text, struct twx_error *e)
+int qmp_server_add(struct qmp_server **list, struct twx_net *net, const char *text,
+		   struct twx_error *e)
 {
 	struct qmp_server *srv = calloc(1, sizeof(*srv));
 	int err;

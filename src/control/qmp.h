@@ -13,7 +13,8 @@
 struct qmp_server;
 
 /* A server by its option text, "unix:PATH[,server=on][,wait=off]", put in front of *@list. */
-int qmp_server_add(struct qmp_server **list, struct twx_net *net, const char *text, struct twx_error *e);
+int qmp_server_add(struct qmp_server **list, struct twx_net *net, const char *text,
+		   struct twx_error *e);
 /* Closes all servers of the list, their clients and socket files. */
 void qmp_servers_free(struct qmp_server *list);
 

@@ -10,8 +10,8 @@ static const char *const kind_names[] = {
 
 static json_t *direction(uint64_t frames, uint64_t bytes, uint64_t bursts)
 {
-	return json_pack("{sIsIsI}", "frames", (json_int_t)frames, "bytes", (json_int_t)bytes, "bursts",
-			 (json_int_t)bursts);
+	return json_pack("{sIsIsI}", "frames", (json_int_t)frames, "bytes", (json_int_t)bytes,
+			 "bursts", (json_int_t)bursts);
 }
 
 /* Every cause, also those that did not happen: a reader need not know which may be missing. */
@@ -28,8 +28,8 @@ static json_t *drops(const struct twx_counters *c)
 static json_t *port_stats(const struct twx_port *port)
 {
 	const struct twx_counters *c = &port->count;
-	json_t *o = json_pack("{sosiss}", "name", qmp_text(port->name), "index", (int)port->queue_index, "kind",
-			      kind_names[port->kind]);
+	json_t *o = json_pack("{sosiss}", "name", qmp_text(port->name), "index",
+			      (int)port->queue_index, "kind", kind_names[port->kind]);
 
 	json_object_set_new(o, "type", qmp_text(port->model));
 	json_object_set_new(o, "peer", port->peer ? qmp_text(port->peer->name) : json_null());

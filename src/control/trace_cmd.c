@@ -2,12 +2,12 @@
 /*
  * x-trace, x-trace-read and x-trace-frame: the trace ring of the loop through the control socket.
  *
- * x-trace-frame finds one frame's way. While it waits, every hop is recorded and a timer looks at the
- * ring each POLL_NS. The records are cut into walks: a doorbell (or a popped chain without one)
+ * x-trace-frame finds one frame's way. While it waits, every hop is recorded and a timer looks at
+ * the ring each POLL_NS. The records are cut into walks: a doorbell (or a popped chain without one)
  * begins a walk from the guest out, a read from the host's side or a lease begins one in. A walk is
- * whole when another has begun behind it or nothing was added for one tick. Of the whole walks that go
- * the asked direction and pass the asked hop the shortest wins: it has the fewest other frames of
- * the same burst in it. The times are those of the hops, not of the ticks.
+ * whole when another has begun behind it or nothing was added for one tick. Of the whole walks that
+ * go the asked direction and pass the asked hop the shortest wins: it has the fewest other frames
+ * of the same burst in it. The times are those of the hops, not of the ticks.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -39,9 +39,9 @@ struct frame_wait {
 
 static json_t *record_json(const struct twx_hop_record *r, uint64_t since)
 {
-	return json_pack("{sIsIsssosisI}", "t", (json_int_t)r->t, "ns", (json_int_t)(r->t - since), "hop",
-			 twx_hop_name(r->hop), "where", qmp_text(r->where), "len", (int)r->len, "arg",
-			 (json_int_t)r->arg);
+	return json_pack("{sIsIsssosisI}", "t", (json_int_t)r->t, "ns", (json_int_t)(r->t - since),
+			 "hop", twx_hop_name(r->hop), "where", qmp_text(r->where), "len",
+			 (int)r->len, "arg", (json_int_t)r->arg);
 }
 
 static const struct twx_hop_record *record_at(const struct twx_trace *tr, uint32_t i)
@@ -55,7 +55,8 @@ static json_t *records_json(const struct twx_trace *tr, uint32_t first, uint32_t
 	uint32_t i;
 
 	for (i = 0; i < n; i++)
-		json_array_append_new(list, record_json(record_at(tr, first + i), record_at(tr, first)->t));
+		json_array_append_new(
+			list, record_json(record_at(tr, first + i), record_at(tr, first)->t));
 	return list;
 }
 
@@ -121,7 +122,8 @@ static uint32_t walk_length(const struct twx_trace *tr, uint32_t i, bool *whole)
 			return n;
 		}
 		popped |= hop == TWX_HOP_TX_POP;
-		delivered |= hop == TWX_HOP_USED || hop == TWX_HOP_SIGNAL || hop == TWX_HOP_SIGNAL_SKIP;
+		delivered |=
+			hop == TWX_HOP_USED || hop == TWX_HOP_SIGNAL || hop == TWX_HOP_SIGNAL_SKIP;
 	}
 	*whole = false;
 	return n;
@@ -185,7 +187,8 @@ static void frame_wait_finish(struct frame_wait *fw, struct walk *w)
 		call.ret = json_pack("{sssI}", "direction", fw->inward ? "in" : "out", "ns",
 				     (json_int_t)(record_at(tr, w->first + w->n - 1)->t -
 						  record_at(tr, w->first)->t));
-		json_object_set_new(call.ret, "hops", records_json(tr, w->first, min(w->n, WALK_MAX)));
+		json_object_set_new(call.ret, "hops",
+				    records_json(tr, w->first, min(w->n, WALK_MAX)));
 	} else {
 		qmp_fail(&call, NULL, "no such frame came by in time");
 	}
@@ -236,7 +239,8 @@ enum qmp_status qmp_x_trace_frame(struct qmp_call *call)
 	if (through && hop_by_name(through) < 0)
 		return qmp_fail(call, NULL, "there is no trace hop '%s'", through);
 	if (timeout < 0 || timeout > TIMEOUT_MS_MAX)
-		return qmp_fail(call, NULL, "Parameter 'timeout-ms' expects a value up to %d", TIMEOUT_MS_MAX);
+		return qmp_fail(call, NULL, "Parameter 'timeout-ms' expects a value up to %d",
+				TIMEOUT_MS_MAX);
 	fw = calloc(1, sizeof(*fw));
 	if (!fw)
 		return qmp_fail(call, NULL, "out of memory");

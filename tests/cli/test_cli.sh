@@ -129,7 +129,7 @@ bad 'at least one -netdev or -device' 'for example: twinax serve' serve
 bad 'at least one -netdev or -device' 'for example: twinax serve' serve -quiet -qmp "unix:$dir/s"
 bad '-frob: invalid option' 'twinax help serve' serve -frob
 bad '-netdev: requires an argument' '' serve -netdev
-bad "unexpected argument 'user'" 'dash' serve user
+bad 'user: unexpected argument' 'twinax help serve' serve user
 bad "-ready-fd: '77x' is no such descriptor" 'number of a descriptor' serve -ready-fd 77x -netdev $user
 bad "'901' is no such descriptor" '' serve -ready-fd 901 -netdev $user
 

@@ -34,7 +34,8 @@ static void begin(void)
 	if (!mkdtemp(dir) || twx_loop_new(&loop, NULL))
 		abort();
 	config.loop = loop;
-	if (twx_net_new(&net, &config, NULL) || twx_backend_new(NULL, net, "hubport,id=n0,hubid=0", NULL))
+	if (twx_net_new(&net, &config, NULL) ||
+	    twx_backend_new(NULL, net, "hubport,id=n0,hubid=0", NULL))
 		abort();
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s/s", dir);
 	snprintf(text, sizeof(text), "unix:%s/s", dir);

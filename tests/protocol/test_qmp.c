@@ -93,7 +93,8 @@ static int setup(void **state)
 	/* Hosts are built in; this one stands in for a front end that may own the link. */
 	c->host.type = &mild_host;
 	c->nic->host = &c->host;
-	assert_int_equal(twx_port_init(&c->b, c->net, c->loop, TWX_PORT_BACKEND, "n0", "toyback", 0, &ops, NULL, NULL),
+	assert_int_equal(twx_port_init(&c->b, c->net, c->loop, TWX_PORT_BACKEND, "n0", "toyback", 0,
+				       &ops, NULL, NULL),
 			 0);
 	assert_int_equal(twx_port_pair(c->a, &c->b, NULL), 0);
 	snprintf(text, sizeof(text), "unix:%s,server=on,wait=off", c->path);
@@ -229,7 +230,8 @@ static char *hmp(struct ctx *c, int fd, const char *line)
 	char *text, req[512];
 
 	snprintf(req, sizeof(req),
-		 "{\"execute\":\"human-monitor-command\",\"arguments\":{\"command-line\":\"%s\"}}", line);
+		 "{\"execute\":\"human-monitor-command\",\"arguments\":{\"command-line\":\"%s\"}}",
+		 line);
 	say(c, fd, req);
 	m = hear(c, fd);
 	assert_true(json_is_string(json_object_get(m, "return")));
@@ -246,11 +248,13 @@ static void test_greeting_and_negotiation(void **state)
 	int fd = dial(c);
 	json_t *m = hear(c, fd), *q = json_object_get(m, "QMP");
 
-	assert_true(json_is_integer(json_object_get(json_object_get(json_object_get(q, "version"), "qemu"), "major")));
+	assert_true(json_is_integer(
+		json_object_get(json_object_get(json_object_get(q, "version"), "qemu"), "major")));
 	assert_true(json_is_array(json_object_get(q, "capabilities")));
 	json_decref(m);
 	say(c, fd, "{\"execute\": \"query-version\"}");
-	expect_error(c, fd, "CommandNotFound", "Expecting capabilities negotiation with 'qmp_capabilities'");
+	expect_error(c, fd, "CommandNotFound",
+		     "Expecting capabilities negotiation with 'qmp_capabilities'");
 	say(c, fd, "{\"execute\": \"qmp_capabilities\", \"arguments\": {\"enable\": []}}");
 	expect_error(c, fd, "GenericError", "Parameter 'enable' is unexpected");
 	say(c, fd, "{\"execute\": \"qmp_capabilities\"}");
@@ -272,8 +276,8 @@ static void test_id_comes_back(void **state)
 	for (i = 0; i < 4; i++) {
 		json_t *want = json_loads(ids[i], JSON_DECODE_ANY, NULL), *m;
 
-		snprintf(req, sizeof(req), "{\"execute\":\"%s\",\"id\":%s}", i % 2 ? "nonsense" : "query-status",
-			 ids[i]);
+		snprintf(req, sizeof(req), "{\"execute\":\"%s\",\"id\":%s}",
+			 i % 2 ? "nonsense" : "query-status", ids[i]);
 		say(c, fd, req);
 		m = hear(c, fd);
 		assert_true(json_equal(json_object_get(m, "id"), want));
@@ -288,21 +292,24 @@ static void test_id_comes_back(void **state)
 static void test_wrong_requests(void **state)
 {
 	static const char *const cases[][3] = {
-		{ "{\"execute\":\"frobnicate\"}", "CommandNotFound", "The command frobnicate has not been found" },
+		{ "{\"execute\":\"frobnicate\"}", "CommandNotFound",
+		  "The command frobnicate has not been found" },
 		{ "{\"arguments\":{}}", "GenericError", "QMP input lacks member 'execute'" },
-		{ "{\"execute\":5}", "GenericError", "QMP input member 'execute' must be a string" },
+		{ "{\"execute\":5}", "GenericError",
+		  "QMP input member 'execute' must be a string" },
 		{ "{\"execute\":\"quit\",\"arguments\":[]}", "GenericError",
 		  "QMP input member 'arguments' must be an object" },
-		{ "{\"execute\":\"quit\",\"extra\":1}", "GenericError", "QMP input member 'extra' is unexpected" },
+		{ "{\"execute\":\"quit\",\"extra\":1}", "GenericError",
+		  "QMP input member 'extra' is unexpected" },
 		{ "[1,2]", "GenericError", "QMP input must be a JSON object" },
 		{ "{\"execute\":\"set_link\",\"arguments\":{\"up\":true}}", "GenericError",
 		  "Parameter 'name' is missing" },
-		{ "{\"execute\":\"set_link\",\"arguments\":{\"name\":3,\"up\":true}}", "GenericError",
-		  "Invalid parameter type for 'name', expected: string" },
-		{ "{\"execute\":\"set_link\",\"arguments\":{\"name\":\"n0\",\"up\":\"on\"}}", "GenericError",
-		  "Invalid parameter type for 'up', expected: boolean" },
-		{ "{\"execute\":\"set_link\",\"arguments\":{\"name\":\"n0\",\"up\":true,\"z\":1}}", "GenericError",
-		  "Parameter 'z' is unexpected" },
+		{ "{\"execute\":\"set_link\",\"arguments\":{\"name\":3,\"up\":true}}",
+		  "GenericError", "Invalid parameter type for 'name', expected: string" },
+		{ "{\"execute\":\"set_link\",\"arguments\":{\"name\":\"n0\",\"up\":\"on\"}}",
+		  "GenericError", "Invalid parameter type for 'up', expected: boolean" },
+		{ "{\"execute\":\"set_link\",\"arguments\":{\"name\":\"n0\",\"up\":true,\"z\":1}}",
+		  "GenericError", "Parameter 'z' is unexpected" },
 		{ "{\"execute\":\"query-status\",\"execute\":\"quit\"}", "GenericError", NULL },
 		{ "{\"execute\":\"quit\"]", "GenericError", NULL },
 		{ "{\"execute\":\"\xc3\x28\"}", "GenericError", NULL },
@@ -327,8 +334,9 @@ static void test_wrong_requests(void **state)
 
 static void test_stream_in_any_cut(void **state)
 {
-	static const char three[] = "{\"execute\":\"query-status\",\"id\":1}{\"execute\":\"query-version\",\"id\":"
-				    "\"}{\\\"\"}\r\n \t{\"execute\":\"query-status\",\"id\":[{}]}";
+	static const char three[] =
+		"{\"execute\":\"query-status\",\"id\":1}{\"execute\":\"query-version\",\"id\":"
+		"\"}{\\\"\"}\r\n \t{\"execute\":\"query-status\",\"id\":[{}]}";
 	struct ctx *c = *state;
 	int fd = client(c), i;
 	size_t k;
@@ -453,7 +461,8 @@ static void test_set_link(void **state)
 	assert_true(c->a->link_down);
 	free(text);
 	text = hmp(c, fd, "set_link nic0 maybe");
-	assert_string_equal(text, "Expected 'on' or 'off'\r\nTry \"help set_link\" for more information\r\n");
+	assert_string_equal(
+		text, "Expected 'on' or 'off'\r\nTry \"help set_link\" for more information\r\n");
 	free(text);
 	c->host.type = &strict_host;
 	say(c, fd, "{\"execute\":\"set_link\",\"arguments\":{\"name\":\"nic0\",\"up\":true}}");
@@ -507,17 +516,21 @@ static void test_query_stats(void **state)
 	twx_port_drop(&c->b, TWX_DROP_DENIED, 60);
 	say(c, fd, "{\"execute\":\"query-stats\"}");
 	m = hear(c, fd);
-	json_array_foreach(json_object_get(m, "return"), k, p)
+	json_array_foreach (json_object_get(m, "return"), k, p)
 		if (!strcmp(json_string_value(json_object_get(p, "name")), "n0"))
 			found = p;
 	assert_non_null(found);
 	assert_string_equal(json_string_value(json_object_get(found, "kind")), "backend");
 	assert_string_equal(json_string_value(json_object_get(found, "peer")), "nic0");
 	assert_true(json_is_true(json_object_get(found, "link")));
-	assert_int_equal(json_integer_value(json_object_get(json_object_get(found, "rx"), "frames")), 3);
-	assert_int_equal(json_integer_value(json_object_get(json_object_get(found, "rx"), "bytes")), 180);
-	assert_int_equal(json_integer_value(json_object_get(json_object_get(found, "drops"), "denied")), 1);
-	assert_int_equal(json_integer_value(json_object_get(json_object_get(found, "drops"), "no-peer")), 0);
+	assert_int_equal(
+		json_integer_value(json_object_get(json_object_get(found, "rx"), "frames")), 3);
+	assert_int_equal(json_integer_value(json_object_get(json_object_get(found, "rx"), "bytes")),
+			 180);
+	assert_int_equal(
+		json_integer_value(json_object_get(json_object_get(found, "drops"), "denied")), 1);
+	assert_int_equal(
+		json_integer_value(json_object_get(json_object_get(found, "drops"), "no-peer")), 0);
 	json_decref(m);
 	close(fd);
 }
@@ -569,15 +582,17 @@ static void test_trace_read(void **state)
 	close(fd);
 }
 
-/* What a NIC and a backend leave in the ring: two frames in one burst, then one alone, then one in. */
+/* What a NIC and a backend leave in the ring: two frames in one burst, then one alone, then one in.
+ */
 static void play_traffic(struct twx_trace *tr)
 {
-	static const enum twx_hop two[] = { TWX_HOP_KICK,    TWX_HOP_TX_POP,  TWX_HOP_TX_POP,  TWX_HOP_PORT_SEND,
-					    TWX_HOP_USER_IN, TWX_HOP_USER_IN, TWX_HOP_SENDMSG, TWX_HOP_SENDMSG,
-					    TWX_HOP_USED };
+	static const enum twx_hop two[] = { TWX_HOP_KICK,      TWX_HOP_TX_POP,	TWX_HOP_TX_POP,
+					    TWX_HOP_PORT_SEND, TWX_HOP_USER_IN, TWX_HOP_USER_IN,
+					    TWX_HOP_SENDMSG,   TWX_HOP_SENDMSG, TWX_HOP_USED };
 	static const enum twx_hop one[] = { TWX_HOP_KICK,    TWX_HOP_TX_POP,  TWX_HOP_PORT_SEND,
 					    TWX_HOP_USER_IN, TWX_HOP_SENDMSG, TWX_HOP_USED };
-	static const enum twx_hop in[] = { TWX_HOP_RX_LEASE, TWX_HOP_RECVMSG, TWX_HOP_USED, TWX_HOP_SIGNAL };
+	static const enum twx_hop in[] = { TWX_HOP_RX_LEASE, TWX_HOP_RECVMSG, TWX_HOP_USED,
+					   TWX_HOP_SIGNAL };
 	size_t i;
 
 	for (i = 0; i < sizeof(two) / sizeof(two[0]); i++)
@@ -593,8 +608,10 @@ static void expect_walk(struct ctx *c, int fd, size_t n, const char *first, cons
 	json_t *m = hear(c, fd), *hops = json_object_get(json_object_get(m, "return"), "hops");
 
 	assert_int_equal(json_array_size(hops), n);
-	assert_string_equal(json_string_value(json_object_get(json_array_get(hops, 0), "hop")), first);
-	assert_string_equal(json_string_value(json_object_get(json_array_get(hops, n - 1), "hop")), last);
+	assert_string_equal(json_string_value(json_object_get(json_array_get(hops, 0), "hop")),
+			    first);
+	assert_string_equal(json_string_value(json_object_get(json_array_get(hops, n - 1), "hop")),
+			    last);
 	json_decref(m);
 }
 
@@ -604,8 +621,9 @@ static void test_trace_frame(void **state)
 	struct twx_trace *tr = twx_loop_trace(c->loop);
 	int fd = client(c), other = client(c);
 
-	say(c, fd, "{\"execute\":\"x-trace-frame\",\"arguments\":{\"through\":\"sendmsg\"}}"
-		   "{\"execute\":\"query-status\",\"id\":\"after\"}");
+	say(c, fd,
+	    "{\"execute\":\"x-trace-frame\",\"arguments\":{\"through\":\"sendmsg\"}}"
+	    "{\"execute\":\"query-status\",\"id\":\"after\"}");
 	say(c, other, "{\"execute\":\"query-status\"}"); /* others are served meanwhile */
 	expect_return(c, other);
 	play_traffic(tr);

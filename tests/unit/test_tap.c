@@ -1,339 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The tap backend against a real interface and real sockets, in a network namespace of its own. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+/* The tap backend's frames, against a real interface and real sockets in a network namespace. */
+#include "tap_kit.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <linux/if.h>
-#include <linux/if_tun.h>
-#include <net/if_arp.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include <twinax/twinax.h>
-
-#include "base/hostops.h"
-
-#define HOST_IP "10.9.9.1"
-#define GUEST_IP "10.9.9.2"
-#define MAX_LOG 512
 #define MSS 1448
-
-static const uint8_t guest_mac[6] = { 0x52, 0x54, 0, 1, 2, 3 };
-
-struct seen {
-	uint32_t len;
-	struct twx_meta meta;
-	uint8_t head[128];
-};
-
-/* A NIC that writes down what it gets. */
-struct nic {
-	struct twx_port port;
-	bool busy, lends;
-	int n, commits, aborts, reserves;
-	struct seen log[MAX_LOG];
-	uint8_t buf[TWX_FRAME_MAX];
-	uint32_t payload; /* bytes of TCP payload so far */
-	bool payload_ok;
-};
-
-struct ctx {
-	struct twx_loop *loop;
-	struct twx_net *net;
-	struct twx_backend *tap;
-	struct nic nic;
-	char log[4096];
-	uint8_t host_mac[6];
-};
-
-static uint8_t pattern(uint32_t at)
-{
-	return (uint8_t)(at * 7 + (at >> 8));
-}
-
-static uint32_t get32(const uint8_t *p)
-{
-	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
-
-static uint16_t sum16(const uint8_t *p, size_t len, uint32_t sum)
-{
-	size_t i;
-
-	for (i = 0; i + 1 < len; i += 2)
-		sum += (uint32_t)(p[i] << 8 | p[i + 1]);
-	if (len & 1)
-		sum += (uint32_t)p[len - 1] << 8;
-	while (sum >> 16)
-		sum = (sum & 0xffff) + (sum >> 16);
-	return (uint16_t)sum;
-}
-
-/* Sum of pseudo-header: addresses, protocol, length. */
-static uint16_t pseudo(const uint8_t *ip, uint8_t proto, uint32_t l4_len)
-{
-	return sum16(ip + 12, 8, proto + l4_len);
-}
-
-static void nic_note(struct nic *n, const uint8_t *data, uint32_t len, const struct twx_meta *meta)
-{
-	struct seen *s = &n->log[n->n < MAX_LOG ? n->n : MAX_LOG - 1];
-	uint32_t ip_len, head, i;
-
-	/* What the host's stack says by itself (IPv6, IGMP) is not part of any test. */
-	if (len < 34 || data[12] != 8 || data[13] != 0 || (data[23] != IPPROTO_UDP && data[23] != IPPROTO_TCP))
-		return;
-	s->len = len;
-	s->meta = *meta;
-	memcpy(s->head, data, len < sizeof(s->head) ? len : sizeof(s->head));
-	n->n++;
-	ip_len = (uint32_t)(data[16] << 8 | data[17]);
-	assert_true(ip_len + 14 <= len || len == 60);
-	if (data[23] != IPPROTO_TCP)
-		return;
-	head = 14 + 20 + (data[46] >> 4) * 4u;
-	for (i = head; i < 14 + ip_len; i++, n->payload++)
-		n->payload_ok &= data[i] == pattern(n->payload);
-	/* Unfinished checksums are only for receivers that said so. */
-	if (!(n->port.caps.flags & TWX_CAP_CSUM))
-		assert_int_equal(sum16(data + 34, ip_len - 20, pseudo(data + 14, IPPROTO_TCP, ip_len - 20)), 0xffff);
-}
-
-static int nic_receive(struct twx_port *port, const struct twx_frame *frames, int n)
-{
-	struct nic *nic = port->owner;
-	uint32_t off, k;
-	int i;
-
-	if (nic->busy)
-		return 0;
-	for (i = 0; i < n; i++) {
-		off = 0;
-		for (k = 0; k < frames[i].n_iov; k++) {
-			memcpy(nic->buf + off, frames[i].iov[k].iov_base, frames[i].iov[k].iov_len);
-			off += (uint32_t)frames[i].iov[k].iov_len;
-		}
-		assert_int_equal(off, frames[i].len);
-		nic_note(nic, nic->buf, off, &frames[i].meta);
-	}
-	return n;
-}
-
-/* Lends its buffer in uneven pieces. */
-static int nic_reserve(struct twx_port *port, size_t min, size_t want, struct twx_lease *lease)
-{
-	struct nic *nic = port->owner;
-	size_t off = 0, piece = 1526;
-
-	if (!nic->lends)
-		return -EOPNOTSUPP;
-	if (nic->busy)
-		return -EAGAIN;
-	nic->reserves++;
-	memset(nic->buf, 0xee, sizeof(nic->buf));
-	for (lease->n_iov = 0; off < want && lease->n_iov < TWX_LEASE_IOV; lease->n_iov++) {
-		if (piece > sizeof(nic->buf) - off)
-			piece = sizeof(nic->buf) - off;
-		lease->iov[lease->n_iov] = (struct iovec){ nic->buf + off, piece };
-		off += piece;
-	}
-	lease->len = (uint32_t)off;
-	return 0;
-}
-
-static void nic_commit(struct twx_port *port, struct twx_lease *lease, size_t len, const struct twx_meta *meta)
-{
-	struct nic *nic = port->owner;
-
-	nic->commits++;
-	nic_note(nic, nic->buf, (uint32_t)len, meta);
-}
-
-static void nic_abort(struct twx_port *port, struct twx_lease *lease)
-{
-	((struct nic *)port->owner)->aborts++;
-}
-
-static const struct twx_port_ops nic_ops = {
-	.receive = nic_receive,
-	.reserve = nic_reserve,
-	.commit = nic_commit,
-	.abort = nic_abort,
-};
-
-/* --- the namespace --- */
-
-static void log_line(void *opaque, enum twx_log_level level, const char *line)
-{
-	struct ctx *c = opaque;
-	size_t n = strlen(c->log);
-
-	snprintf(c->log + n, sizeof(c->log) - n, "%s\n", line);
-}
-
-static bool link_exists(const char *name)
-{
-	char path[128];
-
-	snprintf(path, sizeof(path), "/proc/sys/net/ipv4/conf/%s", name);
-	return access(path, F_OK) == 0;
-}
-
-static void if_ioctl(unsigned long req, struct ifreq *ifr, const char *name)
-{
-	int fd = socket(AF_INET, SOCK_DGRAM, 0);
-
-	snprintf(ifr->ifr_name, IFNAMSIZ, "%s", name);
-	assert_int_equal(ioctl(fd, req, ifr), 0);
-	close(fd);
-}
-
-static void if_up(const char *name)
-{
-	struct ifreq ifr = { 0 };
-
-	if_ioctl(SIOCGIFFLAGS, &ifr, name);
-	ifr.ifr_flags |= IFF_UP;
-	if_ioctl(SIOCSIFFLAGS, &ifr, name);
-}
-
-static void if_mtu(const char *name, int mtu)
-{
-	struct ifreq ifr = { 0 };
-
-	ifr.ifr_mtu = mtu;
-	if_ioctl(SIOCSIFMTU, &ifr, name);
-}
-
-/* An address for the host's side and a fixed neighbour for the guest's. */
-static void if_address(struct ctx *c, const char *name)
-{
-	struct sockaddr_in *sin;
-	struct ifreq ifr = { 0 };
-	struct arpreq arp = { .arp_flags = ATF_COM | ATF_PERM };
-	int fd = socket(AF_INET, SOCK_DGRAM, 0);
-
-	sin = (struct sockaddr_in *)&ifr.ifr_addr;
-	sin->sin_family = AF_INET;
-	inet_pton(AF_INET, HOST_IP, &sin->sin_addr);
-	if_ioctl(SIOCSIFADDR, &ifr, name);
-	if_up(name);
-	sin = (struct sockaddr_in *)&arp.arp_pa;
-	sin->sin_family = AF_INET;
-	inet_pton(AF_INET, GUEST_IP, &sin->sin_addr);
-	memcpy(arp.arp_ha.sa_data, guest_mac, 6);
-	snprintf(arp.arp_dev, sizeof(arp.arp_dev), "%s", name);
-	assert_int_equal(ioctl(fd, SIOCSARP, &arp), 0);
-	close(fd);
-	memset(&ifr, 0, sizeof(ifr));
-	if_ioctl(SIOCGIFHWADDR, &ifr, name);
-	memcpy(c->host_mac, ifr.ifr_hwaddr.sa_data, 6);
-}
-
-/* A host whose default scripts are not there, whatever is installed on this one. */
-static int open_without_defaults(void *opaque, const char *path, int flags, mode_t mode)
-{
-	if (!strncmp(path, "/etc/qemu-if", strlen("/etc/qemu-if")))
-		return -ENOENT;
-	return hostops_open(NULL, path, flags, mode);
-}
-
-static const struct twx_hostops host_ops = { .size = sizeof(host_ops), .open = open_without_defaults };
-
-static int setup(void **state)
-{
-	struct twx_net_config config = { .size = sizeof(config) };
-	struct ctx *c = calloc(1, sizeof(*c));
-
-	assert_non_null(c);
-	assert_int_equal(twx_loop_new(&c->loop, NULL), 0);
-	config.loop = c->loop;
-	config.log = log_line;
-	config.log_opaque = c;
-	config.log_level = TWX_LOG_INFO;
-	config.hostops = &host_ops;
-	assert_int_equal(twx_net_new(&c->net, &config, NULL), 0);
-	assert_int_equal(twx_port_init(&c->nic.port, c->net, c->loop, TWX_PORT_NIC, "nic", "toy", 0, &nic_ops,
-				       &c->nic, NULL), 0);
-	c->nic.payload_ok = true;
-	*state = c;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct ctx *c = *state;
-
-	if (c->tap)
-		twx_backend_free(c->tap);
-	twx_port_fini(&c->nic.port);
-	twx_net_free(c->net);
-	twx_loop_free(c->loop);
-	assert_false(link_exists("tt0"));
-	free(c);
-	return 0;
-}
-
-static void open_tap(struct ctx *c, const char *text)
-{
-	struct twx_error e = { 0 };
-
-	if (twx_backend_new(&c->tap, c->net, text, &e))
-		fail_msg("%s: %s", text, e.what);
-	assert_int_equal(twx_port_pair(&c->nic.port, c->tap->ports[0], NULL), 0);
-}
-
-/* The usual one, with an address. */
-static void open_tt0(struct ctx *c, uint32_t caps)
-{
-	open_tap(c, "tap,id=t0,ifname=tt0,script=no,downscript=no");
-	if_address(c, "tt0");
-	twx_port_set_caps(&c->nic.port, (struct twx_caps){ .flags = caps });
-}
-
-static void expect_refused(struct ctx *c, const char *text, const char *part)
-{
-	struct twx_error e = { 0 };
-	struct twx_backend *b;
-
-	if (!twx_backend_new(&b, c->net, text, &e))
-		fail_msg("%s was accepted", text);
-	if (!strstr(e.what, part))
-		fail_msg("%s: got '%s', not '%s'", text, e.what, part);
-	assert_false(link_exists("tt0"));
-	assert_null(twx_backend_find(c->net, "t0"));
-}
-
-static void run_loop(struct ctx *c, int ms)
-{
-	int i;
-
-	for (i = 0; i < ms / 5 + 1; i++)
-		twx_loop_poll(c->loop, 5);
-}
-
-/* --- frames of our own --- */
-
-static struct sockaddr_in addr(const char *ip, uint16_t port)
-{
-	struct sockaddr_in sin = { .sin_family = AF_INET, .sin_port = htons(port) };
-
-	inet_pton(AF_INET, ip, &sin.sin_addr);
-	return sin;
-}
 
 /* Ethernet and IPv4 header from guest to host. */
 static void put_ip(struct ctx *c, uint8_t *f, uint8_t proto, uint32_t l4_len)
@@ -456,8 +132,6 @@ static void tcp_close(struct tcp *t)
 	setsockopt(t->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 	close(t->fd);
 }
-
-/* --- tests --- */
 
 static void test_frames_both_ways(void **state)
 {
@@ -596,7 +270,8 @@ static void test_gso_from_host_into_lease(void **state)
 	assert_true(longest(c) > 1514);
 }
 
-/* A receiver without offloads gets frames of the MTU with whole checksums (nic_note looks at them). */
+/* A receiver without offloads gets frames of the MTU with whole checksums (nic_note looks at them).
+ */
 static void test_no_offload_for_a_plain_receiver(void **state)
 {
 	struct ctx *c = *state;
@@ -605,7 +280,8 @@ static void test_no_offload_for_a_plain_receiver(void **state)
 	assert_true(longest(c) <= 1514);
 }
 
-/* The driver gives its offloads up while large frames wait in the kernel: they arrive cut, none is lost. */
+/* The driver gives its offloads up while large frames wait in the kernel: they arrive cut, none is
+ * lost. */
 static void test_offloads_given_up(void **state)
 {
 	struct ctx *c = *state;
@@ -641,38 +317,18 @@ static void test_jumbo_mtu_raised_later(void **state)
 	open_tt0(c, 0);
 	if_mtu("tt0", 9000);
 	for (i = 0; i < 6; i++) {
-		assert_int_equal(sendto(fd, data, sizeof(data), 0, (struct sockaddr *)&to, sizeof(to)), sizeof(data));
+		assert_int_equal(
+			sendto(fd, data, sizeof(data), 0, (struct sockaddr *)&to, sizeof(to)),
+			sizeof(data));
 		run_loop(c, 5);
 	}
 	for (i = 0; i < c->nic.n; i++)
 		full += c->nic.log[i].len == sizeof(data) + 42;
-	assert_true(full >= 5); /* the first of that size in a lease of the old one may be lost, and no more */
+	assert_true(
+		full >=
+		5); /* the first of that size in a lease of the old one may be lost, and no more */
 	assert_true(c->nic.commits > 0);
 	close(fd);
-}
-
-static void send_numbered(int fd, int n)
-{
-	struct sockaddr_in to = addr(GUEST_IP, 77);
-	char text[16];
-	int i;
-
-	for (i = 0; i < n; i++) {
-		snprintf(text, sizeof(text), "%08d", i);
-		assert_int_equal(sendto(fd, text, 8, 0, (struct sockaddr *)&to, sizeof(to)), 8);
-	}
-}
-
-static void expect_numbered(const struct ctx *c, int n)
-{
-	char text[16];
-	int i;
-
-	assert_int_equal(c->nic.n, n);
-	for (i = 0; i < n; i++) {
-		snprintf(text, sizeof(text), "%08d", i);
-		assert_memory_equal(c->nic.log[i].head + 42, text, 8);
-	}
 }
 
 static void test_busy_receiver_loses_nothing(void **state)
@@ -725,13 +381,15 @@ static void test_full_device_makes_busy(void **state)
 	int sent = 0, i;
 
 	open_tap(c, "tap,id=t0,ifname=tt0,script=no,downscript=no,sndbuf=8k");
-	if (system("ip link add br9 type bridge && ip link set br9 up && ip link add v9 type veth peer name w9 && "
-		   "ip link set v9 master br9 up && ip link set w9 up && ip link set tt0 master br9 up && "
+	if (system("ip link add br9 type bridge && ip link set br9 up && ip link add v9 type veth "
+		   "peer name w9 && "
+		   "ip link set v9 master br9 up && ip link set w9 up && ip link set tt0 master "
+		   "br9 up && "
 		   "tc qdisc add dev v9 root tbf rate 200kbit burst 2000 limit 1000000 2>&1"))
 		skip();
 	run_loop(c, 20);
-	/* Local experimental Ethertype: IP would pass through the bridge's packet filter, which takes the
-	 * frames out of the sender's account. */
+	/* Local experimental Ethertype: IP would pass through the bridge's packet filter, which
+	 * takes the frames out of the sender's account. */
 	memcpy(f, "\x02\x00\x00\x00\x00\x01\x02\x00\x00\x00\x00\x02\x88\xb5", 14);
 	for (i = 0; i < 200; i++)
 		sent += send_frame(c, f, sizeof(f), NULL);
@@ -772,8 +430,9 @@ static void test_several_queues(void **state)
 	assert_int_equal(c->tap->n_ports, 4);
 	if_address(c, "tt0");
 	for (i = 0; i < 3; i++) {
-		assert_int_equal(twx_port_init(&more[i].port, c->net, c->loop, TWX_PORT_NIC, "nic", "toy",
-					       (uint16_t)(i + 1), &nic_ops, &more[i], NULL), 0);
+		assert_int_equal(twx_port_init(&more[i].port, c->net, c->loop, TWX_PORT_NIC, "nic",
+					       "toy", (uint16_t)(i + 1), &nic_ops, &more[i], NULL),
+				 0);
 		assert_int_equal(twx_port_pair(&more[i].port, c->tap->ports[i + 1], NULL), 0);
 	}
 	assert_int_equal(bind(fd, (struct sockaddr *)&from, sizeof(from)), 0);
@@ -796,181 +455,6 @@ static void test_several_queues(void **state)
 	free(more);
 }
 
-static int open_tun(const char *name, short flags)
-{
-	struct ifreq ifr = { .ifr_flags = flags };
-	int fd = open("/dev/net/tun", O_RDWR);
-
-	snprintf(ifr.ifr_name, IFNAMSIZ, "%s", name);
-	assert_int_equal(ioctl(fd, TUNSETIFF, &ifr), 0);
-	return fd;
-}
-
-static void test_inherited_descriptor(void **state)
-{
-	struct ctx *c = *state;
-	int fd = open_tun("tt0", IFF_TAP | IFF_NO_PI | IFF_VNET_HDR), sock = socket(AF_INET, SOCK_DGRAM, 0);
-	char text[64], *info;
-
-	snprintf(text, sizeof(text), "tap,id=t0,fd=%d", fd);
-	open_tap(c, text);
-	if_address(c, "tt0");
-	send_numbered(sock, 3);
-	run_loop(c, 10);
-	expect_numbered(c, 3);
-	snprintf(text, sizeof(text), "type=tap,fd=%d", fd);
-	info = twx_net_info(c->net);
-	assert_non_null(strstr(info, text));
-	free(info);
-	close(sock);
-	twx_backend_free(c->tap);
-	c->tap = NULL;
-	assert_int_equal(fcntl(fd, F_GETFD), -1); /* it was taken */
-}
-
-static void test_inherited_descriptors(void **state)
-{
-	struct ctx *c = *state;
-	int a = open_tun("tt0", IFF_TAP | IFF_NO_PI | IFF_MULTI_QUEUE);
-	int b = open_tun("tt0", IFF_TAP | IFF_NO_PI | IFF_MULTI_QUEUE);
-	char text[64];
-
-	snprintf(text, sizeof(text), "tap,id=t0,fds=%d:%d", a, b);
-	open_tap(c, text);
-	assert_int_equal(c->tap->n_ports, 2);
-	assert_int_equal(c->tap->ports[0]->caps.flags, 0); /* opened without the offload header */
-}
-
-static void test_wrong_descriptors(void **state)
-{
-	struct ctx *c = *state;
-	int plain = open("/dev/null", O_RDWR), tun;
-	char text[64];
-
-	snprintf(text, sizeof(text), "tap,id=t0,fd=%d", plain);
-	expect_refused(c, text, "not an open tap device");
-	assert_int_equal(fcntl(plain, F_GETFD), 0); /* and it is still its owner's */
-	expect_refused(c, "tap,id=t0,fd=4711", "not an open tap device");
-	expect_refused(c, "tap,id=t0,fd=x", "descriptor");
-	expect_refused(c, "tap,id=t0,fds=1:", "descriptor");
-	expect_refused(c, "tap,id=t0,fd=1:2", "fds=");
-	tun = open_tun("ttx", IFF_TUN | IFF_NO_PI);
-	snprintf(text, sizeof(text), "tap,id=t0,fd=%d", tun);
-	expect_refused(c, text, "not an open tap device");
-	close(plain);
-	close(tun);
-}
-
-static void test_exclusions(void **state)
-{
-	struct ctx *c = *state;
-
-	expect_refused(c, "tap,id=t0,fd=3,ifname=tt0",
-		       "ifname=, script=, downscript=, vnet_hdr=, helper=, queues=, fds=, and vhostfds= are invalid with "
-		       "fd=");
-	expect_refused(c, "tap,id=t0,fd=3,queues=1", "are invalid with fd=");
-	expect_refused(c, "tap,id=t0,fds=3:4,script=no", "are invalid with fds=");
-	expect_refused(c, "tap,id=t0,ifname=tt0,script=no,vhost=on",
-		       "vhost=on is not supported by this program: the NIC lives here");
-	expect_refused(c, "tap,id=t0,helper=/bin/true", "helper=");
-	expect_refused(c, "tap,id=t0,ifname=tt0,queues=0", "queues");
-	expect_refused(c, "tap,id=t0,ifname=tt0,queues=1025", "queues");
-	expect_refused(c, "tap,id=t0,ifname=a-name-too-long-for-linux", "name of an interface");
-	expect_refused(c, "tap,id=t0,ifname=a/b", "name of an interface");
-	expect_refused(c, "tap,id=t0,ifname=", "name of an interface");
-	expect_refused(c, "tap,id=t0,ifname=tt0,frob=1", "frob");
-	expect_refused(c, "tap,ifname=tt0", "id");
-	open_tap(c, "tap,id=t0,ifname=tt0,script=no,downscript=no,vhost=off");
-}
-
-static void test_busy_and_foreign_interfaces(void **state)
-{
-	struct ctx *c = *state;
-	struct twx_error e = { 0 };
-	struct twx_backend *b;
-	int fd = open_tun("ttb", IFF_TAP | IFF_NO_PI);
-
-	assert_int_equal(twx_backend_new(&b, c->net, "tap,id=t0,ifname=ttb,script=no", &e), -EBUSY);
-	assert_non_null(strstr(e.what, "ttb"));
-	assert_non_null(strstr(e.hint, "another program"));
-	assert_true(twx_backend_new(&b, c->net, "tap,id=t0,ifname=lo,script=no", &e) < 0);
-	assert_non_null(strstr(e.hint, "no tap"));
-	close(fd);
-}
-
-/* --- scripts --- */
-
-static void write_script(const char *path, const char *body)
-{
-	FILE *f = fopen(path, "w");
-
-	assert_non_null(f);
-	fprintf(f, "#!/bin/sh\n%s\n", body);
-	fclose(f);
-	assert_int_equal(chmod(path, 0755), 0);
-}
-
-static void test_scripts(void **state)
-{
-	char dir[] = "/tmp/twinax-tap-XXXXXX", up[64], down[64], mark[64], text[256], body[160], line[64] = "";
-	struct ctx *c = *state;
-	FILE *f;
-
-	assert_non_null(mkdtemp(dir));
-	snprintf(up, sizeof(up), "%s/up", dir);
-	snprintf(down, sizeof(down), "%s/down", dir);
-	snprintf(mark, sizeof(mark), "%s/mark", dir);
-	snprintf(body, sizeof(body), "test -d /proc/sys/net/ipv4/conf/$1 && echo up $1 >> %s", mark);
-	write_script(up, body);
-	snprintf(body, sizeof(body), "test -d /proc/sys/net/ipv4/conf/$1 && echo down $1 >> %s", mark);
-	write_script(down, body);
-	snprintf(text, sizeof(text), "tap,id=t0,ifname=tt0,script=%s,downscript=%s", up, down);
-	open_tap(c, text);
-	twx_backend_free(c->tap);
-	c->tap = NULL;
-	f = fopen(mark, "r");
-	assert_non_null(f);
-	assert_int_equal(fread(line, 1, sizeof(line) - 1, f), 16);
-	assert_string_equal(line, "up tt0\ndown tt0\n");
-	fclose(f);
-	write_script(up, "exit 3");
-	assert_int_equal(unlink(mark), 0);
-	snprintf(body, sizeof(body), "network script %s failed with status 3", up);
-	expect_refused(c, text, body);
-	assert_int_equal(access(mark, F_OK), -1); /* down is not run for what never came up */
-	assert_int_equal(unlink(up), 0);
-	snprintf(body, sizeof(body), "could not launch network script %s", up);
-	expect_refused(c, text, body);
-	unlink(down);
-	assert_int_equal(rmdir(dir), 0);
-}
-
-static void test_missing_default_script_warns(void **state)
-{
-	struct ctx *c = *state;
-
-	open_tap(c, "tap,id=t0,ifname=tt0");
-	assert_non_null(strstr(c->log, "netdev t0: there is no /etc/qemu-ifup"));
-	c->log[0] = 0;
-	twx_backend_free(c->tap);
-	open_tap(c, "tap,id=t0,ifname=tt0,script=,downscript=");
-	assert_string_equal(c->log, "");
-}
-
-static void test_kernel_picks_a_name(void **state)
-{
-	struct ctx *c = *state;
-	char *info;
-
-	open_tap(c, "tap,id=t0,script=no,downscript=no");
-	info = twx_net_info(c->net);
-	assert_non_null(strstr(info, "type=tap,ifname=tap0,"));
-	free(info);
-	assert_true(link_exists("tap0"));
-}
-
-#define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -988,19 +472,7 @@ int main(void)
 		T(test_full_device_makes_busy),
 		T(test_deleted_interface),
 		T(test_several_queues),
-		T(test_inherited_descriptor),
-		T(test_inherited_descriptors),
-		T(test_wrong_descriptors),
-		T(test_exclusions),
-		T(test_busy_and_foreign_interfaces),
-		T(test_scripts),
-		T(test_missing_default_script_warns),
-		T(test_kernel_picks_a_name),
 	};
 
-	if (unshare(CLONE_NEWNET) || access("/dev/net/tun", R_OK | W_OK)) {
-		printf("skipped: needs root and /dev/net/tun\n");
-		return 77;
-	}
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return tap_run(tests);
 }
