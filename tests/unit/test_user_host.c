@@ -293,15 +293,6 @@ static void routers_errors_reach_the_guest(void **state)
 	close(fd);
 }
 
-static void set_ping_range(const char *range)
-{
-	int fd = open("/proc/sys/net/ipv4/ping_group_range", O_WRONLY | O_CLOEXEC);
-
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, range, strlen(range)), strlen(range));
-	close(fd);
-}
-
 /* traceroute -I: time exceeded names the echo, with ping sockets and with raw ones. */
 static void routers_errors_about_pings_reach_the_guest(void **state)
 {
@@ -312,7 +303,8 @@ static void routers_errors_about_pings_reach_the_guest(void **state)
 		uint16_t id = (uint16_t)(0x2345 + raw);
 		struct guest_pkt p;
 
-		set_ping_range(raw ? "1 0" : "0 2147483647");
+		if (!guest_allow_ping_sockets(!raw))
+			skip(); /* root of a namespace that has one group: the first half was tested */
 		guest_send(g, frame, guest_icmp(g, frame, guest_addr(FAR), 8, 0, id, 1, "x", 1));
 		assert_true(guest_recv_ip(g, IPPROTO_ICMP, &p, 1000)); /* the reply */
 		guest_pkt_free(&p);
@@ -328,7 +320,7 @@ static void routers_errors_about_pings_reach_the_guest(void **state)
 		guest_pkt_free(&p);
 		assert_true(guest_silent(g, 20));
 	}
-	set_ping_range("0 2147483647");
+	assert_true(guest_allow_ping_sockets(true));
 }
 
 /* The host has a ping of its own with the guest's identifier: the guest sees its number all the

@@ -117,15 +117,6 @@ static void pings_of_others_come_back_from_them(void **state)
 	assert_int_equal(g->user->flows.count[FLOW_ICMP], 0);
 }
 
-static void set_ping_range(const char *range)
-{
-	int fd = open("/proc/sys/net/ipv4/ping_group_range", O_WRONLY | O_CLOEXEC);
-
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, range, strlen(range)), strlen(range));
-	close(fd);
-}
-
 /* Without ping sockets a process with the right uses a raw one, which hears everybody's echoes. */
 static void raw_socket_hears_only_its_own(void **state)
 {
@@ -136,7 +127,8 @@ static void raw_socket_hears_only_its_own(void **state)
 
 	if (!isolated)
 		skip();
-	set_ping_range("1 0");
+	if (!guest_allow_ping_sockets(false))
+		skip(); /* root of a namespace that has one group */
 	for (uint16_t id = 1; id <= 3; id++)
 		guest_send(g, frame, guest_icmp(g, frame, far, 8, 0, id, id, "x", 1));
 	for (uint16_t id = 1; id <= 3; id++) {
@@ -146,7 +138,7 @@ static void raw_socket_hears_only_its_own(void **state)
 	}
 	assert_true(guest_silent(g, 50));
 	assert_true(icmp_flow_is_raw(flow_oldest(&g->user->flows, FLOW_ICMP)));
-	set_ping_range("0 2147483647");
+	assert_true(guest_allow_ping_sockets(true));
 }
 
 static void unreachable_hosts_are_reported(void **state)

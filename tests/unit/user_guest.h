@@ -111,5 +111,6 @@ uint64_t guest_drops(const struct guest *g, enum twx_drop cause);
 /* Makes a network namespace of its own with loopback up, where pings may leave; false if not
  * allowed to. */
 bool guest_namespace(void);
+bool guest_allow_ping_sockets(bool allow); /* in that namespace */
 
 #endif

@@ -193,6 +193,8 @@ static int ping_socket(const struct flow_key *key, bool *raw)
 			any.sin_port = 0;
 			bind(fd, (struct sockaddr *)&any, sizeof(any));
 		}
+	} else if (errno != EACCES && errno != EPERM) {
+		return -errno;
 	} else {
 		struct icmp_filter only = { .data = ~(1u << ICMP_ECHOREPLY) };
 
