@@ -156,7 +156,7 @@ static void send_bare(struct user *u, const struct flow_key *key, const struct t
 void tcp_send_control(struct user *u, struct flow *f, uint8_t flags, uint32_t seq)
 {
 	struct tcp_flow *tf = tcp_of(f);
-	uint8_t opt[SYN_OPTIONS_LEN];
+	uint8_t opt[SYN_OPTIONS_LEN] = { 0 };
 	uint32_t opt_len = flags & TCP_SYN ? put_syn_options(u, tf, opt) : 0;
 	struct tcp_hdr h;
 
