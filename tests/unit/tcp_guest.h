@@ -84,6 +84,9 @@ void tg_round(struct tg *g, int timeout_ms);
 void tg_unbusy(struct tg *g);
 void tg_read(struct tg_conn *c); /* the application reads what was held */
 
+/* A network namespace of our own, with loopback up and nothing else; false where that is forbidden. */
+bool tg_netns(void);
+
 /* The pattern of @seed from byte @off on. */
 void tg_fill(uint64_t seed, uint64_t off, uint8_t *buf, size_t len);
 bool tg_same(uint64_t seed, uint64_t off, const uint8_t *buf, size_t len);

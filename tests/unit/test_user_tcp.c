@@ -4,12 +4,14 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -22,6 +24,8 @@
 #define GATEWAY 0x0a000202u
 #define FULL (TWX_CAP_CSUM | TWX_CAP_TSO4)
 #define MIB (1u << 20)
+
+static bool own_netns;
 
 /* --- the host's side --- */
 
@@ -47,7 +51,7 @@ static void host_listen(struct host *h)
 	h->fd = -1;
 	h->listener = tcp_socket();
 	assert_int_equal(bind(h->listener, (struct sockaddr *)&a, sizeof(a)), 0);
-	assert_int_equal(listen(h->listener, 128), 0);
+	assert_int_equal(listen(h->listener, 4096), 0);
 	getsockname(h->listener, (struct sockaddr *)&a, &len);
 	h->port = ntohs(a.sin_port);
 }
@@ -941,6 +945,108 @@ static void syn_flood_is_bounded(void **state)
 	finish(g, &h);
 }
 
+/* The host's side of many connections, in a process of its own: sends back whatever comes. */
+static void echo_server(int listener)
+{
+	struct epoll_event ev = { .events = EPOLLIN, .data.fd = listener };
+	int ep = epoll_create1(0), fd;
+
+	epoll_ctl(ep, EPOLL_CTL_ADD, listener, &ev);
+	while (epoll_wait(ep, &ev, 1, -1) == 1) {
+		if (ev.data.fd == listener) {
+			fd = accept(listener, NULL, NULL);
+			ev = (struct epoll_event){ .events = EPOLLIN, .data.fd = fd };
+			epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev);
+			continue;
+		}
+		fd = ev.data.fd;
+		if (send(fd, host_buf, (size_t)max(read(fd, host_buf, 4096), (ssize_t)0), 0) <= 0)
+			close(fd);
+	}
+}
+
+static void ten_thousand_idle_flows(void **state)
+{
+	enum { N = 10000 };
+	struct host h;
+	struct tg *g = guest(&leased);
+	struct tg_conn *c;
+	struct rlimit rl;
+	pid_t pid;
+
+	getrlimit(RLIMIT_NOFILE, &rl);
+	rl.rlim_cur = rl.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &rl);
+	if (rl.rlim_cur < N + 100) {
+		tg_free(g);
+		print_message("           skipped: needs %d open files\n", N + 100);
+		skip();
+	}
+	host_listen(&h);
+	pid = fork();
+	if (pid == 0)
+		echo_server(h.listener);
+	host_close(&h);
+	g->check = false;
+	c = tg_conn_new(g, GATEWAY, h.port);
+	for (uint32_t i = 0; i < N; i++) { /* the toy forgets each, the backend does not */
+		c->port = (uint16_t)(1024 + i);
+		c->snd_una = c->iss;
+		c->snd_nxt = c->snd_edge = c->iss + 1;
+		c->established = false;
+		tg_syn(g, c);
+		until(g, &h, c->established);
+		tg_round(g, 0);
+	}
+	assert_int_equal(n_flows(g), N);
+	assert_int_equal(g->user->tcp->lists[TCP_LIST_HALF_OPEN].n, 0);
+	/* the last of them, and a new one, carry data */
+	c->tx_total = 100000;
+	until(g, &h, c->rx_bytes == 100000);
+	c = tg_conn_new(g, GATEWAY, h.port);
+	tg_syn(g, c);
+	c->tx_total = 100000;
+	until(g, &h, c->rx_bytes == 100000);
+	finish(g, &h);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
+static void restrict_denies(void **state)
+{
+	struct host h;
+	struct tg *g = tg_new("restrict=on", FULL, true);
+
+	host_listen(&h);
+	tg_syn(g, tg_conn_new(g, GATEWAY, h.port));
+	run_for(g, &h, 20);
+	assert_int_equal(h.fd, -1);
+	assert_int_equal(n_flows(g), 0);
+	assert_int_equal(g->user->port->count.drops[TWX_DROP_DENIED], 1);
+	finish(g, &h);
+}
+
+/* A host that has no route says so by ICMP, not by a reset. */
+static void no_route_is_icmp(void **state)
+{
+	struct host h;
+	struct tg *g;
+	struct tg_conn *c;
+
+	if (!own_netns) {
+		print_message("           skipped: no network namespaces here\n");
+		skip();
+	}
+	g = guest(&leased);
+	host_listen(&h);
+	c = tg_conn_new(g, 0xc6336401, 80);
+	tg_syn(g, c);
+	until(g, &h, g->icmp_unreach);
+	assert_false(c->reset);
+	assert_int_equal(n_flows(g), 0);
+	finish(g, &h);
+}
+
 static void full_table_evicts_time_wait(void **state)
 {
 	struct host h;
@@ -1025,10 +1131,14 @@ int main(int argc, char **argv)
 		cmocka_unit_test(port_is_used_again),
 		cmocka_unit_test(urgent_data_is_data),
 		cmocka_unit_test(syn_flood_is_bounded),
+		cmocka_unit_test(ten_thousand_idle_flows),
+		cmocka_unit_test(restrict_denies),
+		cmocka_unit_test(no_route_is_icmp),
 		cmocka_unit_test(full_table_evicts_time_wait),
 		cmocka_unit_test(closing_resets_everything),
 	};
 
+	own_netns = tg_netns();
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);
 	return cmocka_run_group_tests(tests, NULL, NULL);
