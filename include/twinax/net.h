@@ -38,6 +38,16 @@ TWX_EXPORT void twx_net_free(struct twx_net *net);
 TWX_EXPORT struct twx_loop *twx_net_loop(struct twx_net *net);
 
 /*
+ * For the SIGBUS handler of a program that exports NICs: a front end that truncates the memory it shares
+ * would end the program at the next access. Installed with SA_SIGINFO, the handler passes si_addr (of a
+ * fault, si_code > 0) on: if the address lies in shared memory of @net, zeros are put in its place, the
+ * front end's connection ends in the next round of the loop with a line in the log, and the handler
+ * returns. False: the address is none of ours, and the signal means what it means by default.
+ * Async-signal-safe; from the thread that runs the net's loop only.
+ */
+TWX_EXPORT bool twx_net_fault(struct twx_net *net, const void *addr);
+
+/*
  * For control sockets: a non-blocking listening unix stream socket, made through the net's hostops. A
  * socket file that nobody listens on is replaced; a live one is an error. The fd is the caller's, who
  * removes the file with twx_net_unlink() in the end. The fd or -errno.

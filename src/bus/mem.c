@@ -15,17 +15,10 @@ void mem_init(struct mem_map *m)
 	memset(m, 0, sizeof(*m));
 }
 
-static void region_unmap(struct mem_region *r)
-{
-	munmap(r->map, r->map_len);
-	if (r->fd >= 0)
-		close(r->fd);
-}
-
 void mem_fini(struct mem_map *m)
 {
 	for (unsigned int i = 0; i < m->n; i++)
-		region_unmap(&m->regions[i]);
+		mem_unmap(&m->regions[i].map);
 	memset(m->regions, 0, m->n * sizeof(m->regions[0]));
 	m->n = 0;
 	m->last = 0;
@@ -71,8 +64,7 @@ static uint64_t map_unit(const struct stat *st)
 	return unit;
 }
 
-/* Maps [off, off+size) of @fd; the pointer to off lands in r->host. */
-static int region_map(struct mem_region *r, int fd, uint64_t off)
+int mem_map_file(struct fault_area *map, int fd, uint64_t off, uint64_t size, uint8_t **at)
 {
 	uint64_t end, unit, start;
 	struct stat st;
@@ -80,9 +72,9 @@ static int region_map(struct mem_region *r, int fd, uint64_t off)
 
 	if (fstat(fd, &st) < 0)
 		return -errno;
-	if (__builtin_add_overflow(off, r->size, &end) || end > INT64_MAX)
+	if (__builtin_add_overflow(off, size, &end) || end > INT64_MAX)
 		return -EINVAL;
-	/* A file shorter than its region would end in SIGBUS at the first access. */
+	/* A file that is too short already is refused here, where it can be told to its owner. */
 	if (S_ISREG(st.st_mode) && end > (uint64_t)st.st_size)
 		return -EINVAL;
 	unit = map_unit(&st);
@@ -96,10 +88,16 @@ static int region_map(struct mem_region *r, int fd, uint64_t off)
 		return -errno;
 	/* A guest's memory has no place in our core dumps; failing that changes nothing else. */
 	(void)madvise(p, end - start, MADV_DONTDUMP);
-	r->map = p;
-	r->map_len = end - start;
-	r->host = (uint8_t *)p + (off - start);
+	*map = (struct fault_area){ .base = p, .len = end - start, .unit = unit };
+	*at = (uint8_t *)p + (off - start);
 	return 0;
+}
+
+void mem_unmap(struct fault_area *map)
+{
+	if (map->base)
+		munmap(map->base, map->len);
+	*map = (struct fault_area){ 0 };
 }
 
 static int region_fits(const struct mem_map *m, uint64_t addr, uint64_t size, uint64_t user)
@@ -122,12 +120,12 @@ static int region_fits(const struct mem_map *m, uint64_t addr, uint64_t size, ui
 int mem_add_take(struct mem_map *m, uint64_t addr, uint64_t size, uint64_t user, int fd,
 		 uint64_t fd_off)
 {
-	struct mem_region r = { .gpa = addr, .size = size, .user = user, .fd = -1 };
+	struct mem_region r = { .gpa = addr, .size = size, .user = user };
 	int rc = region_fits(m, addr, size, user);
 	unsigned int at;
 
 	if (rc == 0)
-		rc = region_map(&r, fd, fd_off);
+		rc = mem_map_file(&r.map, fd, fd_off, size, &r.host);
 	close(fd); /* the mapping holds the file */
 	if (rc < 0)
 		return rc;
@@ -149,7 +147,7 @@ int mem_remove(struct mem_map *m, uint64_t addr, uint64_t size, uint64_t user)
 	r = &m->regions[i];
 	if (r->gpa != addr || r->size != size || r->user != user)
 		return -ENOENT;
-	region_unmap(r);
+	mem_unmap(&r->map);
 	m->n--;
 	memmove(r, r + 1, (m->n - (unsigned int)i) * sizeof(*r));
 	/* The slot behind the last is never a hit. */
@@ -206,6 +204,14 @@ int mem_iov(struct mem_map *m, gpa addr, uint64_t len, struct iovec *iov, unsign
 		len -= here;
 	}
 	return (int)n;
+}
+
+const struct fault_area *mem_area_at(const struct mem_map *m, uintptr_t addr)
+{
+	for (unsigned int i = 0; i < m->n; i++)
+		if (fault_area_has(&m->regions[i].map, addr))
+			return &m->regions[i].map;
+	return NULL;
 }
 
 void mem_dirty_gpa(struct mem_map *m, uint64_t addr, uint64_t len)

@@ -8,6 +8,8 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "net/fault.h"
+
 /* A guest physical (or DMA) address; a type of its own so that it is never mixed with a pointer. */
 typedef struct { uint64_t a; } gpa;
 
@@ -17,9 +19,7 @@ struct mem_region {
 	uint64_t gpa, size;
 	uint64_t user; /* front end's virtual address, for ring addresses; 0 if unknown */
 	uint8_t *host; /* where gpa is mapped here */
-	void *map;     /* mmap base and length, for munmap */
-	size_t map_len;
-	int fd; /* kept open or -1 */
+	struct fault_area map;
 };
 
 /* Owned by a host; read by the devices behind it on the same loop. */
@@ -29,7 +29,15 @@ struct mem_map {
 	unsigned int last; /* region hit last */
 	uint8_t *log;	   /* dirty bitmap, bit per 4 KiB page, null when off; bits set atomically */
 	uint64_t log_size; /* bytes of bitmap */
+	atomic_bool lost;  /* some of it was truncated: what is read now may be zeros */
 };
+
+/*
+ * [@off, @off + @size) of @fd, shared, for reading and writing; *@at is where @off is mapped. 0, -EINVAL on
+ * wrap or when the file is shorter, or mmap's error. A file that shrinks later: net/fault.h.
+ */
+int mem_map_file(struct fault_area *map, int fd, uint64_t off, uint64_t size, uint8_t **at);
+void mem_unmap(struct fault_area *map); /* harmless when nothing is mapped */
 
 void mem_init(struct mem_map *m);
 void mem_fini(struct mem_map *m); /* unmaps every region; the log is its owner's and stays set */
@@ -60,6 +68,9 @@ static inline void *mem_hit(const struct mem_map *m, gpa addr, uint64_t len)
 
 /* Splits [addr, addr+len) into at most @max iovecs; how many, or -EFAULT (a hole, a wrap), -E2BIG. */
 int mem_iov(struct mem_map *m, gpa addr, uint64_t len, struct iovec *iov, unsigned int max);
+
+/* The mapping of the region that @addr lies in, or null; for fault guards. */
+const struct fault_area *mem_area_at(const struct mem_map *m, uintptr_t addr);
 
 /* The one point that every write to guest memory passes, by us or by the kernel into a lease. */
 void mem_dirty_slow(struct mem_map *m, const void *host, uint64_t len);

@@ -35,6 +35,9 @@
  * the log) unless the first has hung up in the meantime. With server=off we connect, and again
  * reconnect-ms after a connection ended.
  *
+ * Memory that the front end truncates (or that its file system has no pages for) costs it the
+ * connection, in the round of the first access: net/fault.h.
+ *
  * Errors: a message that is malformed (header, size, number of fds) ends the connection. One that
  * cannot be carried out is acknowledged with an error if the front end asked for acknowledgement
  * (REPLY_ACK), and ends the connection otherwise, as the specification permits. Neither touches other
@@ -106,6 +109,9 @@ static void queue_broken(struct virtio_dev *dev, unsigned int queue)
 {
 	struct vu_host *vu = dev->host;
 
+	/* What it found there was not the guest's, and the end of the connection is on its way. */
+	if (atomic_load(&vu->mem->lost))
+		return;
 	VU_LOG(vu, WARNING, "queue %u is malformed and stays stopped until the guest's driver resets it",
 	       queue);
 	if (queue < vu->n_rings)
@@ -165,6 +171,8 @@ static int conn_begin(struct vu_host *vu, int fd)
 /* Leaves the device as after open. The call fds outlive the rings: stopping may still signal. */
 static void conn_end(struct vu_host *vu, const char *why)
 {
+	bool lost = atomic_load(&vu->guard.hit);
+
 	if (vu->fd < 0)
 		return;
 	twx_watch_del(&vu->watch);
@@ -179,9 +187,14 @@ static void conn_end(struct vu_host *vu, const char *why)
 	vu->protocol = 0;
 	vu->protocol_offered = 0;
 	vu_mem_reset(vu);
+	fault_guard_clear(&vu->guard);
 	close(vu->fd);
 	vu->fd = -1;
-	if (why != NULL)
+	if (lost)
+		VU_LOG(vu, WARNING,
+		       "front end %s disconnected: the memory that it shares is gone (its file was truncated, "
+		       "or its file system is full)", vu->who);
+	else if (why != NULL)
 		VU_LOG(vu, INFO, "front end %s disconnected: %s", vu->who, why);
 	if (why == NULL || vu->server)
 		return;
@@ -190,6 +203,11 @@ static void conn_end(struct vu_host *vu, const char *why)
 			      twx_loop_now(vu->host->loop) + vu->reconnect_ms * 1000000ULL);
 	else
 		VU_LOG(vu, ERROR, "stays disconnected, since reconnect-ms is 0");
+}
+
+static void memory_lost(struct twx_task *t)
+{
+	conn_end(host_of(t, guard.task), "");
 }
 
 static void conn_ready(struct twx_watch *w, uint32_t events)
@@ -346,6 +364,7 @@ static void vhost_user_close(struct twx_host *h)
 	conn_end(vu, NULL);
 	server_close(vu);
 	vu_mem_fini(vu);
+	fault_guard_del(vu->host->net, &vu->guard);
 	free(vu->rings);
 	vu->rings = NULL;
 	vu->dev->host_ops = NULL;
@@ -404,6 +423,9 @@ static int vhost_user_open(struct twx_host *h, const char *address, const struct
 	vu->listen_fd = -1;
 	twx_timer_init(&vu->retry, h->loop, retry_due);
 	twx_timer_init(&vu->poll, h->loop, vu_ring_poll);
+	vu->guard = (struct fault_guard){ .loop = h->loop, .task.fn = memory_lost, .find = vu_area_at,
+					  .lost = vu_memory_lost };
+	fault_guard_add(h->net, &vu->guard);
 	err = take_options(vu, address, opts, e);
 	if (err == 0)
 		err = attach(vu, e);

@@ -185,11 +185,16 @@ struct vu_host {
 	struct vu_ring *rings;
 	uint32_t n_rings;
 	struct mem_map *mem;
-	void *log_map; /* null: none */
-	size_t log_map_len;
+	struct fault_area log_map;
 	uint8_t *log;
 	uint64_t log_size;
+	struct fault_guard guard; /* of mem and log_map */
 };
+
+static inline struct vu_host *vu_of_guard(struct fault_guard *g)
+{
+	return (struct vu_host *)((char *)g - offsetof(struct vu_host, guard));
+}
 
 /* vhost_user_msg.c: reads and handles what has arrived, bounded; false if the connection is to end,
  * with the reason in @why. */
@@ -211,6 +216,8 @@ vu_handler vu_set_mem_table, vu_get_max_mem_slots, vu_add_mem_reg, vu_rem_mem_re
 int vu_mem_init(struct vu_host *vu);  /* an empty map for the device */
 void vu_mem_reset(struct vu_host *vu); /* back to it; rings are stopped */
 void vu_mem_fini(struct vu_host *vu);
+const struct fault_area *vu_area_at(struct fault_guard *g, uintptr_t addr);
+void vu_memory_lost(struct fault_guard *g);
 void vu_log_update(struct vu_host *vu); /* dirty logging on or off, by features and log */
 
 /* vhost_user_ring.c */

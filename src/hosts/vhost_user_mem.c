@@ -2,9 +2,7 @@
 /* Guest memory and the dirty log as the front end describes them. */
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "hosts/vhost_user.h"
 
@@ -28,9 +26,7 @@ int vu_mem_init(struct vu_host *vu)
 
 static void log_drop(struct vu_host *vu)
 {
-	if (vu->log_map != NULL)
-		munmap(vu->log_map, vu->log_map_len);
-	vu->log_map = NULL;
+	mem_unmap(&vu->log_map);
 	vu->log = NULL;
 	vu->log_size = 0;
 }
@@ -58,6 +54,21 @@ void vu_mem_fini(struct vu_host *vu)
 	free(vu->mem);
 	vu->mem = NULL;
 	log_drop(vu);
+}
+
+/* For vu->guard, in a signal handler: see net/fault.h. */
+const struct fault_area *vu_area_at(struct fault_guard *g, uintptr_t addr)
+{
+	struct vu_host *vu = vu_of_guard(g);
+
+	if (fault_area_has(&vu->log_map, addr))
+		return &vu->log_map;
+	return vu->mem != NULL ? mem_area_at(vu->mem, addr) : NULL;
+}
+
+void vu_memory_lost(struct fault_guard *g)
+{
+	atomic_store(&vu_of_guard(g)->mem->lost, true);
 }
 
 /* Takes the fd out of the message in every case. */
@@ -146,25 +157,24 @@ void vu_log_update(struct vu_host *vu)
 /* "Migration": the log covers guest addresses from 0, one bit a page, and begins at an offset of the file. */
 int vu_set_log_base(struct vu_host *vu, struct vu_msg *m)
 {
-	uint64_t size = m->p.log.size, off = m->p.log.off;
-	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), lead = off & (page - 1);
+	uint64_t size = m->p.log.size;
+	struct fault_area map;
 	struct stat st;
-	void *map;
+	uint8_t *at;
+	int err;
 
 	if (m->head.size < sizeof(m->p.log) || m->n_fds != 1 || size == 0)
 		return -EINVAL;
 	if (fstat(m->fds[0], &st) < 0)
 		return -errno;
-	if (!S_ISREG(st.st_mode) || off > (uint64_t)st.st_size || size > (uint64_t)st.st_size - off)
+	if (!S_ISREG(st.st_mode))
 		return -EINVAL;
-	map = mmap(NULL, size + lead, PROT_READ | PROT_WRITE, MAP_SHARED, m->fds[0],
-		   (off_t)(off - lead));
-	if (map == MAP_FAILED)
-		return -errno;
+	err = mem_map_file(&map, m->fds[0], m->p.log.off, size, &at);
+	if (err < 0)
+		return err;
 	log_drop(vu);
 	vu->log_map = map;
-	vu->log_map_len = size + lead;
-	vu->log = (uint8_t *)map + lead;
+	vu->log = at;
 	vu->log_size = size;
 	vu_log_update(vu);
 	m->p.u64 = 0;

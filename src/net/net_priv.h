@@ -3,12 +3,14 @@
 #ifndef NET_PRIV_H
 #define NET_PRIV_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include <twinax/net.h>
 #include <twinax/port.h>
 
+struct fault_guard;
 struct hub;
 struct hub_member;
 struct offload;
@@ -75,6 +77,8 @@ struct twx_net {
 	uint32_t n_macs_beyond;	 /* automatic addresses made after those ran out */
 	struct offload *scratch; /* free ones */
 	struct net_log *log;
+	struct fault_guard *guards; /* fault.h: who maps memory that others can truncate */
+	atomic_uint n_faults;
 };
 
 /* How this net opens, binds and forks; null means by the process's own rights. */

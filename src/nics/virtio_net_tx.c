@@ -160,7 +160,9 @@ static unsigned int tx_burst(struct vnet_pair *p, unsigned int max)
 		;
 	if (!tx->n_elems)
 		return 0;
-	if (likely(tx->n_frames)) {
+	/* Nothing leaves that was read from memory that is gone; nor will its owner miss it. */
+	if (likely(tx->n_frames &&
+		   !atomic_load_explicit(&p->vn->dev.mem->lost, memory_order_relaxed))) {
 		tx_learn(p->vn, &tx->frames[0]);
 		tx->resumed = false;
 		done = (unsigned int)twx_port_send(p->port, tx->frames, tx->n_frames);
