@@ -43,6 +43,7 @@
 
 #include "backends/tap.h"
 #include "base/macros.h"
+#include "net/fault.h"
 
 #define BUDGET 64 /* frames per readable event */
 
@@ -184,6 +185,8 @@ static int tap_receive(struct twx_port *port, const struct twx_frame *frames, in
 		}
 		if (err == -EINTR)
 			err = tap_write(q, &frames[i]);
+		if (unlikely(err == -EFAULT))
+			fault_report(q->tap->backend->net, frames[i].iov, frames[i].n_iov);
 		if (err)
 			twx_port_drop(port, TWX_DROP_HOST_ERROR, frames[i].len);
 	}
@@ -340,6 +343,13 @@ static int direct_read(struct tap_queue *q)
 	/* One byte more than there is room tells a frame that was cut from one that fits. */
 	iov[1 + i] = (struct iovec){ &beyond, 1 };
 	n = readv(q->fd, iov, (int)(lease.n_iov + 2));
+	if (n < 0 && errno == EFAULT) {
+		/* The frame is lost with the guest's memory, and the descriptor as good as ever. */
+		fault_report(q->tap->backend->net, lease.iov, lease.n_iov);
+		twx_port_abort(q->port, &lease);
+		twx_port_drop(q->port, TWX_DROP_HOST_ERROR, 0);
+		return 0;
+	}
 	if (tap_read_failed(q, n)) {
 		twx_port_abort(q->port, &lease);
 		return 0;

@@ -24,6 +24,7 @@
 #include "backends/user/tcp.h"
 #include "base/iov.h"
 #include "base/macros.h"
+#include "net/fault.h"
 
 #define TAIL_MIN 16384u
 #define WINDOW_UNKNOWN 65536u /* when the kernel does not tell */
@@ -65,21 +66,26 @@ static bool tail_grow(struct user *u, struct flow *f, uint32_t len)
 	return true;
 }
 
-/* Keeps what lies behind the first @skip bytes of the list; what does not fit is as if it never came. */
-static void tail_append(struct user *u, struct flow *f, const struct iovec *iov, uint32_t n,
+/*
+ * Keeps what lies behind the first @skip bytes of the list; what does not fit is as if it never came. False:
+ * the memory went away while it was read.
+ */
+static bool tail_append(struct user *u, struct flow *f, const struct iovec *iov, uint32_t n,
 			uint32_t skip, uint32_t len)
 {
 	struct tcp_flow *tf = tcp_of(f);
 	struct flow_io *io = flow_io(&u->flows, f);
+	unsigned int faults = fault_count(u->backend->net);
 
 	if (tf->tail_off + tf->tail_len + len > tf->tail_cap && !tail_grow(u, f, len)) {
 		twx_port_drop(u->port, TWX_DROP_LIMIT, len);
 		tf->rcv_nxt -= len;
-		return;
+		return true;
 	}
 	iov_copy_from(iov, n, skip, (uint8_t *)io->tail + tf->tail_off + tf->tail_len, len);
 	tf->tail_len += len;
 	tf->flags |= TF_WANT_OUT;
+	return fault_count(u->backend->net) == faults;
 }
 
 /* --- to the socket --- */
@@ -104,13 +110,16 @@ void tcp_gather_flush(struct user *u)
 		r = sendmsg(f->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
 		TWX_TRACE(u->port->trace, TWX_HOP_SENDMSG, u->port->name, bytes, g->n);
 		if (r < 0 && !error_is_busy(errno)) {
+			if (errno == EFAULT)
+				fault_report(u->backend->net, g->iov, g->n);
 			tcp_abort(u, f);
 			return;
 		}
 		sent = r > 0 ? (uint32_t)r : 0;
 	}
-	if (sent < bytes)
-		tail_append(u, f, g->iov, g->n, sent, bytes - sent);
+	/* A stream with a hole of zeros in it is worse than one that ends. */
+	if (sent < bytes && !tail_append(u, f, g->iov, g->n, sent, bytes - sent))
+		tcp_abort(u, f);
 }
 
 static int gather_iov(struct tcp_gather *g, const struct tcp_seg *s, uint32_t off)

@@ -31,6 +31,7 @@
 #include "backends/user/tcp.h"
 #include "base/iov.h"
 #include "base/macros.h"
+#include "net/fault.h"
 
 /* --- retransmission timeout --- */
 
@@ -363,6 +364,8 @@ static enum tcp_push push_lease(struct user *u, struct flow *f, uint32_t want)
 		want = room > tf->mss ? room - room % tf->mss : room;
 	n_iov = iov_slice(iov, TWX_LEASE_IOV, l->iov, l->n_iov, TCP_FRAME_HDR, want);
 	n = peek(u, f, iov, (uint32_t)n_iov);
+	if (n == -EFAULT)
+		fault_report(u->backend->net, l->iov, l->n_iov);
 	if (n <= 0) {
 		twx_port_abort(u->port, l);
 		return ended(u, f, n);

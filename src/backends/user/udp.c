@@ -27,6 +27,7 @@
 #include "backends/user/udp.h"
 #include "base/iov.h"
 #include "base/macros.h"
+#include "net/fault.h"
 
 #define MAX_PENDING 64
 #define MAX_IOV 1024 /* as many as the kernel takes for one message */
@@ -261,6 +262,8 @@ static void add_message(struct user_udp *s, struct udp_out *o, int i, int count)
 
 static void message_dropped(struct user *u, const struct udp_pending *p, int err, uint32_t mtu)
 {
+	if (err == EFAULT)
+		fault_report(u->backend->net, u->udp->iov + p->iov, (size_t)p->n_iov);
 	twx_port_drop(u->port,
 		      err == EAGAIN || err == ENOBUFS ? TWX_DROP_LIMIT : TWX_DROP_HOST_ERROR,
 		      p->frame_len);
