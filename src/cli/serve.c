@@ -6,7 +6,8 @@
  * of the options: backends, filters, NICs (which opens their sockets), control sockets. A failure
  * is one sentence naming the option, and everything made so far is taken back by twx_net_free().
  * After that the process is its loop: SIGTERM, SIGINT and SIGHUP arrive by signalfd and end it in
- * the same way.
+ * the same way. SIGBUS is an access to memory that a front end has truncated: the library deals
+ * with it, and any other SIGBUS is what it always was.
  */
 #include <errno.h>
 #include <limits.h>
@@ -172,6 +173,29 @@ static int serve_make(struct serve *s)
 	return 0;
 }
 
+/* Of one network, since a signal handler has no other way to know it; null while there is none. */
+static struct twx_net *volatile fault_net;
+
+static void serve_fault(int sig, siginfo_t *si, void *context)
+{
+	struct twx_net *net = fault_net;
+
+	if (si->si_code > 0 && net && twx_net_fault(net, si->si_addr))
+		return;
+	signal(sig, SIG_DFL);
+	raise(sig);
+}
+
+static int serve_watch_faults(struct serve *s, struct twx_error *e)
+{
+	struct sigaction sa = { .sa_sigaction = serve_fault, .sa_flags = SA_SIGINFO | SA_NODEFER };
+
+	fault_net = s->net;
+	if (sigaction(SIGBUS, &sa, NULL) < 0)
+		return twx_error_set(e, errno, "cannot catch SIGBUS: %s", strerror(errno));
+	return 0;
+}
+
 static void serve_signal(struct twx_watch *w, uint32_t events)
 {
 	struct signalfd_siginfo si;
@@ -254,7 +278,7 @@ static int serve_run(struct serve *s)
 	config.log = serve_log;
 	config.log_opaque = s;
 	config.log_level = TWX_LOG_INFO;
-	if (twx_net_new(&s->net, &config, &e))
+	if (twx_net_new(&s->net, &config, &e) || serve_watch_faults(s, &e))
 		return cli_fail("serve", &e);
 	if (serve_make(s))
 		return 1;
@@ -269,6 +293,7 @@ static void serve_end(struct serve *s)
 	qmp_servers_free(s->qmp);
 	if (s->net)
 		twx_net_free(s->net);
+	fault_net = NULL;
 	if (s->signals.loop) {
 		twx_watch_del(&s->signals);
 		close(s->signals.fd);
