@@ -2,9 +2,9 @@
 /* Throughput of the user backend's TCP alone: a toy guest in this process, sockets on loopback. */
 
 /*
- * One thread runs the backend and the guest, which neither checks nor copies payload; a child process is
- * the host's side. So the result is what the backend, the kernel's sockets and one core can do, without the
- * cost of any guest. "up" is guest to host. Meant to be run under a profiler.
+ * One thread runs the backend and the guest, which neither checks nor copies payload; a child
+ * process is the host's side. So the result is what the backend, the kernel's sockets and one core
+ * can do, without the cost of any guest. "up" is guest to host. Meant to be run under a profiler.
  *
  * user_tcp [up|down] [seconds] [send|lease] [peek|nopeek] [flows]
  */
