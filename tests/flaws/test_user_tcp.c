@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Past flaws of user-mode stacks, replayed on the TCP of ours: a bad segment is dropped or answered, and
- * the connection next to it goes on. */
+/* Past flaws of user-mode stacks, replayed on the TCP of ours: a bad segment is dropped or
+ * answered, and the connection next to it goes on. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -27,7 +27,8 @@ static bool own_netns;
 /* A listener on loopback, or -1 (a privileged port without the privilege). */
 static int listen_on(uint16_t *port)
 {
-	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(*port),
+	struct sockaddr_in a = { .sin_family = AF_INET,
+				 .sin_port = htons(*port),
 				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	socklen_t len = sizeof(a);
@@ -159,7 +160,8 @@ static void closed_with_packets_queued(void **state)
 	close_peer(&p);
 }
 
-/* CVE-2019-6778, 2020-7039, 2020-8608: no protocol is emulated; what the guest says arrives as it is. */
+/* CVE-2019-6778, 2020-7039, 2020-8608: no protocol is emulated; what the guest says arrives as it
+ * is. */
 static void protocols_are_not_rewritten(void **state)
 {
 	static const struct {
@@ -187,7 +189,8 @@ static void protocols_are_not_rewritten(void **state)
 		assert_true(p.listener >= 0);
 		c = tg_conn_new(g, GATEWAY, p.port);
 		tg_syn(g, c);
-		until(g, (p.fd = p.fd < 0 ? accept4(p.listener, NULL, NULL, SOCK_NONBLOCK) : p.fd) >= 0 &&
+		until(g, (p.fd = p.fd < 0 ? accept4(p.listener, NULL, NULL, SOCK_NONBLOCK)
+					  : p.fd) >= 0 &&
 				 c->established);
 		for (uint32_t off = 0; off < len; off++)
 			tg_segment(g, c, TG_ACK, c->iss + 1 + off, c->rcv_nxt,
@@ -230,7 +233,8 @@ static void raw_fix(struct raw *r)
 /* A segment of @c with @n bytes behind the fixed header. */
 static struct raw raw_segment(const struct tg_conn *c, uint8_t flags, uint32_t n)
 {
-	struct raw r = { .b = { 0x52, 0x55, 10, 0, 2, 2, 0x52, 0x54, 0, 0x12, 0x34, 0x56, 8, 0, 0x45 } };
+	struct raw r = { .b = { 0x52, 0x55, 10, 0, 2, 2, 0x52, 0x54, 0, 0x12, 0x34, 0x56, 8, 0,
+				0x45 } };
 	uint8_t *tcp = r.b + 34;
 
 	r.b[22] = 64;
@@ -292,15 +296,15 @@ static void cut_at_every_length(void **state)
 static void options_of_all_kinds(void **state)
 {
 	static const char *const opts[] = {
-		"\2\4\0\0",	    /* MSS 0 */
-		"\2\4\xff\xff",	    /* MSS 65535 */
-		"\2\0\0\0",	    /* length 0 */
-		"\2\1\0\0",	    /* length 1 */
-		"\2\xff\5\xb4",	    /* length beyond the end */
-		"\3\3\xff\1",	    /* shift 255 */
-		"\3\2\1\1",	    /* shift without a value */
-		"\1\1\1\2",	    /* ends inside an option */
-		"\xfe\4\0\0",	    /* unknown */
+		"\2\4\0\0",	/* MSS 0 */
+		"\2\4\xff\xff", /* MSS 65535 */
+		"\2\0\0\0",	/* length 0 */
+		"\2\1\0\0",	/* length 1 */
+		"\2\xff\5\xb4", /* length beyond the end */
+		"\3\3\xff\1",	/* shift 255 */
+		"\3\2\1\1",	/* shift without a value */
+		"\1\1\1\2",	/* ends inside an option */
+		"\xfe\4\0\0",	/* unknown */
 	};
 	struct tg *g = tg_new("", FULL, true);
 	struct peer p;
@@ -351,7 +355,8 @@ static void header_fields_at_their_extremes(void **state)
 		d.port = 999; /* a flow that does not exist, or is being opened */
 		for (size_t i = 0; i < array_size(values); i++) {
 			for (size_t k = 0; k < array_size(values); k++) {
-				struct raw r = raw_segment(i & 1 ? c : &d, (uint8_t)flags, k & 1 ? 7 : 0);
+				struct raw r =
+					raw_segment(i & 1 ? c : &d, (uint8_t)flags, k & 1 ? 7 : 0);
 
 				user_put32(r.b + 38, c->snd_nxt + (1u << 29) + values[i] / 4);
 				user_put32(r.b + 42, values[k]);
@@ -391,11 +396,12 @@ static void acknowledgements_beyond_what_was_sent(void **state)
 	tg_free(g);
 }
 
-/* passt, 2024: port 0, wildcard, multicast and broadcast; no flow, and no reset towards such an address. */
+/* passt, 2024: port 0, wildcard, multicast and broadcast; no flow, and no reset towards such an
+ * address. */
 static void unsanitised_addresses(void **state)
 {
-	static const uint32_t bad[] = { 0, 0xffffffff, 0xe0000001, 0xefffffff, 0x0a0002ff,
-					0x7f000001, 0x0a000263, 0x0a00020f };
+	static const uint32_t bad[] = { 0,	    0xffffffff, 0xe0000001, 0xefffffff,
+					0x0a0002ff, 0x7f000001, 0x0a000263, 0x0a00020f };
 	struct tg *g = tg_new("", FULL, true);
 	struct peer p;
 	struct tg_conn *c = open_conn(g, &p), d = *c;
@@ -443,7 +449,9 @@ static void burst_of_pieces(struct tg *g, struct tg_conn *c, uint32_t n_frames, 
 		iov[i][0] = (struct iovec){ raw[i].b, 192 };
 		for (uint32_t k = 0; k < pieces; k++)
 			iov[i][1 + k] = (struct iovec){ data + k, 1 };
-		f[i] = (struct twx_frame){ .iov = iov[i], .n_iov = 1 + pieces, .len = 192 + pieces,
+		f[i] = (struct twx_frame){ .iov = iov[i],
+					   .n_iov = 1 + pieces,
+					   .len = 192 + pieces,
 					   .meta = { .flags = TWX_F_CSUM_VALID } };
 		c->snd_nxt += 138 + pieces;
 		c->tx_total += 138 + pieces;
@@ -453,7 +461,7 @@ static void burst_of_pieces(struct tg *g, struct tg_conn *c, uint32_t n_frames, 
 
 static void bursts_that_exactly_fill(void **state)
 {
-	static const uint32_t sizes[][2] = { { 64, 0 },  { 63, 14 }, { 64, 14 }, { 64, 15 },
+	static const uint32_t sizes[][2] = { { 64, 0 },	 { 63, 14 }, { 64, 14 }, { 64, 15 },
 					     { 64, 16 }, { 64, 17 }, { 8, 126 }, { 9, 127 } };
 	struct tg *g = tg_new("", FULL, true);
 	struct peer p;

@@ -67,8 +67,8 @@ static struct tg_conn *find(struct tg *g, const uint8_t *ip)
 	for (int i = 0; i < TG_CONNS; i++) {
 		struct tg_conn *c = &g->conns[i];
 
-		if (c->used && c->port == user_get16(ip + 22) && c->peer_port == user_get16(ip + 20) &&
-		    !memcmp(&c->peer, ip + 12, 4))
+		if (c->used && c->port == user_get16(ip + 22) &&
+		    c->peer_port == user_get16(ip + 20) && !memcmp(&c->peer, ip + 12, 4))
 			return c;
 	}
 	return NULL;
@@ -117,7 +117,8 @@ static void syn_in(struct tg_conn *c, const uint8_t *tcp)
 	c->ack_owed = 1;
 }
 
-static void data_in(struct tg *g, struct tg_conn *c, uint32_t seq, const uint8_t *data, uint32_t len)
+static void data_in(struct tg *g, struct tg_conn *c, uint32_t seq, const uint8_t *data,
+		    uint32_t len)
 {
 	uint32_t skip = c->rcv_nxt - seq;
 
@@ -295,7 +296,8 @@ static int tg_reserve(struct twx_port *port, size_t least, size_t want, struct t
 	return 0;
 }
 
-static void tg_commit(struct twx_port *port, struct twx_lease *l, size_t len, const struct twx_meta *m)
+static void tg_commit(struct twx_port *port, struct twx_lease *l, size_t len,
+		      const struct twx_meta *m)
 {
 	struct tg *g = tg_of(port);
 
@@ -342,7 +344,8 @@ struct tg *tg_new(const char *options, uint32_t caps, bool lease)
 		goto fail;
 	config.loop = g->loop;
 	if (twx_net_new(&g->net, &config, &e) || twx_backend_new(&g->backend, g->net, text, &e) ||
-	    twx_port_init(&g->port, g->net, g->loop, TWX_PORT_NIC, "guest", "toy", 0, &tg_ops, NULL, &e))
+	    twx_port_init(&g->port, g->net, g->loop, TWX_PORT_NIC, "guest", "toy", 0, &tg_ops, NULL,
+			  &e))
 		goto fail;
 	twx_port_set_caps(&g->port, (struct twx_caps){ .flags = caps });
 	if (twx_port_pair(&g->port, g->backend->ports[0], &e))
@@ -452,7 +455,9 @@ static struct twx_frame build(struct tg_conn *c, struct tg_out *o, uint8_t flags
 	o->iov[0] = (struct iovec){ o->hdr, hdr + head };
 	o->iov[1] = (struct iovec){ data + head, len - head };
 	if (gso || !check) {
-		f.meta = (struct twx_meta){ .flags = TWX_F_NEEDS_CSUM, .csum_start = 34, .csum_off = 16 };
+		f.meta = (struct twx_meta){ .flags = TWX_F_NEEDS_CSUM,
+					    .csum_start = 34,
+					    .csum_off = 16 };
 		if (gso) {
 			f.meta.gso = TWX_GSO_TCPV4;
 			f.meta.gso_size = 1460;
@@ -529,8 +534,8 @@ static void pump_conn(struct tg *g, struct tg_conn *c, struct tg_out *o, struct 
 		if (g->check)
 			tg_fill(c->seed, pos, data, len);
 		c->fin_sent = c->fin && len == left;
-		f[n] = build(c, &o[n], c->fin_sent ? TG_ACK | TG_FIN : TG_ACK, c->snd_nxt, c->rcv_nxt,
-			     data, len, g->check);
+		f[n] = build(c, &o[n], c->fin_sent ? TG_ACK | TG_FIN : TG_ACK, c->snd_nxt,
+			     c->rcv_nxt, data, len, g->check);
 		c->snd_nxt += len + c->fin_sent;
 		c->ack_owed = 0;
 		n++;

@@ -26,9 +26,9 @@ struct tg_conn {
 	uint16_t mss_in, wnd_in;
 	uint8_t wscale_in;
 	uint64_t tx_acked;
-	uint64_t tx_total; /* bytes of the pattern to be sent */
-	bool fin, fin_sent;  /* FIN behind tx_total */
-	uint32_t chunk;	   /* payload of one frame; above the MSS: a GSO frame */
+	uint64_t tx_total;  /* bytes of the pattern to be sent */
+	bool fin, fin_sent; /* FIN behind tx_total */
+	uint32_t chunk;	    /* payload of one frame; above the MSS: a GSO frame */
 	/* from the host */
 	uint32_t irs, rcv_nxt;
 	uint32_t rcv_buf, held; /* window: rcv_buf - held */
@@ -48,10 +48,10 @@ struct tg {
 	struct twx_port port;
 	struct tg_conn conns[TG_CONNS];
 	/* behaviour */
-	bool lease;	 /* lends buffers */
-	uint32_t buf_len; /* size of one of them */
-	bool busy;	 /* takes nothing */
-	uint32_t budget; /* frames taken until it becomes busy by itself; 0: any number */
+	bool lease;	    /* lends buffers */
+	uint32_t buf_len;   /* size of one of them */
+	bool busy;	    /* takes nothing */
+	uint32_t budget;    /* frames taken until it becomes busy by itself; 0: any number */
 	uint32_t drop_data; /* the nth data frame from now is lost; 0 none */
 	uint32_t drop_every;
 	uint32_t loss_clock;
@@ -71,7 +71,8 @@ enum { TG_FIN = 1, TG_SYN = 2, TG_RST = 4, TG_PSH = 8, TG_ACK = 16, TG_URG = 32 
 struct tg *tg_new(const char *options, uint32_t caps, bool lease);
 void tg_free(struct tg *g);
 
-struct tg_conn *tg_conn_new(struct tg *g, uint32_t peer, uint16_t peer_port); /* @peer in host order */
+struct tg_conn *tg_conn_new(struct tg *g, uint32_t peer,
+			    uint16_t peer_port); /* @peer in host order */
 void tg_syn(struct tg *g, struct tg_conn *c);
 /* A segment of any kind. @data may be null for the pattern at that place. */
 void tg_segment(struct tg *g, struct tg_conn *c, uint8_t flags, uint32_t seq, uint32_t ack,
@@ -84,7 +85,8 @@ void tg_round(struct tg *g, int timeout_ms);
 void tg_unbusy(struct tg *g);
 void tg_read(struct tg_conn *c); /* the application reads what was held */
 
-/* A network namespace of our own, with loopback up and nothing else; false where that is forbidden. */
+/* A network namespace of our own, with loopback up and nothing else; false where that is forbidden.
+ */
 bool tg_netns(void);
 
 /* The pattern of @seed from byte @off on. */

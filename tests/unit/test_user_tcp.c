@@ -141,10 +141,11 @@ static void show(struct tg *g)
 	struct flow *f = &g->user->flows.flows[0];
 	struct tcp_flow *tf = tcp_of(f);
 
-	print_message("state %u flags %x list %u fd %d; rcv_nxt %u edge +%u tail %u; una %u +%u max +%u wnd %u\n",
-		      tf->state, tf->flags, tf->list, f->fd, tf->rcv_nxt, tf->rcv_edge - tf->rcv_nxt,
-		      tf->tail_len, tf->snd_una, tf->snd_nxt - tf->snd_una, tf->snd_max - tf->snd_una,
-		      tf->snd_wnd);
+	print_message("state %u flags %x list %u fd %d; rcv_nxt %u edge +%u tail %u; una %u +%u "
+		      "max +%u wnd %u\n",
+		      tf->state, tf->flags, tf->list, f->fd, tf->rcv_nxt,
+		      tf->rcv_edge - tf->rcv_nxt, tf->tail_len, tf->snd_una,
+		      tf->snd_nxt - tf->snd_una, tf->snd_max - tf->snd_una, tf->snd_wnd);
 }
 
 /* Runs both sides until the condition holds; a test that waits for 20 s has failed. */
@@ -280,7 +281,8 @@ static const uint8_t guest_mac[6] = { 0x52, 0x54, 0, 0x12, 0x34, 0x56 };
 /* A connection that somebody on the host made, as hostfwd hands it over. */
 static int from_host(struct tg *g, struct host *h, uint16_t guest_port)
 {
-	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(h->port),
+	struct sockaddr_in a = { .sin_family = AF_INET,
+				 .sin_port = htons(h->port),
 				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	struct in6_addr from = user_mapped((struct in_addr){ htonl(GATEWAY) });
 	struct in6_addr to = user_mapped((struct in_addr){ htonl(0x0a00020f) });
@@ -495,7 +497,8 @@ static void zero_window_probe(void **state)
 	finish(g, &h);
 }
 
-/* The server does not read, its and our buffers fill; not one byte of what the window let in is lost. */
+/* The server does not read, its and our buffers fill; not one byte of what the window let in is
+ * lost. */
 static void slow_reader_on_the_host(void **state)
 {
 	static const uint32_t chunks[] = { 1460, 64240, 7 };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Flow table of the user-mode network: slots in one lazily populated mapping, chains by keyed hash. */
+/* Flow table of the user-mode network: slots in one lazily populated mapping, chains by keyed hash.
+ */
 #include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -18,8 +19,8 @@ _Static_assert(sizeof(struct flow) + sizeof(struct flow_io) + 2 * sizeof(uint32_
 /* Pages that nobody touched cost nothing, so the table may be sized for the worst case. */
 static void *map_zero(size_t len)
 {
-	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-		       -1, 0);
+	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	return p == MAP_FAILED ? NULL : p;
 }

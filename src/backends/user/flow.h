@@ -15,7 +15,8 @@ struct user;
 
 enum flow_kind { FLOW_FREE, FLOW_TCP, FLOW_UDP, FLOW_ICMP };
 
-/* Addresses are as the guest sees them, IPv4 mapped into IPv6 (::ffff:a.b.c.d); ports in host order. */
+/* Addresses are as the guest sees them, IPv4 mapped into IPv6 (::ffff:a.b.c.d); ports in host
+ * order. */
 struct flow_key {
 	struct in6_addr guest, peer;
 	uint16_t guest_port, peer_port; /* ICMP: identifier, 0; UDP: peer and peer_port are zero */
@@ -26,10 +27,10 @@ struct flow_key {
 /* No pointers in here: the table can be handed to another process. */
 struct flow {
 	struct flow_key key;
-	int32_t fd;	    /* host socket, -1 none */
-	uint32_t hash_next; /* index + 1; 0 ends the chain; free list too */
-	uint32_t lru_next, lru_prev; /* per kind, index + 1, least recently used first */
-	uint64_t last_used; /* ns */
+	int32_t fd;			/* host socket, -1 none */
+	uint32_t hash_next;		/* index + 1; 0 ends the chain; free list too */
+	uint32_t lru_next, lru_prev;	/* per kind, index + 1, least recently used first */
+	uint64_t last_used;		/* ns */
 	_Alignas(8) uint8_t proto[152]; /* the kind's own (struct tcp_flow, udp_flow, icmp_flow) */
 };
 

@@ -4,54 +4,56 @@
 /*
  * Theory of operation
  *
- * There are two TCP connections and no buffer between them: the guest's, whose far end is played here
- * (RFC 9293), and the host kernel's, which is a socket. What one side sends is held by the other side's
- * stack, never by us: data from the guest lies in the socket's send buffer, data for the guest stays in
- * the socket's receive buffer until the guest has acknowledged it.
+ * There are two TCP connections and no buffer between them: the guest's, whose far end is played
+ * here (RFC 9293), and the host kernel's, which is a socket. What one side sends is held by the
+ * other side's stack, never by us: data from the guest lies in the socket's send buffer, data for
+ * the guest stays in the socket's receive buffer until the guest has acknowledged it.
  *
- * Guest to host (tcp_in.c): the segments of a burst that follow on are gathered, straight from the guest's
- * memory, into one sendmsg(). At the end of the burst comes one ACK for each flow, with a window that is the
- * room in the socket. Should the socket take less than the window promised, the rest is copied into
- * the flow's tail, and goes out with EPOLLOUT.
+ * Guest to host (tcp_in.c): the segments of a burst that follow on are gathered, straight from the
+ * guest's memory, into one sendmsg(). At the end of the burst comes one ACK for each flow, with a
+ * window that is the room in the socket. Should the socket take less than the window promised, the
+ * rest is copied into the flow's tail, and goes out with EPOLLOUT.
  *
- * Host to guest (tcp_out.c): a readable socket puts its flow on the ready list; at the end of the loop's
- * round the list is served in turn, a bounded number of frames each: recvmsg(MSG_PEEK) reads behind
- * what is in flight into a lease of guest buffers, one frame of up to 64 KiB with the segment size
- * for the guest's stack. What the guest acknowledges is dropped from the socket by one recv(MSG_TRUNC) for
- * a burst. A lost frame is read from the socket again.
+ * Host to guest (tcp_out.c): a readable socket puts its flow on the ready list; at the end of the
+ * loop's round the list is served in turn, a bounded number of frames each: recvmsg(MSG_PEEK) reads
+ * behind what is in flight into a lease of guest buffers, one frame of up to 64 KiB with the
+ * segment size for the guest's stack. What the guest acknowledges is dropped from the socket by one
+ * recv(MSG_TRUNC) for a burst. A lost frame is read from the socket again.
  *
  * So 64 KiB to the guest cost one recvmsg() and a share of one recv() and one epoll_wait(); a burst
- * from the guest costs one sendmsg() and, now and then, one getsockopt() for the window. Sockets are registered
- * once, edge-triggered; no epoll_ctl() on the data path.
+ * from the guest costs one sendmsg() and, now and then, one getsockopt() for the window. Sockets
+ * are registered once, edge-triggered; no epoll_ctl() on the data path.
  *
- * Why a stack of this kind stalls, as pasta does (its rate from the namespace drops to a few percent for
- * seconds): it advertises the send buffer's room, but the buffer shrinks in terms of payload when the kernel
- * accounts its overhead, and sendmsg() then takes a part only. The rest of the segments is forgotten and
- * must be sent again by the guest; a guest that saw its segments accepted into an open window finds out by
- * its retransmission timer alone (200 ms and up, doubling), since no later segment provokes duplicate
- * ACKs once the window is full. Here nothing inside the window is ever given back: that is what the tail
- * is for. And no window is left shut by a forgotten update: one is owed whenever TF_WANT_OUT is set,
- * EPOLLOUT pays it.
+ * Why a stack of this kind stalls, as pasta does (its rate from the namespace drops to a few
+ * percent for seconds): it advertises the send buffer's room, but the buffer shrinks in terms of
+ * payload when the kernel accounts its overhead, and sendmsg() then takes a part only. The rest of
+ * the segments is forgotten and must be sent again by the guest; a guest that saw its segments
+ * accepted into an open window finds out by its retransmission timer alone (200 ms and up,
+ * doubling), since no later segment provokes duplicate ACKs once the window is full. Here nothing
+ * inside the window is ever given back: that is what the tail is for. And no window is left shut by
+ * a forgotten update: one is owed whenever TF_WANT_OUT is set, EPOLLOUT pays it.
  *
  * Back-pressure: the port takes every frame. A full socket closes its own flow's window and
- * no other's. When the guest takes no frames (TCP_PUSH_BUSY), flows wait on the ready list, their data in
- * their sockets, until tcp_resume().
+ * no other's. When the guest takes no frames (TCP_PUSH_BUSY), flows wait on the ready list, their
+ * data in their sockets, until tcp_resume().
  *
- * Timers: one a flow. `deadline` says when something is due; the loop's timer may be armed for an earlier
- * time and is then moved on when it fires, so that pushing a deadline back costs nothing.
+ * Timers: one a flow. `deadline` says when something is due; the loop's timer may be armed for an
+ * earlier time and is then moved on when it fires, so that pushing a deadline back costs nothing.
  *
- * State: struct tcp_flow is plain data (flow->proto), so are the lists (indices). struct user_tcp holds what
- * lives for a burst, the bounce buffer and bounds.
+ * State: struct tcp_flow is plain data (flow->proto), so are the lists (indices). struct user_tcp
+ * holds what lives for a burst, the bounce buffer and bounds.
  *
- * Limits: window 4 MiB (65535 without scaling); flight to the guest 1 MiB, 256 KiB without SO_PEEK_OFF; tails
- * 16 MiB in all; 1024 half-open connections; TIME-WAIT 4 s; SYN 5 retries; data 15.
+ * Limits: window 4 MiB (65535 without scaling); flight to the guest 1 MiB, 256 KiB without
+ * SO_PEEK_OFF; tails 16 MiB in all; 1024 half-open connections; TIME-WAIT 4 s; SYN 5 retries;
+ * data 15.
  *
- * Left out: timestamps, selective acknowledgement, congestion control towards the guest (there is no
- * network between; after a loss see tcp_out.c), reassembly (what arrives out of order is answered with
- * duplicate ACKs), simultaneous open, the urgent pointer (urgent data is data).
+ * Left out: timestamps, selective acknowledgement, congestion control towards the guest (there is
+ * no network between; after a loss see tcp_out.c), reassembly (what arrives out of order is
+ * answered with duplicate ACKs), simultaneous open, the urgent pointer (urgent data is data).
  *
- * Differences from libslirp: no copy in between, so the acknowledgement means "in the host's kernel"; a reset
- * from the host is a reset for the guest even while data waits; segments of unknown flows are reset.
+ * Differences from libslirp: no copy in between, so the acknowledgement means "in the host's
+ * kernel"; a reset from the host is a reset for the guest even while data waits; segments of
+ * unknown flows are reset.
  *
  * RFC 9293, 5681, 5961, 6298, 6528, 7323 (window scale only).
  */

@@ -7,57 +7,58 @@
 
 #define TCP_HDR_LEN 20
 #define TCP_FRAME_HDR (USER_ETH_LEN + 20 + TCP_HDR_LEN) /* of a segment without options */
-#define TCP_MSS_NO_OPTION 536				 /* RFC 9293, 3.7.1 */
+#define TCP_MSS_NO_OPTION 536				/* RFC 9293, 3.7.1 */
 #define TCP_MSS_MIN 48
-#define TCP_GSO_MAX (65535 - 20 - TCP_HDR_LEN)	/* payload of one frame to the guest */
-#define TCP_GSO_SEGS 64				/* segments in one frame to the guest */
-#define TCP_WSCALE 7				/* ours; 65535 << 7 is beyond TCP_WINDOW_MAX */
-#define TCP_WINDOW_MAX (4u << 20)		/* advertised to the guest */
-#define TCP_FLIGHT_MAX (1u << 20)		/* unacknowledged by the guest */
-#define TCP_FLIGHT_MAX_NO_PEEK (256u << 10)	/* the same without SO_PEEK_OFF */
-#define TCP_TAIL_TOTAL (16u << 20)		/* unsent tails of all flows */
-#define TCP_GATHER_IOV 1024			/* iovecs of one sendmsg(), UIO_MAXIOV */
-#define TCP_HALF_OPEN_MAX 1024			/* connections whose handshake is not finished */
-#define TCP_PUSH_READS 8			/* frames to the guest in one turn of a flow */
-#define TCP_DUPACKS 2				/* that mean a loss */
-#define TCP_LOSS_WINDOW 10u			/* segments sent after it, at first */
+#define TCP_GSO_MAX (65535 - 20 - TCP_HDR_LEN) /* payload of one frame to the guest */
+#define TCP_GSO_SEGS 64			       /* segments in one frame to the guest */
+#define TCP_WSCALE 7			       /* ours; 65535 << 7 is beyond TCP_WINDOW_MAX */
+#define TCP_WINDOW_MAX (4u << 20)	       /* advertised to the guest */
+#define TCP_FLIGHT_MAX (1u << 20)	       /* unacknowledged by the guest */
+#define TCP_FLIGHT_MAX_NO_PEEK (256u << 10)    /* the same without SO_PEEK_OFF */
+#define TCP_TAIL_TOTAL (16u << 20)	       /* unsent tails of all flows */
+#define TCP_GATHER_IOV 1024		       /* iovecs of one sendmsg(), UIO_MAXIOV */
+#define TCP_HALF_OPEN_MAX 1024		       /* connections whose handshake is not finished */
+#define TCP_PUSH_READS 8		       /* frames to the guest in one turn of a flow */
+#define TCP_DUPACKS 2			       /* that mean a loss */
+#define TCP_LOSS_WINDOW 10u		       /* segments sent after it, at first */
 #define TCP_JUNK_LEN 16384
 
 #define TCP_MS 1000000ull
 #define TCP_S (1000 * TCP_MS)
 #define TCP_RTO_MIN (200 * TCP_MS)
-#define TCP_RTO_INIT (1 * TCP_S)  /* RFC 6298, 2.1 */
+#define TCP_RTO_INIT (1 * TCP_S) /* RFC 6298, 2.1 */
 #define TCP_RTO_MAX (60 * TCP_S)
-#define TCP_RETRIES 15		  /* data and probes: about 12 minutes */
-#define TCP_SYN_RETRIES 5	  /* 63 s */
+#define TCP_RETRIES 15		      /* data and probes: about 12 minutes */
+#define TCP_SYN_RETRIES 5	      /* 63 s */
 #define TCP_IDLE_PROBE (7200 * TCP_S) /* RFC 9293, 3.8.4 */
 #define TCP_TIME_WAIT_NS (4 * TCP_S)
-#define TCP_EVICT_IDLE (600 * TCP_S)	  /* how long idle before it may make room for others */
+#define TCP_EVICT_IDLE (600 * TCP_S) /* how long idle before it may make room for others */
 #define TCP_EVICT_HALF_CLOSED (10 * TCP_S)
 
 enum { TCP_FIN = 1, TCP_SYN = 2, TCP_RST = 4, TCP_PSH = 8, TCP_ACK = 16, TCP_URG = 32 };
 
-/* States of our end towards the guest; what RFC 9293 calls FIN-WAIT-1 .. LAST-ACK is in the flags. */
+/* States of our end towards the guest; what RFC 9293 calls FIN-WAIT-1 .. LAST-ACK is in the flags.
+ */
 enum tcp_state {
-	TS_CONNECTING,	 /* the guest's SYN is here, connect() runs */
-	TS_SYN_RCVD,	 /* connected; our SYN-ACK is out */
-	TS_SYN_SENT,	 /* accepted on the host; our SYN is out */
-	TS_OPEN,	 /* ESTABLISHED and all states of closing */
-	TS_TIME_WAIT,	 /* socket closed, remembers the last ACK */
+	TS_CONNECTING, /* the guest's SYN is here, connect() runs */
+	TS_SYN_RCVD,   /* connected; our SYN-ACK is out */
+	TS_SYN_SENT,   /* accepted on the host; our SYN is out */
+	TS_OPEN,       /* ESTABLISHED and all states of closing */
+	TS_TIME_WAIT,  /* socket closed, remembers the last ACK */
 };
 
 enum {
-	TF_TOUCHED = 1,	    /* in user_tcp.touched */
-	TF_ACK_NOW = 2,	    /* the guest is owed an ACK */
-	TF_READABLE = 4,    /* the socket may hold what the guest has not been sent */
-	TF_DRAIN = 8,	    /* end, error or urgent mark ahead: a short read is not the last */
-	TF_EOF = 16,	    /* the host has closed its direction */
+	TF_TOUCHED = 1,	 /* in user_tcp.touched */
+	TF_ACK_NOW = 2,	 /* the guest is owed an ACK */
+	TF_READABLE = 4, /* the socket may hold what the guest has not been sent */
+	TF_DRAIN = 8,	 /* end, error or urgent mark ahead: a short read is not the last */
+	TF_EOF = 16,	 /* the host has closed its direction */
 	TF_FIN_SENT = 32,
 	TF_FIN_ACKED = 64,
-	TF_GUEST_FIN = 128, /* received in order; rcv_nxt counts it */
-	TF_SHUT = 256,	    /* shutdown(SHUT_WR) done */
-	TF_WANT_OUT = 512,  /* EPOLLOUT will bring room for the tail or the window */
-	TF_PEEK_OFF = 1024, /* the socket has SO_PEEK_OFF */
+	TF_GUEST_FIN = 128,  /* received in order; rcv_nxt counts it */
+	TF_SHUT = 256,	     /* shutdown(SHUT_WR) done */
+	TF_WANT_OUT = 512,   /* EPOLLOUT will bring room for the tail or the window */
+	TF_PEEK_OFF = 1024,  /* the socket has SO_PEEK_OFF */
 	TF_PEEK_SYNC = 2048, /* and its offset must be set before the next read */
 	TF_LOSS = 4096,	     /* resending up to `recover` */
 	TF_RTT = 8192,	     /* rtt_seq is being timed */
@@ -88,7 +89,7 @@ struct tcp_flow {
 	uint32_t snd_una, snd_nxt, snd_max;
 	uint32_t snd_wnd, snd_wl1, snd_wl2, snd_wnd_max;
 	uint32_t recover, rewound, loss_limit; /* while TF_LOSS */
-	uint32_t read_hint;	      /* how much the next read may bring */
+	uint32_t read_hint;		       /* how much the next read may bring */
 	uint32_t rtt_seq, srtt_us, rttvar_us;
 	uint64_t rtt_start;
 	uint64_t deadline; /* ns, 0 none; the timer may be armed for an earlier time */
@@ -114,8 +115,8 @@ struct user_tcp {
 	uint32_t n_touched;
 	uint32_t touched[TWX_BURST];
 	size_t tail_total;
-	uint32_t max_flight; /* TCP_FLIGHT_MAX */
-	uint8_t *bounce;		  /* TCP_FRAME_HDR + TCP_GSO_MAX; allocated when first needed */
+	uint32_t max_flight;	    /* TCP_FLIGHT_MAX */
+	uint8_t *bounce;	    /* TCP_FRAME_HDR + TCP_GSO_MAX; allocated when first needed */
 	uint8_t junk[TCP_JUNK_LEN]; /* what is read again without SO_PEEK_OFF */
 	struct twx_lease lease;
 	struct tcp_gather gather;
@@ -190,8 +191,8 @@ void tcp_out_timeout(struct user *u, struct flow *f);
 
 /* --- tcp_seg.c --- */
 bool tcp_seg_parse(struct tcp_seg *s, const struct user_pkt *p);
-/* Headers of a segment with @len bytes of payload at @frame (TCP_FRAME_HDR bytes); the checksum field holds
- * the pseudo header's sum, for NEEDS_CSUM. */
+/* Headers of a segment with @len bytes of payload at @frame (TCP_FRAME_HDR bytes); the checksum
+ * field holds the pseudo header's sum, for NEEDS_CSUM. */
 void tcp_seg_header(struct user *u, struct flow *f, uint8_t *frame, uint8_t flags, uint32_t seq,
 		    uint32_t len);
 /* A segment without data: ACK, FIN, SYN, RST of a flow. */

@@ -2,15 +2,16 @@
 /*
  * TCP connections: how they begin on either side and how they end.
  *
- * From the guest: its SYN makes a flow and a non-blocking connect(); the SYN-ACK goes out only when the
- * host has answered, so that a refusal is a refusal for the guest too. From the host: an accepted socket
- * makes a flow and a SYN to the guest. Until the handshake is over a flow is on the half-open list,
- * which is bounded: the oldest makes room.
+ * From the guest: its SYN makes a flow and a non-blocking connect(); the SYN-ACK goes out only when
+ * the host has answered, so that a refusal is a refusal for the guest too. From the host: an
+ * accepted socket makes a flow and a SYN to the guest. Until the handshake is over a flow is on the
+ * half-open list, which is bounded: the oldest makes room.
  *
- * The end: each direction closes by itself (shutdown() after the guest's FIN and all that came before it;
- * FIN to the guest when the socket's data ends). When both are closed and acknowledged the socket is
- * closed; if ours was the first FIN, the flow stays for a short TIME-WAIT to repeat the last ACK.
- * Resets are mirrored: the socket is closed with a linger time of 0, which makes the kernel send one.
+ * The end: each direction closes by itself (shutdown() after the guest's FIN and all that came
+ * before it; FIN to the guest when the socket's data ends). When both are closed and acknowledged
+ * the socket is closed; if ours was the first FIN, the flow stays for a short TIME-WAIT to repeat
+ * the last ACK. Resets are mirrored: the socket is closed with a linger time of 0, which makes the
+ * kernel send one.
  *
  * A full table: TIME-WAIT goes first, then what is half-closed and quiet, then what is long idle;
  * otherwise the new connection is not taken.
@@ -40,7 +41,8 @@ static bool may_evict(struct flow *f, uint64_t now)
 		return true;
 	if (tf->state != TS_OPEN)
 		return false; /* the half-open list has its own bound */
-	return idle > (tf->flags & (TF_GUEST_FIN | TF_EOF) ? TCP_EVICT_HALF_CLOSED : TCP_EVICT_IDLE);
+	return idle >
+	       (tf->flags & (TF_GUEST_FIN | TF_EOF) ? TCP_EVICT_HALF_CLOSED : TCP_EVICT_IDLE);
 }
 
 static bool evict(struct user *u)
@@ -232,8 +234,11 @@ static struct flow *accepted_flow(struct user *u, const struct flow_key *key)
 void tcp_from_host_take(struct user *u, int fd, const struct in6_addr *from, uint16_t from_port,
 			const struct in6_addr *guest, uint16_t guest_port)
 {
-	struct flow_key key = { .guest = *guest, .peer = *from, .guest_port = guest_port,
-				.peer_port = from_port, .kind = FLOW_TCP };
+	struct flow_key key = { .guest = *guest,
+				.peer = *from,
+				.guest_port = guest_port,
+				.peer_port = from_port,
+				.kind = FLOW_TCP };
 	struct flow *f = accepted_flow(u, &key);
 
 	if (!f) {

@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * TCP, guest to host: which segments are accepted (RFC 9293, 3.10.7.4), how their payload reaches the
- * socket, and what window the guest is given.
+ * TCP, guest to host: which segments are accepted (RFC 9293, 3.10.7.4), how their payload reaches
+ * the socket, and what window the guest is given.
  *
- * Payload that follows on in one flow is gathered as iovecs into the frames of the burst and sent by one
- * sendmsg() when the flow changes or the burst ends. What the socket does not take is copied into the
- * flow's tail while the frames are still there, acknowledged like the rest, and sent on EPOLLOUT. Since
- * the right edge of the window never moves back (3.8.6), the guest may send up to the edge whatever the
- * socket does meanwhile, and the tail is bounded by the window.
+ * Payload that follows on in one flow is gathered as iovecs into the frames of the burst and sent
+ * by one sendmsg() when the flow changes or the burst ends. What the socket does not take is copied
+ * into the flow's tail while the frames are still there, acknowledged like the rest, and sent on
+ * EPOLLOUT. Since the right edge of the window never moves back (3.8.6), the guest may send up to
+ * the edge whatever the socket does meanwhile, and the tail is bounded by the window.
  *
- * The room in the socket is asked for by SO_MEMINFO, one call for both the limit and the use, and only
- * after half of the last window is used up. A quarter of it is left for the kernel's overhead per buffer.
- * When less than a third of the buffer is free the kernel would not call the socket writable; then poll()
- * asks for it, which marks the socket as wanted and brings EPOLLOUT later (and lets the kernel grow the
- * buffer: it does that for sockets that are marked so). The window update goes out at that moment.
+ * The room in the socket is asked for by SO_MEMINFO, one call for both the limit and the use, and
+ * only after half of the last window is used up. A quarter of it is left for the kernel's overhead
+ * per buffer. When less than a third of the buffer is free the kernel would not call the socket
+ * writable; then poll() asks for it, which marks the socket as wanted and brings EPOLLOUT later
+ * (and lets the kernel grow the buffer: it does that for sockets that are marked so). The window
+ * update goes out at that moment.
  */
 #include <errno.h>
 #include <linux/sock_diag.h>
@@ -67,8 +68,8 @@ static bool tail_grow(struct user *u, struct flow *f, uint32_t len)
 }
 
 /*
- * Keeps what lies behind the first @skip bytes of the list; what does not fit is as if it never came. False:
- * the memory went away while it was read.
+ * Keeps what lies behind the first @skip bytes of the list; what does not fit is as if it never
+ * came. False: the memory went away while it was read.
  */
 static bool tail_append(struct user *u, struct flow *f, const struct iovec *iov, uint32_t n,
 			uint32_t skip, uint32_t len)
@@ -271,8 +272,8 @@ static void handle_rst(struct user *u, struct flow *f, const struct tcp_seg *s)
 		tf->flags |= TF_ACK_NOW;
 }
 
-/* How many segments of the wire a frame stands for: so many duplicate ACKs it is worth, up to the three
- * that make the guest send again. */
+/* How many segments of the wire a frame stands for: so many duplicate ACKs it is worth, up to the
+ * three that make the guest send again. */
 static uint32_t wire_segments(const struct tcp_seg *s)
 {
 	uint32_t size = s->pkt->frame->meta.gso ? s->pkt->frame->meta.gso_size : 0;

@@ -2,26 +2,27 @@
 /*
  * TCP, host to guest: reading ahead in the socket, the guest's acknowledgements, retransmission.
  *
- * The socket's receive queue is the retransmission buffer. snd_base is the number of its first byte,
- * snd_una what the guest has, snd_nxt where the next read begins: SO_PEEK_OFF says so to the kernel, which
- * moves it itself with each peek (forward) and each byte dropped (back). Only after a loss, or when the guest
- * acknowledges beyond a rewound snd_nxt, is it set (TF_PEEK_SYNC). Without SO_PEEK_OFF the bytes in flight
- * are read again into one junk page, so fewer are allowed in flight.
+ * The socket's receive queue is the retransmission buffer. snd_base is the number of its first
+ * byte, snd_una what the guest has, snd_nxt where the next read begins: SO_PEEK_OFF says so to the
+ * kernel, which moves it itself with each peek (forward) and each byte dropped (back). Only after a
+ * loss, or when the guest acknowledges beyond a rewound snd_nxt, is it set (TF_PEEK_SYNC). Without
+ * SO_PEEK_OFF the bytes in flight are read again into one junk page, so fewer are allowed in
+ * flight.
  *
- * A read goes into a lease of guest buffers behind the headers; when there is none to be had, or the guest
- * takes no partial checksums or large segments, into a bounce buffer and through user_send(), where the
- * core finishes the frame.
+ * A read goes into a lease of guest buffers behind the headers; when there is none to be had, or
+ * the guest takes no partial checksums or large segments, into a bounce buffer and through
+ * user_send(), where the core finishes the frame.
  *
- * Edge-triggered readiness: a read that brings less than it asked for has emptied the queue, and more data
- * will be reported, except at an urgent mark, the end and errors; these are reported as events of
- * their own and set TF_DRAIN: then only "again", 0 or an error ends the reading.
+ * Edge-triggered readiness: a read that brings less than it asked for has emptied the queue, and
+ * more data will be reported, except at an urgent mark, the end and errors; these are reported as
+ * events of their own and set TF_DRAIN: then only "again", 0 or an error ends the reading.
  *
- * Loss: the way to the guest loses frames only where a queue overflows or a filter drops them, so there
- * is no congestion window in general. Two duplicate ACKs (nothing on the way reorders, and a frame of
- * 64 KiB brings one ACK only, so that three would often not come) or a timeout (RFC 6298) rewind snd_nxt
- * to snd_una, and until all that was in flight then is acknowledged the flight is limited as in slow
- * start (RFC 5681, 3.1; RFC 6928). The guest keeps what came behind the hole, so its first ACK mostly jumps to
- * the end, and little is sent twice.
+ * Loss: the way to the guest loses frames only where a queue overflows or a filter drops them, so
+ * there is no congestion window in general. Two duplicate ACKs (nothing on the way reorders, and a
+ * frame of 64 KiB brings one ACK only, so that three would often not come) or a timeout (RFC 6298)
+ * rewind snd_nxt to snd_una, and until all that was in flight then is acknowledged the flight is
+ * limited as in slow start (RFC 5681, 3.1; RFC 6928). The guest keeps what came behind the hole, so
+ * its first ACK mostly jumps to the end, and little is sent twice.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -79,7 +80,8 @@ static void send_probe(struct user *u, struct flow *f)
 	tcp_send_control(u, f, TCP_ACK, tcp_of(f)->snd_una - 1);
 }
 
-/* The timer of an open flow: something is unacknowledged, the window is shut, or nothing happens. */
+/* The timer of an open flow: something is unacknowledged, the window is shut, or nothing happens.
+ */
 void tcp_out_timeout(struct user *u, struct flow *f)
 {
 	struct tcp_flow *tf = tcp_of(f);
@@ -109,8 +111,8 @@ void tcp_out_timeout(struct user *u, struct flow *f)
 /* RFC 5681, section 2. */
 static bool is_dupack(const struct tcp_flow *tf, const struct tcp_seg *s)
 {
-	return s->ack == tf->snd_una && !s->len && !(s->flags & TCP_FIN) && tf->snd_nxt != tf->snd_una &&
-	       (uint32_t)s->wnd << tf->snd_wscale == tf->snd_wnd;
+	return s->ack == tf->snd_una && !s->len && !(s->flags & TCP_FIN) &&
+	       tf->snd_nxt != tf->snd_una && (uint32_t)s->wnd << tf->snd_wscale == tf->snd_wnd;
 }
 
 static void advance(struct user *u, struct tcp_flow *tf, uint32_t ack)
@@ -179,7 +181,8 @@ void tcp_trim(struct user *u, struct flow *f)
 
 /* --- data --- */
 
-/* How many bytes may be sent now; 0 also for so few that waiting is better (RFC 9293, 3.8.6.2.1). */
+/* How many bytes may be sent now; 0 also for so few that waiting is better (RFC 9293, 3.8.6.2.1).
+ */
 static uint32_t usable_window(const struct user *u, const struct tcp_flow *tf)
 {
 	uint32_t limit = tf->flags & TF_PEEK_OFF ? u->tcp->max_flight : TCP_FLIGHT_MAX_NO_PEEK;

@@ -77,7 +77,8 @@ bool tcp_seg_parse(struct tcp_seg *s, const struct user_pkt *p)
 	return true;
 }
 
-/* The window field: what is left up to the edge, rounded down. The edge itself is what tcp_in.c accepts. */
+/* The window field: what is left up to the edge, rounded down. The edge itself is what tcp_in.c
+ * accepts. */
 static uint16_t window_field(const struct tcp_flow *tf, uint8_t flags)
 {
 	uint32_t wnd = seq_lt(tf->rcv_nxt, tf->rcv_edge) ? tf->rcv_edge - tf->rcv_nxt : 0;
