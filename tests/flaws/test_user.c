@@ -139,6 +139,7 @@ static void fragment(struct guest *g, uint16_t id, uint32_t off, bool more, uint
 static void fragments_of_all_sizes(void **state)
 {
 	struct guest *g = *state;
+	uint64_t bad;
 
 	fragment(g, 1, 0, true, 8);
 	fragment(g, 1, 8, true, 60000); /* far larger than the first */
@@ -146,15 +147,20 @@ static void fragments_of_all_sizes(void **state)
 	fragment(g, 2, 9000, false, 8);
 	for (uint32_t off = 0; off < 65528; off += 8) /* grows step by step, beyond the end */
 		fragment(g, 3, off, true, 8);
+	bad = guest_drops(g, TWX_DROP_BAD_PACKET);
 	fragment(g, 4, 65528, false, 1480); /* ends beyond 65535 */
+	fragment(g, 9, 65520, true, 1480);
+	assert_int_equal(guest_drops(g, TWX_DROP_BAD_PACKET), bad + 2);
 	fragment(g, 4, 0, true, 65512);
 	fragment(g, 5, 65512, false, 3); /* the largest packet, and one byte more */
 	fragment(g, 5, 0, true, 65512);
 	fragment(g, 6, 65512, false, 4);
 	fragment(g, 6, 0, true, 65512);
+	bad = guest_drops(g, TWX_DROP_BAD_PACKET);
 	fragment(g, 7, 0, true, 7); /* no multiple of eight */
 	fragment(g, 7, 0, true, 0);
 	fragment(g, 7, 16, false, 0);
+	assert_int_equal(guest_drops(g, TWX_DROP_BAD_PACKET), bad + 3);
 	for (uint32_t off = 0; off < 4096; off += 16) /* nothing but holes */
 		fragment(g, 8, off, true, 8);
 	still_works(g);
@@ -184,6 +190,9 @@ static void fragment_flood(void **state)
 {
 	struct guest *g = *state;
 
+	for (int i = 0; i < 20; i++) /* fewer datagrams than are allowed, more bytes */
+		fragment(g, (uint16_t)i, 0, true, 60000);
+	assert_int_equal(guest_drops(g, TWX_DROP_LIMIT), 3);
 	for (int i = 0; i < 3000; i++)
 		fragment(g, (uint16_t)i, 0, true, 60000);
 	assert_true(guest_drops(g, TWX_DROP_LIMIT) > 2900);

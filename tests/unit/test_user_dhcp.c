@@ -338,6 +338,29 @@ static void pool_stays_inside_the_network(void **state)
 	guest_close(&g);
 }
 
+/* A wish whose last bytes are missing is none, even if the message before it had them. */
+static void cut_off_option_is_not_read(void **state)
+{
+	struct guest *g = *state;
+	const uint8_t options[] = { 53, 1, DISCOVER, 50, 4, 10, 0, 2, 25 };
+	uint8_t frame[1500], msg[249] = { 1, 1, 6, 0, 0x12, 0x34, 0x56, 0x78 };
+
+	user_put32(msg + 236, 0x63825363);
+	memcpy(msg + 240, options, sizeof(options));
+	for (uint32_t len = 244; len <= 249; len++) {
+		static const char *const gets_addr[] = { "10.0.2.15", "10.0.2.16", "10.0.2.17",
+							 "10.0.2.18", "10.0.2.19", "10.0.2.25" };
+
+		g->mac[5] = (uint8_t)len;
+		memcpy(msg + 28, g->mac, 6);
+		msg[0] = 2; /* a reply: read, not answered */
+		guest_send(g, frame, guest_udp(g, frame, 68, g->host, 67, msg, 249));
+		msg[0] = 1;
+		guest_send(g, frame, guest_udp(g, frame, 68, g->host, 67, msg, len));
+		gets(g, OFFER, gets_addr[len - 244]);
+	}
+}
+
 static int setup(void **state)
 {
 	static struct guest g;
@@ -366,6 +389,7 @@ int main(void)
 		with_guest(declined_address_is_not_offered_again),
 		with_guest(inform_gives_options_without_a_lease),
 		with_guest(bootp_client_is_served),
+		with_guest(cut_off_option_is_not_read),
 		cmocka_unit_test(every_option_is_given),
 		cmocka_unit_test(restricted_guest_gets_no_router),
 		cmocka_unit_test(reply_fits_what_the_client_takes),

@@ -222,6 +222,8 @@ static void stacks_on_a_hub_answer_each_other(void **state)
 		guest_run(&g, 10);
 		hears(fd, port, "answer");
 	}
+	/* One ARP request, one datagram each. */
+	assert_int_equal(g.backend->ports[0]->count.tx_frames, 1 + 1 + 100);
 	close(fd);
 	close(served);
 	guest_close(&g);

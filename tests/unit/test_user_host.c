@@ -293,6 +293,19 @@ static void routers_errors_reach_the_guest(void **state)
 	close(fd);
 }
 
+/* The identifier on the wire of the guest's pings. */
+static uint16_t ping_identifier(struct guest *g, uint16_t id)
+{
+	struct flow_key key = { .guest = user_mapped(g->ip), .guest_port = id, .kind = FLOW_ICMP };
+	struct flow *f = flow_find(&g->user->flows, &key);
+	struct sockaddr_in a;
+	socklen_t len = sizeof(a);
+
+	assert_non_null(f);
+	assert_int_equal(getsockname(f->fd, (struct sockaddr *)&a, &len), 0);
+	return ntohs(a.sin_port);
+}
+
 /* traceroute -I: time exceeded names the echo, with ping sockets and with raw ones. */
 static void routers_errors_about_pings_reach_the_guest(void **state)
 {
@@ -300,15 +313,17 @@ static void routers_errors_about_pings_reach_the_guest(void **state)
 	for (int raw = 0; raw < 2; raw++) {
 		uint8_t frame[128], echo[8] = { 8 };
 		struct guest *g = *state;
-		uint16_t id = (uint16_t)(0x2345 + raw);
+		uint16_t id = (uint16_t)(0x2345 + raw), wire_id;
 		struct guest_pkt p;
 
 		if (!guest_allow_ping_sockets(!raw))
-			skip(); /* root of a namespace that has one group: the first half was tested */
+			skip(); /* root of a namespace that has one group: the first half was tested
+				 */
 		guest_send(g, frame, guest_icmp(g, frame, guest_addr(FAR), 8, 0, id, 1, "x", 1));
 		assert_true(guest_recv_ip(g, IPPROTO_ICMP, &p, 1000)); /* the reply */
 		guest_pkt_free(&p);
-		user_put16(echo + 4, id);
+		wire_id = raw ? id : ping_identifier(g, id);
+		user_put16(echo + 4, wire_id);
 		user_put16(echo + 6, 1);
 		router_says(11, 0, 0, IPPROTO_ICMP, echo, sizeof(echo));
 		assert_true(guest_recv_ip(g, IPPROTO_ICMP, &p, 1000));
@@ -318,6 +333,8 @@ static void routers_errors_about_pings_reach_the_guest(void **state)
 		assert_int_equal(p.data[20], 8);
 		assert_int_equal(user_get16(p.data + 24), id);
 		guest_pkt_free(&p);
+		user_put16(echo + 4, wire_id ^ 0x100); /* another process's */
+		router_says(11, 0, 0, IPPROTO_ICMP, echo, sizeof(echo));
 		assert_true(guest_silent(g, 20));
 	}
 	assert_true(guest_allow_ping_sockets(true));

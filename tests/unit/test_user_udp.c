@@ -163,6 +163,38 @@ static void large_answers_are_fragmented(void **state)
 	close(fd);
 }
 
+/* The next datagram: its length, and the TTL that it came with. */
+static ssize_t recv_with_ttl(int fd, void *buf, size_t size, int *ttl)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	_Alignas(struct cmsghdr) char control[64];
+	struct iovec iov = { buf, size };
+	struct msghdr m = { .msg_iov = &iov,
+			    .msg_iovlen = 1,
+			    .msg_control = control,
+			    .msg_controllen = sizeof(control) };
+	ssize_t n;
+
+	if (poll(&p, 1, 1000) <= 0)
+		return -1;
+	n = recvmsg(fd, &m, 0);
+	assert_non_null(CMSG_FIRSTHDR(&m));
+	memcpy(ttl, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof(*ttl));
+	return n;
+}
+
+static uint32_t burst_size(int i)
+{
+	return i % 11 == 3 ? 10 : i % 7 == 5 ? 900 : 1400;
+}
+
+static int burst_ttl(int i)
+{
+	return i < 40 ? 64 : i < 47 ? 30 : 31 + i % 2;
+}
+
+/* Sizes that can be merged and sizes that cannot, two peers, TTL and DF changing, payload
+ * scattered. */
 static void bursts_keep_order_and_content(void **state)
 {
 	struct guest *g = *state;
@@ -172,21 +204,17 @@ static void bursts_keep_order_and_content(void **state)
 	uint16_t port[2];
 	int fd[2] = { guest_host_socket(SOCK_DGRAM, &port[0]),
 		      guest_host_socket(SOCK_DGRAM, &port[1]) };
-	int next[2] = { 0, 0 }, expected[2][TWX_BURST];
+	int next[2] = { 0, 0 }, expected[2][TWX_BURST], on = 1;
 
-	/* Sizes that can be merged and sizes that cannot, two peers, TTL and DF changing, payload
-	 * scattered. */
 	for (int i = 0; i < TWX_BURST; i++) {
 		uint8_t body[1400];
-		uint32_t size = i % 11 == 3 ? 10 : i % 7 == 5 ? 900 : 1400, len;
+		uint32_t len;
 		int to = i % 16 == 9;
 
-		memset(body, i, size);
-		len = guest_udp(g, data[i], 1000, g->host, port[to], body, size);
-		if (i >= 40)
-			data[i][22] = 30;
-		if (i >= 50)
-			data[i][20] = 0x40;
+		memset(body, i, sizeof(body));
+		len = guest_udp(g, data[i], 1000, g->host, port[to], body, burst_size(i));
+		data[i][22] = (uint8_t)burst_ttl(i);
+		data[i][20] = i >= 50 ? 0x40 : 0;
 		guest_fix_ip(data[i]);
 		expected[to][next[to]++] = i;
 		iov[i][0] = (struct iovec){ data[i], len < 192 ? len : 192 };
@@ -195,20 +223,23 @@ static void bursts_keep_order_and_content(void **state)
 		frames[i] =
 			(struct twx_frame){ .iov = iov[i], .n_iov = len < 225 ? 1 : 3, .len = len };
 	}
+	for (int to = 0; to < 2; to++)
+		setsockopt(fd[to], IPPROTO_IP, IP_RECVTTL, &on, sizeof(on));
 	guest_send_burst(g, frames, TWX_BURST);
 	for (int to = 0; to < 2; to++) {
-		for (int k = 0; k < next[to]; k++) {
-			struct sockaddr_in from;
-			uint8_t buf[2000];
-			int i = expected[to][k];
-			ssize_t n = host_recv(fd[to], buf, sizeof(buf), &from, 1000);
+		struct pollfd more = { .fd = fd[to], .events = POLLIN };
 
-			assert_int_equal(n, i % 11 == 3 ? 10 : i % 7 == 5 ? 900 : 1400);
+		for (int k = 0; k < next[to]; k++) {
+			uint8_t buf[2000];
+			int i = expected[to][k], ttl;
+
+			assert_int_equal(recv_with_ttl(fd[to], buf, sizeof(buf), &ttl),
+					 burst_size(i));
 			assert_int_equal(buf[0], i);
-			assert_int_equal(buf[n - 1], i);
+			assert_int_equal(buf[burst_size(i) - 1], i);
+			assert_int_equal(ttl, burst_ttl(i) - 1);
 		}
-		assert_int_equal(host_recv(fd[to], data[0], 10, (struct sockaddr_in *)data[1], 0),
-				 -1);
+		assert_int_equal(poll(&more, 1, 0), 0);
 		close(fd[to]);
 	}
 }
@@ -417,7 +448,12 @@ static void bad_datagrams_are_counted(void **state)
 	user_put16(frame + 38, 14); /* beyond the packet */
 	guest_send(g, frame, len);
 	guest_send(g, frame, guest_ip(g, frame, g->host, IPPROTO_UDP, "1234567", 7));
-	assert_int_equal(guest_drops(g, TWX_DROP_BAD_PACKET), before + 13);
+	len = guest_udp(g, frame, 1000, g->host, port, "hello", 5);
+	user_put16(frame + 38, 14); /* into the frame's padding */
+	user_put16(frame + 40, 0);
+	memset(frame + len, 'p', 60 - len);
+	guest_send(g, frame, 60);
+	assert_int_equal(guest_drops(g, TWX_DROP_BAD_PACKET), before + 14);
 	assert_int_equal(host_recv(fd, frame, sizeof(frame), &from, 20), -1);
 	/* A checksum of zero is none. */
 	len = guest_udp(g, frame, 1000, g->host, port, "hello", 5);

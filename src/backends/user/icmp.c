@@ -181,23 +181,21 @@ static void answer(struct user *u, const struct user_pkt *p)
 		send_reply(u, user_v4(&p->dst), user_v4(&p->src), 255, msg, p->l4_len);
 }
 
-/* A socket for the guest's identifier, which the kernel keeps if nobody else on the host has it. */
-static int ping_socket(const struct flow_key *key, bool *raw)
+/*
+ * The kernel picks the identifier on the wire and the guest's is put back into the reply: binding
+ * to the guest's would succeed beside another process that has the same one, and one of the two
+ * would get both's replies. A raw socket keeps the guest's.
+ */
+static int ping_socket(bool *raw)
 {
-	struct sockaddr_in any = { .sin_family = AF_INET, .sin_port = htons(key->guest_port) };
 	int one = 1, fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_ICMP);
 
 	*raw = false;
-	if (fd >= 0) {
-		if (bind(fd, (struct sockaddr *)&any, sizeof(any)) < 0) {
-			any.sin_port = 0;
-			bind(fd, (struct sockaddr *)&any, sizeof(any));
-		}
-	} else if (errno != EACCES && errno != EPERM) {
-		return -errno;
-	} else {
+	if (fd < 0) {
 		struct icmp_filter only = { .data = ~(1u << ICMP_ECHOREPLY) };
 
+		if (errno != EACCES && errno != EPERM)
+			return -errno;
 		fd = socket(AF_INET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_ICMP);
 		if (fd < 0)
 			return -errno;
@@ -283,7 +281,7 @@ static struct flow *open_flow(struct user *u, const struct flow_key *key)
 {
 	uint64_t now = twx_loop_now(u->loop);
 	bool raw;
-	int fd = ping_socket(key, &raw);
+	int fd = ping_socket(&raw);
 	struct flow *f;
 
 	if (fd < 0) {
