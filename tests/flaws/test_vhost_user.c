@@ -18,8 +18,9 @@ static struct vbench bench;
 static struct vc client;
 
 /* The other end of the cable: keeps what the guest sent last. */
+static unsigned int sink_ports = 1;
 static struct sink {
-	struct twx_port *port;
+	struct twx_port *port, *second;
 	unsigned int frames;
 	uint32_t len;
 	struct twx_meta meta;
@@ -55,6 +56,8 @@ static int sink_open(struct twx_backend *b, const struct twx_opts *opts, struct 
 	(void)opts;
 	memset(&sink, 0, sizeof(sink));
 	sink.port = twx_backend_add_port(b, e);
+	if (sink_ports > 1)
+		sink.second = twx_backend_add_port(b, e);
 	if (sink.port == NULL)
 		return -1;
 	twx_port_set_caps(sink.port, caps);
@@ -93,6 +96,16 @@ static int close_bench(void **state)
 	vc_fini(&client);
 	vbench_close(&bench);
 	return 0;
+}
+
+static int open_two_pairs(void **state)
+{
+	int rc;
+
+	sink_ports = 2;
+	rc = open_bench(state);
+	sink_ports = 1;
+	return rc;
 }
 
 static uint8_t *at(uint64_t gpa_addr)
@@ -333,6 +346,7 @@ static void test_truncation(void **state)
 {
 	uint8_t big[sizeof(struct vu_header) + 600] = { 0 };
 	struct vu_header *h = (struct vu_header *)big;
+	union vu_payload p = { .table = { .n = 8 } };
 	int fds[64], before;
 
 	(void)state;
@@ -356,6 +370,12 @@ static void test_truncation(void **state)
 		vc_raw(&client, big + sizeof(*h), 264, fds, 5);
 		assert_false(vc_alive(&client));
 	}
+	/* Nothing is wrong with it but that one fd has no region. */
+	for (uint64_t i = 0; i < 8; i++)
+		p.table.regions[i] = (struct vu_region){ i << 20, 4096, i << 20, 0 };
+	vc_connect(&client);
+	vc_send(&client, VU_SET_MEM_TABLE, 0, &p, 264, fds, 9);
+	assert_false(vc_alive(&client));
 	vc_connect(&client);
 	assert_int_equal(open_fds(), before);
 	assert_works_again();
@@ -438,12 +458,36 @@ static void test_avail_gap(void **state)
 	assert_works_again();
 }
 
+/* QEMU negotiates the control queue and answers it itself: pairs receive when their rings run. */
+static void test_foreign_control_queue(void **state)
+{
+	uint8_t frame[64] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1 };
+	struct iovec iov = { frame, sizeof(frame) };
+	struct twx_frame f = { .iov = &iov, .n_iov = 1, .len = sizeof(frame) };
+
+	(void)state;
+	for (uint32_t q = 2; q < 4; q++) {
+		assert_int_equal(vc_ring_setup(&client, q), 0);
+		assert_int_equal(vc_ring_kick_fd(&client, q), 0);
+		assert_int_equal(vc_ask_state(&client, VU_SET_VRING_ENABLE, q, 1), 0);
+	}
+	vc_offer(&client, 0, BUF, 2048, true);
+	vc_offer(&client, 2, BUF + 0x1000, 2048, true);
+	vc_kick(&client, 0);
+	vc_kick(&client, 2);
+	assert_int_equal(twx_port_send(sink.second, &f, 1), 1);
+	vbench_pump(&bench);
+	assert_true(vc_used(&client, 2, NULL));
+	assert_false(vc_used(&client, 0, NULL));
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(test_##name, open_bench, close_bench)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(2018_1059), T(2019_14818), T(2020_10723), T(2020_10725), T(inflight), T(2022_2132),
 		T(offload_requests), T(truncation), T(slots), T(2019_3900), T(avail_gap),
+		cmocka_unit_test_setup_teardown(test_foreign_control_queue, open_two_pairs, close_bench),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 
+#include "../protocol/echo_nic.c"
 #include "../protocol/vhost_client.c"
 
 #include "fuzz.h"

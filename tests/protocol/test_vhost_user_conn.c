@@ -120,6 +120,30 @@ static void test_second_front_end(void **state)
 	vc_fini(&second);
 }
 
+/* One that leaves more messages behind than a round takes does not stand in its successor's way. */
+static void test_successor_of_a_talker(void **state)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	struct vu_header many[200];
+	struct vc second;
+
+	(void)state;
+	vc_init(&second, &bench);
+	vc_connect(&client);
+	for (int i = 0; i < 200; i++)
+		many[i] = (struct vu_header){ VU_SET_OWNER, VU_VERSION, 0 };
+	vc_raw(&client, many, sizeof(many), NULL, 0);
+	close(client.fd);
+	client.fd = -1;
+	memcpy(a.sun_path, bench.path, strlen(bench.path) + 1);
+	second.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	assert_int_equal(connect(second.fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	for (int i = 0; vc_step(&second, i); i++)
+		;
+	assert_true(vc_echo(&second));
+	vc_fini(&second);
+}
+
 static void test_socket_file(void **state)
 {
 	struct stat st;
@@ -319,9 +343,14 @@ static void test_close_while_connected(void **state)
 	vc_handshake(&client);
 	assert_true(vc_echo(&client));
 	vc_offer(&client, 0, VC_GPA + VC_BUF, 2048, true);
+	/* And while a message is on its way, its fd already here. */
 	before = open_fds();
+	vc_raw(&client, "half", 4, &client.memfd, 1);
+	vbench_pump(&bench);
+	assert_int_equal(open_fds(), before + 1);
 	twx_nic_free(bench.nic);
-	assert_true(open_fds() < before);
+	/* Gone: the listener, the connection, the request channel, two kicks, two calls, and that fd. */
+	assert_int_equal(open_fds(), before - 7);
 	assert_false(vc_alive(&client));
 }
 
@@ -329,7 +358,7 @@ static void test_close_while_connected(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(hangup_everywhere), T(hangup_in_message), T(reconnect_often), T(second_front_end),
+		T(hangup_everywhere), T(hangup_in_message), T(reconnect_often), T(second_front_end), T(successor_of_a_talker),
 		T(socket_file), T(socket_file_of_another), T(refused_options), T(stale_socket), T(link),
 		T(client_reconnects), T(client_stays_away), T(close_while_connected),
 	};

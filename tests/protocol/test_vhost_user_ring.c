@@ -114,6 +114,22 @@ static void test_kick_before_start(void **state)
 	assert_true(vc_echo(&client));
 }
 
+/* As after a crash of ours: the kick was taken by the former back end, the buffers are still there. */
+static void test_start_without_kick(void **state)
+{
+	(void)state;
+	begin(&client);
+	vc_offer(&client, 0, VC_GPA + VC_BUF, 2048, true);
+	vc_offer(&client, 1, VC_GPA + VC_BUF + 4096, 100, false);
+	for (uint32_t q = 0; q < 2; q++) {
+		assert_int_equal(vc_ring_setup(&client, q), 0);
+		assert_int_equal(vc_ring_kick_fd(&client, q), 0);
+		assert_int_equal(vc_ask_state(&client, VU_SET_VRING_ENABLE, q, 1), 0);
+	}
+	assert_true(vc_used(&client, 0, NULL));
+	assert_true(vc_used(&client, 1, NULL));
+}
+
 /* Without PROTOCOL_FEATURES rings are born enabled, and SET_VRING_ENABLE is not sent. */
 static void test_enabled_by_birth(void **state)
 {
@@ -452,7 +468,7 @@ static void test_kick_while_stopped(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(any_order), T(kick_before_start), T(enabled_by_birth), T(disable_and_enable),
+		T(any_order), T(kick_before_start), T(start_without_kick), T(enabled_by_birth), T(disable_and_enable),
 		T(get_base_stops), T(base_survives_reset), T(resume_at_wrap), T(frozen_while_running),
 		T(bad_sizes), T(bad_addresses), T(call_late_or_never), T(call_pipe), T(call_socket),
 		T(files_are_no_events), T(kick_dead_pipe), T(kick_replaced), T(kick_polled),
