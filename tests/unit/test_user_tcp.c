@@ -425,6 +425,28 @@ static void guest_without_options(void **state)
 	}
 }
 
+/* An MTU so large that a frame of one segment is as long as any. */
+static void mtu_of_65520(void **state)
+{
+	for (int lease = 0; lease < 2; lease++) {
+		struct host h;
+		struct tg *g = tg_new("mtu=65520", FULL, lease);
+		struct tg_conn *c;
+
+		host_listen(&h);
+		c = tg_conn_new(g, GATEWAY, h.port);
+		c->mss = 65480;
+		h.seed = c->seed;
+		tg_syn(g, c);
+		h.tx_total = c->tx_total = 16 * MIB;
+		until(g, &h, c->rx_bytes == 16 * MIB && h.rx == 16 * MIB);
+		assert_int_equal(c->mss_in, 65480);
+		assert_false(h.bad || c->bad_data);
+		assert_int_equal(c->repeated_in, 0);
+		finish(g, &h);
+	}
+}
+
 static void tiny_windows(void **state)
 {
 	static const uint32_t sizes[] = { 1, 100, 1459, 1461, 5000 };
@@ -1106,6 +1128,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(downloads),
 		cmocka_unit_test(both_ways_at_once),
 		cmocka_unit_test(guest_without_options),
+		cmocka_unit_test(mtu_of_65520),
 		cmocka_unit_test(tiny_windows),
 		cmocka_unit_test(small_tso_segments),
 		cmocka_unit_test(zero_window_of_the_guest),
