@@ -8,6 +8,7 @@
 #   kit_initrd DIR OUT              that folder as an initrd
 #   kit_accel                       sets KIT_ACCEL and KIT_CPU: kvm where it runs a stock kernel, else tcg
 #   kit_nic_quirks                  options that this QEMU's virtio-net-pci needs with vhost-user
+#   kit_chardev_reconnect           the same for its chardev, to connect again by itself
 #   guest_qemu DIR INITRD ARG...    boot QEMU in the background; DIR keeps its console, pid and control pipe
 #   guest_uml DIR ROOT ARG...       the same with user-mode Linux on a root folder
 #   guest_up DIR SECONDS            wait until the guest takes commands
@@ -180,6 +181,14 @@ guest_uml() { # DIR ROOT ARG...
 kit_nic_quirks() {
 	case $KIT_ACCEL$("${KIT_QEMU:-qemu-system-x86_64}" --version 2>/dev/null) in
 	"tcgQEMU emulator version 7."*) echo ,vectors=0 ;;
+	esac
+}
+
+# How this QEMU is told to connect again when the back end goes away.
+kit_chardev_reconnect() {
+	case $("${KIT_QEMU:-qemu-system-x86_64}" --version 2>/dev/null) in
+	*"version "[5678].* | *"version 9.0."* | *"version 9.1."*) echo ,reconnect=1 ;;
+	*) echo ,reconnect-ms=200 ;;
 	esac
 }
 
