@@ -109,6 +109,11 @@ static int ring_start(struct vu_ring *r)
 	r->running = true;
 	poll_arm(vu);
 	ring_kick(r); /* what was offered before we listened */
+	/*
+	 * A predecessor that died between handing buffers back and saying so leaves a guest that waits
+	 * for ever, should it have nothing more to offer. An interrupt too many does no harm.
+	 */
+	(void)vu_event_signal(&r->call);
 	return 0;
 }
 
