@@ -135,7 +135,7 @@ serve_http() { # ADDR PORT FOLDER
 	CGI
 	chmod 755 "$3/cgi-bin/put"
 	busybox httpd -f -p "$1:$2" -h "$3" >"$T/httpd.$2.log" 2>&1 &
-	until_true 10 busybox nc -w 1 -e true "$1" "$2"
+	until_true 10 busybox nc -w 1 "$1" "$2" -e true
 }
 
 serve_dns() { # PORT NAME ADDRESS
@@ -149,6 +149,7 @@ serve_dns() { # PORT NAME ADDRESS
 twinax_up() { # NAME ARG...
 	t_x=$1
 	shift
+	: >"$T/$t_x.out" # a predecessor's "ready" is not this one's
 	"$TWINAX" serve "$@" -qmp "unix:$T/$t_x.qmp,server=on,wait=off" </dev/null >"$T/$t_x.out" 2>>"$T/$t_x.log" &
 	echo $! >"$T/$t_x.pid"
 	until_true 20 twinax_settled "$t_x" && grep -q '^ready' "$T/$t_x.out"
@@ -183,7 +184,7 @@ stats() { # NAME
 		/^    ".*": [{]/ { group = $1; gsub(/[":]/, "", group); group = group "." }
 		/^    [}]/ { group = "" }
 		$2 ~ /^[0-9]+,?$/ { key = $1; gsub(/[":]/, "", key); sum[name " " group key] += $2 }
-		END { for (k in sum) print k, sum[k] }' | sort
+		END { for (k in sum) printf "%s %.0f\n", k, sum[k] }' | sort
 }
 
 stat_of() { # NAME PORT COUNTER

@@ -212,6 +212,107 @@ static int cmd_hold(char **arg)
 	return 0;
 }
 
+/* What stands at offset @off of every stream that is poured; a byte too many, too few or displaced shows. */
+static uint64_t word_at(uint64_t off)
+{
+	return (off / 8 + 1) * 0x9e3779b97f4a7c15;
+}
+
+static void pour_into(int fd)
+{
+	static uint64_t words[8192];
+	uint64_t off = 0, sent = 0;
+
+	/* Until the other side closes its direction. */
+	while (!readable(fd, 0)) {
+		const char *from = (const char *)words;
+		ssize_t n;
+
+		if (sent == off) {
+			for (size_t i = 0; i < sizeof(words) / 8; i++, off += 8)
+				words[i] = word_at(off);
+		}
+		n = send(fd, from + sizeof(words) - (off - sent), off - sent, MSG_NOSIGNAL);
+		if (n <= 0)
+			break;
+		sent += (uint64_t)n;
+	}
+	shutdown(fd, SHUT_WR);
+	printf("poured %llu bytes\n", (unsigned long long)sent);
+	fflush(stdout);
+}
+
+/* pour ADDR PORT: whoever connects is sent an endless stream. */
+static int cmd_pour(char **arg)
+{
+	struct sockaddr_in a = address(arg[0], arg[1]);
+	int fd = socket(AF_INET, SOCK_STREAM, 0), one = 1, conn;
+
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (bind(fd, (struct sockaddr *)&a, sizeof(a)) || listen(fd, MAX_CONNS))
+		die("pour");
+	signal(SIGCHLD, SIG_IGN);
+	while ((conn = accept(fd, NULL, NULL)) >= 0) {
+		if (fork() == 0) {
+			pour_into(conn);
+			exit(0);
+		}
+		close(conn);
+	}
+	return die("accept");
+}
+
+/* True if @len bytes at @off of the stream are as they were poured. */
+static bool as_poured(const char *buf, size_t len, uint64_t off)
+{
+	size_t i = 0;
+	uint64_t w;
+
+	for (; i < len && ((off + i) % 8 || len - i < 8); i++) {
+		w = word_at(off + i);
+		if (buf[i] != ((const char *)&w)[(off + i) % 8])
+			return false;
+	}
+	for (; len - i >= 8; i += 8) {
+		w = word_at(off + i);
+		if (memcmp(buf + i, &w, 8))
+			return false;
+	}
+	return i == len || as_poured(buf + i, len - i, off + i);
+}
+
+/* drain ADDR PORT FILE: takes what is poured until FILE exists, and says how it ended. */
+static int cmd_drain(char **arg)
+{
+	struct sockaddr_in a = address(arg[0], arg[1]);
+	bool asked = false;
+	uint64_t got = 0;
+	int fd = connect_to(&a);
+	ssize_t n;
+
+	printf("connected\n");
+	fflush(stdout);
+	for (;;) {
+		if (!asked && access(arg[2], F_OK) == 0) {
+			asked = true;
+			shutdown(fd, SHUT_WR);
+		}
+		if (!readable(fd, 100))
+			continue;
+		n = recv(fd, buffer, sizeof(buffer), 0);
+		if (n <= 0)
+			break;
+		if (!as_poured(buffer, (size_t)n, got)) {
+			printf("wrong bytes between %llu and %llu\n", (unsigned long long)got,
+			       (unsigned long long)got + (unsigned long long)n);
+			return 1;
+		}
+		got += (uint64_t)n;
+	}
+	printf("drained %llu bytes: %s\n", (unsigned long long)got, n ? strerror(errno) : "closed");
+	return 0;
+}
+
 /* join GROUP SECONDS: a member of a multicast group, so that the NIC's filter has its address. */
 static int cmd_join(char **arg)
 {
@@ -261,6 +362,8 @@ static const struct command {
 	{ "connects", "ADDR PORT COUNT", 3, cmd_connects },
 	{ "udp", "ADDR PORT COUNT SIZE", 4, cmd_udp },
 	{ "hold", "ADDR PORT", 2, cmd_hold },
+	{ "pour", "ADDR PORT", 2, cmd_pour },
+	{ "drain", "ADDR PORT FILE", 3, cmd_drain },
 	{ "join", "GROUP SECONDS", 2, cmd_join },
 	{ "frames", "IFACE MAC VLAN COUNT", 4, cmd_frames },
 };
