@@ -20,7 +20,8 @@ struct stack_ops {
 	void *(*open)(const char *tftp_root);
 	void (*input)(void *stack, const uint8_t *frame, size_t len);
 	void (*step)(void *stack, int ms);
-	void (*skip)(void *stack, int ms); /* lets timers of @ms pass, where the stack's clock allows it */
+	void (*skip)(void *stack,
+		     int ms); /* lets timers of @ms pass, where the stack's clock allows it */
 	void (*close)(void *stack);
 };
 extern const struct stack_ops stack_slirp, stack_twinax;
@@ -59,21 +60,23 @@ struct transcript {
 	int n;
 };
 void log_begin(struct ctx *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void log_field(struct ctx *c, const char *key, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void log_field(struct ctx *c, const char *key, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
 void log_replies(struct ctx *c); /* what pkt.c makes of the replies so far; empties them */
 
 /* --- exchanges --- */
-void run_quiet(struct ctx *c);		    /* until nothing more comes */
+void run_quiet(struct ctx *c);					/* until nothing more comes */
 void exchange(struct ctx *c, const uint8_t *frame, size_t len); /* input, quiet, log */
 
 /* --- packets (host order arguments) --- */
 uint16_t inet_sum(const void *data, size_t len, uint32_t seed);
 size_t pkt_eth(uint8_t *f, const uint8_t dst[6], const uint8_t src[6], uint16_t type);
-size_t pkt_arp(struct ctx *c, uint8_t *f, uint16_t op, uint32_t spa, const uint8_t *tha, uint32_t tpa);
+size_t pkt_arp(struct ctx *c, uint8_t *f, uint16_t op, uint32_t spa, const uint8_t *tha,
+	       uint32_t tpa);
 /* Ethernet + IPv4 around @len bytes already at f + 34; returns the frame's length. */
 size_t pkt_ip(struct ctx *c, uint8_t *f, uint32_t src, uint32_t dst, uint8_t proto, size_t len);
-size_t pkt_udp(struct ctx *c, uint8_t *f, uint32_t src, uint16_t sport, uint32_t dst, uint16_t dport,
-	       const void *data, size_t len);
+size_t pkt_udp(struct ctx *c, uint8_t *f, uint32_t src, uint16_t sport, uint32_t dst,
+	       uint16_t dport, const void *data, size_t len);
 size_t pkt_icmp(struct ctx *c, uint8_t *f, uint32_t dst, uint8_t type, uint8_t code, uint32_t rest,
 		const void *data, size_t len);
 void pkt_fix_ip(uint8_t *f);  /* header checksum again after an edit */
@@ -96,19 +99,20 @@ struct gtcp {
 	uint32_t got_hash;
 };
 void gtcp_init(struct gtcp *t, uint16_t sport, uint32_t dst, uint16_t dport);
-size_t gtcp_build(struct ctx *c, const struct gtcp *t, uint8_t *f, uint8_t flags, uint32_t seq, uint32_t ack,
-		  const void *data, size_t len);
+size_t gtcp_build(struct ctx *c, const struct gtcp *t, uint8_t *f, uint8_t flags, uint32_t seq,
+		  uint32_t ack, const void *data, size_t len);
 /* Sends, waits for quiet, follows the replies, logs their summary. */
 void gtcp_send(struct ctx *c, struct gtcp *t, uint8_t flags, const void *data, size_t len);
-void gtcp_raw(struct ctx *c, struct gtcp *t, uint8_t flags, uint32_t seq, uint32_t ack, const void *data,
-	      size_t len);
+void gtcp_raw(struct ctx *c, struct gtcp *t, uint8_t flags, uint32_t seq, uint32_t ack,
+	      const void *data, size_t len);
 void gtcp_follow(struct ctx *c, struct gtcp *t); /* waits and logs without sending */
 
 /* --- the host's side --- */
-int host_listen(uint16_t port);	  /* TCP on 127.0.0.1 */
+int host_listen(uint16_t port); /* TCP on 127.0.0.1 */
 int host_udp(uint16_t port);
 int host_accept(struct ctx *c, int l); /* steps the stack meanwhile; -1 after a while */
-int host_read(struct ctx *c, int fd, void *buf, size_t len); /* as read(); -1 with EAGAIN after a while */
+int host_read(struct ctx *c, int fd, void *buf,
+	      size_t len); /* as read(); -1 with EAGAIN after a while */
 
 void scenarios_l2(struct ctx *c);
 void scenarios_dhcp(struct ctx *c);

@@ -6,67 +6,97 @@
 
 const struct difference differences[] = {
 	/* --- every packet --- */
-	{ "*", "ip.tos", "libslirp marks its own packets low-delay or CS6; we leave the field 0 (RFC 2474)" },
-	{ "*", "ip.frag", "we set DF, since nothing of ours is to be fragmented on the way (RFC 1191, RFC 6864)" },
+	{ "*", "ip.tos",
+	  "libslirp marks its own packets low-delay or CS6; we leave the field 0 (RFC 2474)" },
+	{ "*", "ip.frag",
+	  "we set DF, since nothing of ours is to be fragmented on the way (RFC 1191, RFC 6864)" },
 
 	/* --- ARP --- */
-	{ "arp wrong *", "*", "libslirp answers ARP for hardware or protocols that are not Ethernet and IPv4; RFC 826 "
-			      "has them dropped" },
+	{ "arp wrong *", "*",
+	  "libslirp answers ARP for hardware or protocols that are not Ethernet and IPv4; RFC 826 "
+	  "has them dropped" },
 
 	/* --- DHCP --- */
-	{ "dhcp *", "eth.dst", "without the broadcast flag the reply goes to the client itself (RFC 2131 4.1)" },
+	{ "dhcp *", "eth.dst",
+	  "without the broadcast flag the reply goes to the client itself (RFC 2131 4.1)" },
 	{ "dhcp *", "ip.dst", "as above" },
-	{ "dhcp *", "udp.len", "libslirp pads every reply to 548 bytes; we stop behind the options, at least 300" },
-	{ "dhcp *", "dhcp.opt.67", "the boot file is told as an option too (RFC 2132 9.5); libslirp has it in the "
-				   "header alone" },
-	{ "dhcp discover broadcast flag", "dhcp.flags", "the flags are copied from the request (RFC 2131 table 3)" },
+	{ "dhcp *", "udp.len",
+	  "libslirp pads every reply to 548 bytes; we stop behind the options, at least 300" },
+	{ "dhcp *", "dhcp.opt.67",
+	  "the boot file is told as an option too (RFC 2132 9.5); libslirp has it in the "
+	  "header alone" },
+	{ "dhcp discover broadcast flag", "dhcp.flags",
+	  "the flags are copied from the request (RFC 2131 table 3)" },
 	{ "dhcp request renew", "dhcp.ciaddr", "ciaddr is copied into an ACK (RFC 2131 table 3)" },
-	{ "dhcp request wrong net", "dhcp.*", "a NAK has no addresses and names the server (RFC 2131 table 3)" },
+	{ "dhcp request wrong net", "dhcp.*",
+	  "a NAK has no addresses and names the server (RFC 2131 table 3)" },
 	{ "dhcp request foreign lease", "dhcp.*", "as above" },
 	{ "dhcp third request taken", "dhcp.*", "as above" },
-	{ "dhcp second discover", "dhcp.yiaddr", "a client keeps the address that it was offered (RFC 2131 4.3.1); "
-						 "libslirp offers another each time" },
+	{ "dhcp second discover", "dhcp.yiaddr",
+	  "a client keeps the address that it was offered (RFC 2131 4.3.1); "
+	  "libslirp offers another each time" },
 	{ "dhcp inform", "*", "INFORM is answered (RFC 2131 4.3.5); libslirp ignores it" },
-	{ "dhcp bootp", "dhcp.*", "a plain BOOTP request gets a BOOTP reply (RFC 1534), not a DHCP ACK" },
-	{ "dhcp short 237", "*", "shorter than a BOOTP message up to its vendor area; libslirp reads on (CVE-2021-3592)" },
+	{ "dhcp bootp", "dhcp.*",
+	  "a plain BOOTP request gets a BOOTP reply (RFC 1534), not a DHCP ACK" },
+	{ "dhcp short 237", "*",
+	  "shorter than a BOOTP message up to its vendor area; libslirp reads on (CVE-2021-3592)" },
 
 	/* --- ICMP and IP --- */
-	{ "icmp echo own address*", "icmp.type", "nobody has the address: host unreachable (RFC 792), not network" },
+	{ "icmp echo own address*", "icmp.type",
+	  "nobody has the address: host unreachable (RFC 792), not network" },
 	{ "icmp echo nobody*", "icmp.type", "as above" },
 	{ "icmp echo broadcast*", "*", "no ICMP error about a broadcast (RFC 1122 3.2.2)" },
 	{ "icmp type 8 1", "*", "an echo request has code 0 (RFC 792)" },
-	{ "ip protocol *", "*", "protocol unreachable is told (RFC 1122 3.2.2.1); libslirp is silent" },
+	{ "ip protocol *", "*",
+	  "protocol unreachable is told (RFC 1122 3.2.2.1); libslirp is silent" },
 
 	/* --- UDP --- */
-	{ "udp loopback itself*", "*", "127.0.0.0/8 never leaves a host (RFC 1122 3.2.1.3): the guest cannot mean ours" },
-	{ "udp closed port", "ip.src", "the error comes from the address that the guest knows, not from 127.0.0.1" },
+	{ "udp loopback itself*", "*",
+	  "127.0.0.0/8 never leaves a host (RFC 1122 3.2.1.3): the guest cannot mean ours" },
+	{ "udp closed port", "ip.src",
+	  "the error comes from the address that the guest knows, not from 127.0.0.1" },
 	{ "dns no server", "ip.src", "as above" },
 	{ "dns other port", "*", "the alias has one service; its other ports are closed" },
 	{ "udp port 0", "*", "port 0 is nobody's; dropped" },
-	{ "udp from *", "host.got", "a datagram from port 0, or from no address, cannot be answered (CVE-2014-3640)" },
+	{ "udp from *", "host.got",
+	  "a datagram from port 0, or from no address, cannot be answered (CVE-2014-3640)" },
 	{ "udp net broadcast", "*", "no ICMP error about a broadcast (RFC 1122 3.2.2)" },
 	{ "udp to nobody", "icmp.type", "nobody has the address: host unreachable, not network" },
 	{ "udp to itself", "icmp.type", "as above" },
 	{ "udp to class E", "*", "reserved addresses are dropped; libslirp tries to send" },
-	{ "udp length *", "*", "a UDP length under 8 is dropped; libslirp answers from what it reads (CVE-2021-3594)" },
+	{ "udp length *", "*",
+	  "a UDP length under 8 is dropped; libslirp answers from what it reads (CVE-2021-3594)" },
 
 	/* --- TFTP --- */
-	{ "tftp ?*", "tftp.op", "another of RFC 1350's error codes: 1 not found, 2 refused, 4 malformed" },
+	{ "tftp ?*", "tftp.op",
+	  "another of RFC 1350's error codes: 1 not found, 2 refused, 4 malformed" },
 	{ "tftp write", "*", "a write request gets an ERROR (RFC 1350); libslirp is silent" },
-	{ "tftp short *", "*", "a request without two strings is dropped or malformed; libslirp says not found" },
+	{ "tftp short *", "*",
+	  "a request without two strings is dropped or malformed; libslirp says not found" },
 
 	/* --- TCP --- */
-	{ "tcp *", "tcp.maxseg", "we send segments of the guest's MSS within our MTU (RFC 9293 3.7.1); libslirp always 1440" },
-	{ "tcp hole filled", "*", "we keep no segments out of order, since the path to a guest does not reorder; the "
-				  "sender's retransmission delivers them" },
+	{ "tcp *", "tcp.maxseg",
+	  "we send segments of the guest's MSS within our MTU (RFC 9293 3.7.1); libslirp always "
+	  "1440" },
+	{ "tcp hole filled", "*",
+	  "we keep no segments out of order, since the path to a guest does not reorder; the "
+	  "sender's retransmission delivers them" },
 	{ "tcp rest again", "host.read", "as above" },
-	{ "tcp guest reset: rst", "host.read", "a reset is mirrored as a reset (RFC 9293 3.5.2), not as an orderly end" },
+	{ "tcp guest reset: rst", "host.read",
+	  "a reset is mirrored as a reset (RFC 9293 3.5.2), not as an orderly end" },
 	{ "forward refused by the guest", "host.read", "as above" },
-	{ "tcp window 1000", "*", "the window of the newest segment counts (RFC 9293 3.10.7.4); libslirp sends beyond it" },
+	{ "tcp window 1000", "*",
+	  "the window of the newest segment counts (RFC 9293 3.10.7.4); libslirp sends beyond it" },
 	{ "tcp window opens", "tcp.payload", "as above: what was held back" },
 	{ "tcp stray *rst*", "*", "a reset is never answered (RFC 9293 3.5.2)" },
 	{ "tcp stray fin alone", "tcp.ack", "the reset acknowledges the FIN (RFC 9293 3.5.2)" },
-	{ "tcp stray syn fin", "*", "SYN with FIN" },
-	{ "tcp to *", "*", "to nobody" },
+	{ "tcp stray syn fin", "*",
+	  "a SYN opens the connection, its FIN has to come again (RFC 9293 3.10.7.2)" },
+	{ "tcp to nobody", "icmp.type", "nobody has the address: host unreachable, not network" },
+	{ "tcp to broadcast", "*", "no ICMP error about a broadcast (RFC 1122 3.2.2)" },
+	{ "tcp to multicast", "*", "as above" },
+	{ "tcp to unspecified", "*",
+	  "0.0.0.0 is nobody's; libslirp connects to the host's loopback" },
+	{ "tcp to port 0", "*", "port 0 is nobody's; dropped" },
 	{ NULL, NULL, NULL },
 };

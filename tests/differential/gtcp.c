@@ -30,13 +30,17 @@ static void wr(uint8_t *p, int n, uint32_t v)
 
 void gtcp_init(struct gtcp *t, uint16_t sport, uint32_t dst, uint16_t dport)
 {
-	*t = (struct gtcp){ .sport = sport, .dport = dport, .dst = dst, .iss = 0x10000u * sport, .win = 32768,
+	*t = (struct gtcp){ .sport = sport,
+			    .dport = dport,
+			    .dst = dst,
+			    .iss = 0x10000u * sport,
+			    .win = 32768,
 			    .mss = 1460 };
 	t->snd_nxt = t->iss;
 }
 
-size_t gtcp_build(struct ctx *c, const struct gtcp *t, uint8_t *f, uint8_t flags, uint32_t seq, uint32_t ack,
-		  const void *data, size_t len)
+size_t gtcp_build(struct ctx *c, const struct gtcp *t, uint8_t *f, uint8_t flags, uint32_t seq,
+		  uint32_t ack, const void *data, size_t len)
 {
 	uint32_t opt = (flags & SYN) && t->mss ? 4 : 0;
 	uint8_t *p = f + 34;
@@ -63,7 +67,8 @@ size_t gtcp_build(struct ctx *c, const struct gtcp *t, uint8_t *f, uint8_t flags
 	return n;
 }
 
-/* What one exchange's segments of this connection say together: how they are cut is not compared. */
+/* What one exchange's segments of this connection say together: how they are cut is not compared.
+ */
 struct summary {
 	uint8_t flags;
 	uint32_t payload, hash, last_ack, max_seg, end;
@@ -84,13 +89,15 @@ static void parse_options(const uint8_t *p, uint32_t len, struct summary *s)
 			snprintf(s->opts, sizeof(s->opts), "bad");
 			return;
 		}
-		at += (size_t)snprintf(s->opts + at, sizeof(s->opts) - at, p[i] == 2 ? "mss=%u " : "opt%u ",
+		at += (size_t)snprintf(s->opts + at, sizeof(s->opts) - at,
+				       p[i] == 2 ? "mss=%u " : "opt%u ",
 				       p[i] == 2 ? rd(p + i + 2, 2) : p[i]);
 		i += p[i + 1];
 	}
 }
 
-static void follow_data(struct gtcp *t, struct summary *s, uint32_t seq, const uint8_t *data, uint32_t len)
+static void follow_data(struct gtcp *t, struct summary *s, uint32_t seq, const uint8_t *data,
+			uint32_t len)
 {
 	uint32_t skip = t->rcv_nxt - seq;
 
@@ -169,8 +176,9 @@ void gtcp_follow(struct ctx *c, struct gtcp *t)
 		for (int i = 0; i < c->n_replies; i++) {
 			const uint8_t *ip = c->replies[i].data + 14;
 
-			if (c->replies[i].len >= 54 && rd(c->replies[i].data + 12, 2) == 0x0800 && ip[9] == 6 &&
-			    rd(ip + 20, 2) == t->dport && rd(ip + 22, 2) == t->sport && rd(ip + 12, 4) == t->dst) {
+			if (c->replies[i].len >= 54 && rd(c->replies[i].data + 12, 2) == 0x0800 &&
+			    ip[9] == 6 && rd(ip + 20, 2) == t->dport &&
+			    rd(ip + 22, 2) == t->sport && rd(ip + 12, 4) == t->dst) {
 				follow_one(t, &s, ip);
 				n++;
 			} else {
@@ -182,7 +190,8 @@ void gtcp_follow(struct ctx *c, struct gtcp *t)
 		c->n_replies = 0;
 		if ((t->got == before && fin == t->got_fin) || t->no_ack || t->got_rst)
 			break;
-		c->ops->input(c->stack, f, gtcp_build(c, t, f, ACK, t->snd_nxt, t->rcv_nxt, NULL, 0));
+		c->ops->input(c->stack, f,
+			      gtcp_build(c, t, f, ACK, t->snd_nxt, t->rcv_nxt, NULL, 0));
 	}
 	flag_text(s.flags, flags);
 	log_field(c, "tcp.any", "%s", n ? "yes" : "no");
@@ -198,15 +207,16 @@ void gtcp_follow(struct ctx *c, struct gtcp *t)
 		if (s.flags & SYN)
 			log_field(c, "tcp.options", "%s", s.opts);
 		if (s.flags & RST)
-			log_field(c, "tcp.rstseq", "%s", s.end == t->snd_nxt || !s.end ? "zero" : "set");
+			log_field(c, "tcp.rstseq", "%s",
+				  s.end == t->snd_nxt || !s.end ? "zero" : "set");
 	}
 	if (others)
 		log_replies(c);
 	c->n_replies = 0;
 }
 
-void gtcp_raw(struct ctx *c, struct gtcp *t, uint8_t flags, uint32_t seq, uint32_t ack, const void *data,
-	      size_t len)
+void gtcp_raw(struct ctx *c, struct gtcp *t, uint8_t flags, uint32_t seq, uint32_t ack,
+	      const void *data, size_t len)
 {
 	uint8_t f[FRAME_MAX];
 
@@ -226,7 +236,8 @@ void gtcp_send(struct ctx *c, struct gtcp *t, uint8_t flags, const void *data, s
 
 static int host_socket(int type, uint16_t port)
 {
-	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(port),
+	struct sockaddr_in a = { .sin_family = AF_INET,
+				 .sin_port = htons(port),
 				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	int one = 1, fd = socket(AF_INET, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 

@@ -107,7 +107,8 @@ static int *known_hits;
 static const char *justified(const char *name, const char *key)
 {
 	for (int i = 0; i < n_known; i++)
-		if (!fnmatch(differences[i].exchange, name, 0) && !fnmatch(differences[i].key, key, 0)) {
+		if (!fnmatch(differences[i].exchange, name, 0) &&
+		    !fnmatch(differences[i].key, key, 0)) {
 			known_hits[i]++;
 			return differences[i].reason;
 		}
@@ -132,7 +133,8 @@ static int occurrence(const struct exchange *e, int i)
 	return k;
 }
 
-/* Fields of @a that @b lacks or has otherwise; @swapped: only those that @b lacks, so that none is told twice. */
+/* Fields of @a that @b lacks or has otherwise; @swapped: only those that @b lacks, so that none is
+ * told twice. */
 static int compare(const struct exchange *a, const struct exchange *b, bool swapped)
 {
 	int bad = 0;
@@ -146,8 +148,8 @@ static int compare(const struct exchange *a, const struct exchange *b, bool swap
 			continue;
 		if (justified(a->name, f->key))
 			continue;
-		printf("DIFFERS %s: %s: twinax %s, libslirp %s\n", a->name, f->key, ours ? ours : "(none)",
-		       theirs ? theirs : "(none)");
+		printf("DIFFERS %s: %s: twinax %s, libslirp %s\n", a->name, f->key,
+		       ours ? ours : "(none)", theirs ? theirs : "(none)");
 		bad++;
 	}
 	return bad;
@@ -175,8 +177,9 @@ static int judge(const struct transcript *t, const struct transcript *s)
 		printf("FAIL only %d exchanges\n", t->n);
 		bad++;
 	}
-	printf("%d exchanges, %d fields compared, %d kinds of difference justified, %d unexplained\n", t->n,
-	       fields, n_known, bad);
+	printf("%d exchanges, %d fields compared, %d kinds of difference justified, %d "
+	       "unexplained\n",
+	       t->n, fields, n_known, bad);
 	return bad != 0;
 }
 
@@ -197,7 +200,8 @@ static int isolate(const char *dir)
 	char path[128];
 	int fd;
 
-	if (unshare(CLONE_NEWNET | CLONE_NEWNS) || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL)) {
+	if (unshare(CLONE_NEWNET | CLONE_NEWNS) ||
+	    mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL)) {
 		printf("skipped: no network namespace: %s\n", strerror(errno));
 		return SKIP;
 	}
@@ -206,7 +210,8 @@ static int isolate(const char *dir)
 		return 1;
 	close(fd);
 	snprintf(path, sizeof(path), "%s/resolv.conf", dir);
-	if (write_file(path, resolv, sizeof(resolv) - 1) || mount(path, "/etc/resolv.conf", NULL, MS_BIND, NULL)) {
+	if (write_file(path, resolv, sizeof(resolv) - 1) ||
+	    mount(path, "/etc/resolv.conf", NULL, MS_BIND, NULL)) {
 		printf("skipped: cannot put a resolv.conf in place: %s\n", strerror(errno));
 		return SKIP;
 	}
@@ -229,7 +234,11 @@ static int prepare(char *dir, size_t size, char *tftp, size_t tftp_size)
 		static const struct {
 			const char *name;
 			size_t len;
-		} files[5] = { { "empty", 0 }, { "small", 100 }, { "exact", 512 }, { "two", 1024 }, { "big", 5000 } };
+		} files[5] = { { "empty", 0 },
+			       { "small", 100 },
+			       { "exact", 512 },
+			       { "two", 1024 },
+			       { "big", 5000 } };
 
 		snprintf(path, sizeof(path), "%s/%s", tftp, files[i].name);
 		if (write_file(path, big, files[i].len))

@@ -72,7 +72,8 @@ size_t pkt_eth(uint8_t *f, const uint8_t dst[6], const uint8_t src[6], uint16_t 
 	return 14;
 }
 
-size_t pkt_arp(struct ctx *c, uint8_t *f, uint16_t op, uint32_t spa, const uint8_t *tha, uint32_t tpa)
+size_t pkt_arp(struct ctx *c, uint8_t *f, uint16_t op, uint32_t spa, const uint8_t *tha,
+	       uint32_t tpa)
 {
 	static const uint8_t bcast[6] = { 255, 255, 255, 255, 255, 255 }, zero[6];
 
@@ -130,8 +131,8 @@ size_t pkt_ip(struct ctx *c, uint8_t *f, uint32_t src, uint32_t dst, uint8_t pro
 	return 34 + len;
 }
 
-size_t pkt_udp(struct ctx *c, uint8_t *f, uint32_t src, uint16_t sport, uint32_t dst, uint16_t dport,
-	       const void *data, size_t len)
+size_t pkt_udp(struct ctx *c, uint8_t *f, uint32_t src, uint16_t sport, uint32_t dst,
+	       uint16_t dport, const void *data, size_t len)
 {
 	put16(f + 34, sport);
 	put16(f + 36, dport);
@@ -214,7 +215,8 @@ static void log_dhcp(struct ctx *c, const uint8_t *p, uint32_t len)
 		n = p[i + 1];
 		text[0] = 0;
 		for (uint32_t k = 0; k < n && at + 3 < sizeof(text); k++)
-			at += (uint32_t)snprintf(text + at, sizeof(text) - at, "%02x", p[i + 2 + k]);
+			at += (uint32_t)snprintf(text + at, sizeof(text) - at, "%02x",
+						 p[i + 2 + k]);
 		snprintf(key, sizeof(key), "dhcp.opt.%u", p[i]);
 		log_field(c, key, "%s", text);
 		i += 2 + n;
@@ -231,7 +233,7 @@ static void log_udp(struct ctx *c, const uint8_t *ip, const uint8_t *p, uint32_t
 	log_field(c, "udp.ports", "%u %u", get16(p), get16(p + 2));
 	log_field(c, "udp.len", "%u", len - 8);
 	log_field(c, "udp.csum", "%s",
-		  get16(p + 6) == 0			       ? "none"
+		  get16(p + 6) == 0				 ? "none"
 		  : inet_sum(p, len, l4_seed(ip, len)) == 0xffff ? "good"
 								 : "bad");
 	if (get16(p) == 67)
@@ -265,7 +267,8 @@ static void log_ip(struct ctx *c, const uint8_t *p, uint32_t len)
 {
 	uint32_t hlen = (p[0] & 15u) * 4, total;
 
-	if (len < 20 || p[0] >> 4 != 4 || hlen < 20 || (total = get16(p + 2)) > len || total < hlen) {
+	if (len < 20 || p[0] >> 4 != 4 || hlen < 20 || (total = get16(p + 2)) > len ||
+	    total < hlen) {
 		log_field(c, "ip.bad", "%u", len);
 		return;
 	}
@@ -277,7 +280,8 @@ static void log_ip(struct ctx *c, const uint8_t *p, uint32_t len)
 	log_ip4(c, "ip.src", get32(p + 12));
 	log_ip4(c, "ip.dst", get32(p + 16));
 	if (get16(p + 6) & 0x1fff)
-		log_field(c, "ip.fragment", "%u %08x", total - hlen, data_hash(p + hlen, total - hlen));
+		log_field(c, "ip.fragment", "%u %08x", total - hlen,
+			  data_hash(p + hlen, total - hlen));
 	else if (p[9] == 17 && !(get16(p + 6) & 0x2000))
 		log_udp(c, p, p + hlen, total - hlen);
 	else if (p[9] == 1 && !(get16(p + 6) & 0x2000))

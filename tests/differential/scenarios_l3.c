@@ -17,8 +17,9 @@ static void put16(uint8_t *p, uint32_t v)
 
 void scenarios_l2(struct ctx *c)
 {
-	static const uint32_t targets[] = { HOST_IP, DNS_IP, 0x0a000204, GUEST_IP, 0x0a000210, 0x0a000201,
-					    0x0a0002ff, 0x0a000200, 0x0a000302, 0x08080808, 0 };
+	static const uint32_t targets[] = { HOST_IP,	DNS_IP,	    0x0a000204, GUEST_IP,
+					    0x0a000210, 0x0a000201, 0x0a0002ff, 0x0a000200,
+					    0x0a000302, 0x08080808, 0 };
 	uint8_t f[FRAME_MAX];
 	size_t n;
 
@@ -53,7 +54,10 @@ void scenarios_l2(struct ctx *c)
 		static const struct {
 			const char *name;
 			int at, value;
-		} bad[4] = { { "hardware", 15, 6 }, { "protocol", 17, 6 }, { "hlen", 18, 8 }, { "plen", 19, 16 } };
+		} bad[4] = { { "hardware", 15, 6 },
+			     { "protocol", 17, 6 },
+			     { "hlen", 18, 8 },
+			     { "plen", 19, 16 } };
 
 		log_begin(c, "arp wrong %s", bad[i].name);
 		n = pkt_arp(c, f, 1, GUEST_IP, NULL, HOST_IP);
@@ -130,25 +134,32 @@ static void dhcp(struct ctx *c, const char *name, struct dhcp d)
 
 void scenarios_dhcp(struct ctx *c)
 {
-	static const uint8_t second[6] = { 0x52, 0x54, 0, 0xaa, 0xbb, 0x01 }, third[6] = { 0x52, 0x54, 0, 0xaa, 0xbb, 2 };
+	static const uint8_t second[6] = { 0x52, 0x54, 0, 0xaa, 0xbb, 0x01 },
+			     third[6] = { 0x52, 0x54, 0, 0xaa, 0xbb, 2 };
 	uint8_t f[FRAME_MAX];
 	size_t n;
 
 	dhcp(c, "discover", (struct dhcp){ .type = 1 });
 	dhcp(c, "discover again", (struct dhcp){ .type = 1 });
 	dhcp(c, "discover broadcast flag", (struct dhcp){ .type = 1, .flags = 0x8000 });
-	dhcp(c, "request selecting", (struct dhcp){ .type = 3, .requested = GUEST_IP, .server = HOST_IP });
+	dhcp(c, "request selecting",
+	     (struct dhcp){ .type = 3, .requested = GUEST_IP, .server = HOST_IP });
 	dhcp(c, "request init-reboot", (struct dhcp){ .type = 3, .requested = GUEST_IP });
 	dhcp(c, "request renew", (struct dhcp){ .type = 3, .ciaddr = GUEST_IP });
 	dhcp(c, "request wrong net", (struct dhcp){ .type = 3, .requested = 0xc0a80105 });
 	dhcp(c, "request foreign lease", (struct dhcp){ .type = 3, .requested = 0x0a000299 });
-	dhcp(c, "discover wish", (struct dhcp){ .type = 1, .requested = 0x0a000214, .mac = second });
+	dhcp(c, "discover wish",
+	     (struct dhcp){ .type = 1, .requested = 0x0a000214, .mac = second });
 	dhcp(c, "second discover", (struct dhcp){ .type = 1, .mac = second });
-	dhcp(c, "second request", (struct dhcp){ .type = 3, .requested = 0x0a000214, .server = HOST_IP, .mac = second });
-	dhcp(c, "third request taken", (struct dhcp){ .type = 3, .requested = GUEST_IP, .server = HOST_IP, .mac = third });
+	dhcp(c, "second request",
+	     (struct dhcp){ .type = 3, .requested = 0x0a000214, .server = HOST_IP, .mac = second });
+	dhcp(c, "third request taken",
+	     (struct dhcp){ .type = 3, .requested = GUEST_IP, .server = HOST_IP, .mac = third });
 	dhcp(c, "inform", (struct dhcp){ .type = 8, .ciaddr = GUEST_IP });
-	dhcp(c, "decline", (struct dhcp){ .type = 4, .requested = 0x0a000215, .server = HOST_IP, .mac = third });
-	dhcp(c, "release", (struct dhcp){ .type = 7, .ciaddr = 0x0a000214, .server = HOST_IP, .mac = second });
+	dhcp(c, "decline",
+	     (struct dhcp){ .type = 4, .requested = 0x0a000215, .server = HOST_IP, .mac = third });
+	dhcp(c, "release",
+	     (struct dhcp){ .type = 7, .ciaddr = 0x0a000214, .server = HOST_IP, .mac = second });
 	dhcp(c, "bootp", (struct dhcp){ .no_magic = true });
 	dhcp(c, "reply opcode", (struct dhcp){ .op = 2, .type = 1 });
 	dhcp(c, "option cut", (struct dhcp){ .type = 1, .raw_cut = true });
@@ -159,7 +170,8 @@ void scenarios_dhcp(struct ctx *c)
 		n = pkt_udp(c, f, 0, 68, 0xffffffff, 67, f + 1000, len);
 		exchange(c, f, n);
 	}
-	dhcp(c, "first again", (struct dhcp){ .type = 3, .requested = GUEST_IP, .server = HOST_IP });
+	dhcp(c, "first again",
+	     (struct dhcp){ .type = 3, .requested = GUEST_IP, .server = HOST_IP });
 }
 
 /* --- ICMP --- */
@@ -177,14 +189,17 @@ static void icmp_bad(struct ctx *c)
 {
 	static const struct {
 		uint8_t type, code;
-	} kinds[] = { { 0, 0 }, { 3, 1 }, { 5, 0 }, { 11, 0 }, { 13, 0 }, { 15, 0 }, { 17, 0 }, { 40, 0 }, { 8, 1 } };
+	} kinds[] = { { 0, 0 },	 { 3, 1 },  { 5, 0 },  { 11, 0 }, { 13, 0 },
+		      { 15, 0 }, { 17, 0 }, { 40, 0 }, { 8, 1 } };
 	uint8_t f[FRAME_MAX], data[56];
 	size_t n;
 
 	fill(data, sizeof(data), 9);
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
 		log_begin(c, "icmp type %u %u", kinds[i].type, kinds[i].code);
-		exchange(c, f, pkt_icmp(c, f, HOST_IP, kinds[i].type, kinds[i].code, 0x00010001, data, 56));
+		exchange(c, f,
+			 pkt_icmp(c, f, HOST_IP, kinds[i].type, kinds[i].code, 0x00010001, data,
+				  56));
 	}
 	log_begin(c, "icmp bad checksum");
 	n = pkt_icmp(c, f, HOST_IP, 8, 0, 1, data, 56);
@@ -209,8 +224,10 @@ static void ip_bad(struct ctx *c)
 	static const struct {
 		const char *name;
 		int at, value;
-	} edits[] = { { "version 6", 14, 0x65 }, { "ihl 4", 14, 0x44 }, { "ihl 15", 14, 0x4f }, { "total 19", 17, 19 },
-		      { "total long", 16, 0x7f }, { "protocol 41", 23, 41 }, { "protocol 255", 23, 255 } };
+	} edits[] = { { "version 6", 14, 0x65 },  { "ihl 4", 14, 0x44 },
+		      { "ihl 15", 14, 0x4f },	  { "total 19", 17, 19 },
+		      { "total long", 16, 0x7f }, { "protocol 41", 23, 41 },
+		      { "protocol 255", 23, 255 } };
 	uint8_t f[FRAME_MAX], data[56];
 	size_t n;
 
@@ -257,9 +274,10 @@ void scenarios_icmp(struct ctx *c)
 
 /* --- UDP --- */
 
-/* One datagram to a host's socket; what the host saw, and what its answers look like to the guest. */
-static void udp_round(struct ctx *c, const char *name, int fd, uint32_t dst, uint16_t dport, uint16_t sport,
-		      size_t len, int answers)
+/* One datagram to a host's socket; what the host saw, and what its answers look like to the guest.
+ */
+static void udp_round(struct ctx *c, const char *name, int fd, uint32_t dst, uint16_t dport,
+		      uint16_t sport, size_t len, int answers)
 {
 	uint8_t f[FRAME_MAX], data[1472], got[2048];
 	struct sockaddr_in from;
@@ -302,7 +320,9 @@ static void udp_bad(struct ctx *c, int fd)
 	fill(data, sizeof(data), 77);
 	for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++) {
 		log_begin(c, "udp %s", odd[i].name);
-		exchange(c, f, pkt_udp(c, f, odd[i].src, odd[i].sport, odd[i].dst, odd[i].dport, data, 32));
+		exchange(c, f,
+			 pkt_udp(c, f, odd[i].src, odd[i].sport, odd[i].dst, odd[i].dport, data,
+				 32));
 		log_field(c, "host.got", "%zd", recv(fd, got, sizeof(got), 0));
 	}
 	log_begin(c, "udp bad checksum");
@@ -333,8 +353,8 @@ static void udp_bad(struct ctx *c, int fd)
 }
 
 /*
- * Fragments of one datagram: offsets in bytes. None arrives out of order, since libslirp 4.7 crashes on
- * that; tests/unit has those cases.
+ * Fragments of one datagram: offsets in bytes. None arrives out of order, since libslirp 4.7
+ * crashes on that; tests/unit has those cases.
  */
 static void udp_fragments(struct ctx *c, int fd)
 {
@@ -345,10 +365,12 @@ static void udp_fragments(struct ctx *c, int fd)
 			uint16_t off, len;
 			bool more;
 		} part[4];
-	} cases[] = { { "in order", 2, { { 0, 1000, true }, { 1000, 1008, false } } },
-		      { "three", 3, { { 0, 800, true }, { 800, 800, true }, { 1600, 408, false } } },
-		      { "duplicate", 3, { { 0, 1000, true }, { 0, 1000, true }, { 1000, 1008, false } } },
-		      { "hole", 2, { { 0, 800, true }, { 1600, 408, false } } } };
+	} cases[] = {
+		{ "in order", 2, { { 0, 1000, true }, { 1000, 1008, false } } },
+		{ "three", 3, { { 0, 800, true }, { 800, 800, true }, { 1600, 408, false } } },
+		{ "duplicate", 3, { { 0, 1000, true }, { 0, 1000, true }, { 1000, 1008, false } } },
+		{ "hole", 2, { { 0, 800, true }, { 1600, 408, false } } }
+	};
 	uint8_t f[FRAME_MAX], whole[2100], got[4096];
 	ssize_t n;
 
@@ -367,7 +389,8 @@ static void udp_fragments(struct ctx *c, int fd)
 			memcpy(f + 34, whole + cases[i].part[k].off, cases[i].part[k].len);
 			flen = pkt_ip(c, f, GUEST_IP, HOST_IP, 17, cases[i].part[k].len);
 			put16(f + 18, id);
-			put16(f + 20, cases[i].part[k].off / 8u | (cases[i].part[k].more ? 0x2000u : 0));
+			put16(f + 20,
+			      cases[i].part[k].off / 8u | (cases[i].part[k].more ? 0x2000u : 0));
 			pkt_fix_ip(f);
 			c->ops->input(c->stack, f, flen);
 		}
@@ -380,7 +403,8 @@ static void udp_fragments(struct ctx *c, int fd)
 
 static void udp_dns(struct ctx *c)
 {
-	static const uint8_t query[] = { 0xab, 0xcd, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 4, 'h', 'o', 's', 't', 0, 0, 1, 0, 1 };
+	static const uint8_t query[] = { 0xab, 0xcd, 1,	  0,   0,   1,	 0, 0, 0, 0, 0,
+					 0,    4,    'h', 'o', 's', 't', 0, 0, 1, 0, 1 };
 	int fd = host_udp(53);
 	uint8_t f[FRAME_MAX], got[512];
 	struct sockaddr_in from;
@@ -389,7 +413,9 @@ static void udp_dns(struct ctx *c)
 
 	for (uint16_t i = 0; i < 4; i++) {
 		log_begin(c, "dns query %u", i);
-		c->ops->input(c->stack, f, pkt_udp(c, f, GUEST_IP, (uint16_t)(5300 + i), DNS_IP, 53, query, sizeof(query)));
+		c->ops->input(c->stack, f,
+			      pkt_udp(c, f, GUEST_IP, (uint16_t)(5300 + i), DNS_IP, 53, query,
+				      sizeof(query)));
 		run_quiet(c);
 		n = recvfrom(fd, got, sizeof(got), 0, (struct sockaddr *)&from, &alen);
 		log_field(c, "host.got", "%zd %08x", n, n > 0 ? data_hash(got, (size_t)n) : 0);

@@ -35,7 +35,8 @@ static void log_tftp(struct ctx *c, uint16_t *server_port)
 	c->n_replies = 0;
 }
 
-static size_t tftp_request(uint8_t *m, uint8_t op, const char *file, const char *mode, const char *const *opts)
+static size_t tftp_request(uint8_t *m, uint8_t op, const char *file, const char *mode,
+			   const char *const *opts)
 {
 	size_t n = 2;
 
@@ -48,15 +49,16 @@ static size_t tftp_request(uint8_t *m, uint8_t op, const char *file, const char 
 	return n;
 }
 
-static void tftp_fetch(struct ctx *c, const char *name, const char *file, const char *const *opts, uint16_t sport,
-		       int acks, bool with_oack)
+static void tftp_fetch(struct ctx *c, const char *name, const char *file, const char *const *opts,
+		       uint16_t sport, int acks, bool with_oack)
 {
 	uint8_t f[FRAME_MAX], m[300];
 	uint16_t port;
 
 	log_begin(c, "tftp %s", name);
 	c->ops->input(c->stack, f,
-		      pkt_udp(c, f, GUEST_IP, sport, HOST_IP, 69, m, tftp_request(m, 1, file, "octet", opts)));
+		      pkt_udp(c, f, GUEST_IP, sport, HOST_IP, 69, m,
+			      tftp_request(m, 1, file, "octet", opts)));
 	run_quiet(c);
 	log_tftp(c, &port);
 	for (int i = with_oack ? 0 : 1; i < acks && port; i++) {
@@ -71,8 +73,10 @@ static void tftp_fetch(struct ctx *c, const char *name, const char *file, const 
 
 void scenarios_tftp(struct ctx *c)
 {
-	static const char *const tsize[] = { "tsize", "0", NULL }, *const blk[] = { "blksize", "1024", NULL };
-	static const char *const names[] = { "missing", "../tftp/small", "/small", "sub/../small", "..\\small", "" };
+	static const char *const tsize[] = { "tsize", "0", NULL }, *const blk[] = { "blksize",
+										    "1024", NULL };
+	static const char *const names[] = { "missing",	     "../tftp/small", "/small",
+					     "sub/../small", "..\\small",     "" };
 	uint8_t f[FRAME_MAX], m[300];
 	uint16_t port;
 
@@ -83,15 +87,18 @@ void scenarios_tftp(struct ctx *c)
 	tftp_fetch(c, "tsize", "small", tsize, 2005, 2, true);
 	tftp_fetch(c, "blksize", "big", blk, 2006, 6, true);
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		tftp_fetch(c, names[i][0] ? names[i] : "no name", names[i], NULL, (uint16_t)(2010 + i), 2, false);
+		tftp_fetch(c, names[i][0] ? names[i] : "no name", names[i], NULL,
+			   (uint16_t)(2010 + i), 2, false);
 	log_begin(c, "tftp write");
 	c->ops->input(c->stack, f,
-		      pkt_udp(c, f, GUEST_IP, 2020, HOST_IP, 69, m, tftp_request(m, 2, "small", "octet", NULL)));
+		      pkt_udp(c, f, GUEST_IP, 2020, HOST_IP, 69, m,
+			      tftp_request(m, 2, "small", "octet", NULL)));
 	run_quiet(c);
 	log_tftp(c, &port);
 	log_begin(c, "tftp netascii");
 	c->ops->input(c->stack, f,
-		      pkt_udp(c, f, GUEST_IP, 2021, HOST_IP, 69, m, tftp_request(m, 1, "small", "netascii", NULL)));
+		      pkt_udp(c, f, GUEST_IP, 2021, HOST_IP, 69, m,
+			      tftp_request(m, 1, "small", "netascii", NULL)));
 	run_quiet(c);
 	log_tftp(c, &port);
 	for (uint32_t len = 0; len < 6; len += 2) {
@@ -130,7 +137,10 @@ static void log_host(struct ctx *c, int fd)
 	if (n > 0)
 		log_field(c, "host.read", "%d %08x", n, data_hash(buf, (size_t)n));
 	else
-		log_field(c, "host.read", "%s", n == 0 ? "eof" : errno == EAGAIN ? "nothing" : "reset");
+		log_field(c, "host.read", "%s",
+			  n == 0	    ? "eof"
+			  : errno == EAGAIN ? "nothing"
+					    : "reset");
 }
 
 static void host_write(int fd, size_t len)
@@ -144,7 +154,8 @@ static void host_write(int fd, size_t len)
 
 static void tcp_data(struct ctx *c, int l)
 {
-	static const size_t up[] = { 1, 2, 100, 536, 1459, 1460 }, down[] = { 1, 2, 535, 1460, 1461, 3000, 20000 };
+	static const size_t up[] = { 1, 2, 100, 536, 1459, 1460 },
+			    down[] = { 1, 2, 535, 1460, 1461, 3000, 20000 };
 	uint8_t data[1460];
 	struct gtcp t;
 	int fd = open_tcp(c, "data", &t, l, 6001);
@@ -316,9 +327,11 @@ static void tcp_strays(struct ctx *c)
 		const char *name;
 		uint8_t flags;
 		size_t len;
-	} kinds[] = { { "ack", ACK, 0 }, { "data", ACK | PSH, 10 }, { "fin", FIN | ACK, 0 }, { "rst", RST, 0 },
-		      { "rst ack", RST | ACK, 0 }, { "syn ack", SYN | ACK, 0 }, { "nothing", 0, 0 },
-		      { "fin alone", FIN, 0 }, { "syn fin", SYN | FIN, 0 }, { "syn rst", SYN | RST, 0 } };
+	} kinds[] = { { "ack", ACK, 0 },	   { "data", ACK | PSH, 10 },
+		      { "fin", FIN | ACK, 0 },	   { "rst", RST, 0 },
+		      { "rst ack", RST | ACK, 0 }, { "syn ack", SYN | ACK, 0 },
+		      { "nothing", 0, 0 },	   { "fin alone", FIN, 0 },
+		      { "syn fin", SYN | FIN, 0 }, { "syn rst", SYN | RST, 0 } };
 	uint8_t data[16] = { 1 }, f[FRAME_MAX];
 	struct gtcp t;
 	size_t n;
@@ -359,7 +372,9 @@ static void tcp_strays(struct ctx *c)
 		static const struct {
 			const char *name;
 			uint32_t dst;
-		} odd[4] = { { "broadcast", 0x0a0002ff }, { "multicast", 0xe0000001 }, { "unspecified", 0 },
+		} odd[4] = { { "broadcast", 0x0a0002ff },
+			     { "multicast", 0xe0000001 },
+			     { "unspecified", 0 },
 			     { "nobody", 0x0a000277 } };
 
 		gtcp_init(&t, next_port++, odd[i].dst, 6001);
@@ -371,11 +386,13 @@ static void tcp_strays(struct ctx *c)
 	gtcp_send(c, &t, SYN, NULL, 0);
 }
 
-/* Ports whose protocols old stacks used to rewrite: plain TCP here (CVE-2019-6778, 2020-7039, 2020-8608). */
+/* Ports whose protocols old stacks used to rewrite: plain TCP here (CVE-2019-6778, 2020-7039,
+ * 2020-8608). */
 static void tcp_plain_ports(struct ctx *c)
 {
 	static const uint16_t ports[] = { 21, 113, 514, 6667 };
-	static const char text[] = "PORT 127,0,0,1,4,1\r\nPRIVMSG x :\001DCC SEND f 2130706433 99\001\r\n1023 , 21\r\n";
+	static const char text[] = "PORT 127,0,0,1,4,1\r\nPRIVMSG x :\001DCC SEND f 2130706433 "
+				   "99\001\r\n1023 , 21\r\n";
 
 	for (size_t i = 0; i < sizeof(ports) / sizeof(ports[0]); i++) {
 		int l = host_listen(ports[i]), fd;
@@ -413,7 +430,8 @@ void scenarios_tcp(struct ctx *c)
 
 static int host_connect(uint16_t port)
 {
-	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(port),
+	struct sockaddr_in a = { .sin_family = AF_INET,
+				 .sin_port = htons(port),
 				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
@@ -431,8 +449,8 @@ static bool take_syn(struct ctx *c, struct gtcp *t)
 
 		if (get16(ip - 2) != 0x0800 || ip[9] != 6 || tcp[13] != SYN)
 			continue;
-		gtcp_init(t, (uint16_t)get16(tcp + 2),
-			  get16(ip + 12) << 16 | get16(ip + 14), (uint16_t)get16(tcp));
+		gtcp_init(t, (uint16_t)get16(tcp + 2), get16(ip + 12) << 16 | get16(ip + 14),
+			  (uint16_t)get16(tcp));
 		t->rcv_nxt = (get16(tcp + 4) << 16 | get16(tcp + 6)) + 1;
 		log_field(c, "fwd.from", "%08x", t->dst);
 		log_field(c, "fwd.port", "%u", t->sport);
@@ -445,7 +463,8 @@ static bool take_syn(struct ctx *c, struct gtcp *t)
 
 static void forward_udp(struct ctx *c)
 {
-	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(7002),
+	struct sockaddr_in to = { .sin_family = AF_INET,
+				  .sin_port = htons(7002),
 				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	int fd = host_udp(7500);
 	uint8_t f[FRAME_MAX], got[64];

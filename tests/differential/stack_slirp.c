@@ -121,8 +121,7 @@ static void *slirp_open(const char *tftp_root)
 	};
 
 	s->slirp = slirp_new(&cfg, &callbacks, s);
-	if (!s->slirp ||
-	    slirp_add_hostfwd(s->slirp, 0, v4(INADDR_LOOPBACK), 7001, v4(0), 7101) ||
+	if (!s->slirp || slirp_add_hostfwd(s->slirp, 0, v4(INADDR_LOOPBACK), 7001, v4(0), 7101) ||
 	    slirp_add_hostfwd(s->slirp, 1, v4(INADDR_LOOPBACK), 7002, v4(0), 7102))
 		abort();
 	return s;

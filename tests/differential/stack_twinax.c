@@ -52,11 +52,14 @@ static void *twinax_open(const char *tftp_root)
 		die(&e);
 	cfg.loop = s->loop;
 	snprintf(opts, sizeof(opts),
-		 "user,id=n0,hostname=toy,domainname=lab.example,dnssearch=lab.example,dnssearch=example,"
-		 "tftp=%s,bootfile=boot.bin,hostfwd=tcp:127.0.0.1:7001-:7101,hostfwd=udp:127.0.0.1:7002-:7102",
+		 "user,id=n0,hostname=toy,domainname=lab.example,dnssearch=lab.example,dnssearch="
+		 "example,"
+		 "tftp=%s,bootfile=boot.bin,hostfwd=tcp:127.0.0.1:7001-:7101,hostfwd=udp:127.0.0.1:"
+		 "7002-:7102",
 		 tftp_root);
 	if (twx_net_new(&s->net, &cfg, &e) || twx_backend_new(&s->backend, s->net, opts, &e) ||
-	    twx_port_init(&s->guest, s->net, s->loop, TWX_PORT_NIC, "guest", "toy", 0, &guest_ops, s, &e) ||
+	    twx_port_init(&s->guest, s->net, s->loop, TWX_PORT_NIC, "guest", "toy", 0, &guest_ops,
+			  s, &e) ||
 	    twx_port_pair(&s->guest, s->backend->ports[0], &e))
 		die(&e);
 	return s;

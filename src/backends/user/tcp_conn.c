@@ -172,8 +172,7 @@ void tcp_open(struct user *u, const struct flow_key *key, const struct tcp_seg *
 		return;
 	}
 	if (err) {
-		twx_port_drop(u->port, err == -EACCES ? TWX_DROP_DENIED : TWX_DROP_BAD_PACKET,
-			      s->pkt->frame->len);
+		user_refuse(u, s->pkt, err);
 		return;
 	}
 	f = flow_make(u, key, TS_CONNECTING);
