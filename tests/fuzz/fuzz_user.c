@@ -576,7 +576,7 @@ static void world_open(struct world *w)
 	struct twx_net_config config = { .size = sizeof(config) };
 	struct twx_error e = { 0 };
 	uint8_t how = byte(w);
-	char text[256];
+	char text[512];
 
 	assert(!twx_loop_new(&w->loop, &e));
 	config.loop = w->loop;
@@ -585,7 +585,8 @@ static void world_open(struct world *w)
 	w->udp = host_socket(SOCK_DGRAM, UDP_PORT);
 	snprintf(text, sizeof(text),
 		 "user,id=n0,max-flows=64,dns-host=127.0.0.1:%d,tftp=/proc/self/"
-		 "net,bootfile=x,x-peek-off=%s,"
+		 "net,bootfile=x,hostname=h,domainname=d.example,"
+		 "dnssearch=d.example,dnssearch=example,tftp-server-name=t,x-peek-off=%s,"
 		 "hostfwd=tcp:127.0.0.1:%d-:22,hostfwd=udp:127.0.0.1:%d-:53,mtu=%s,restrict=%s",
 		 UDP_PORT, how & 4 ? "off" : "auto", FWD_TCP, FWD_UDP, how & 8 ? "65535" : "1500",
 		 (how & 0xf0) == 0xf0 ? "on" : "off");
