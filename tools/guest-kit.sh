@@ -44,7 +44,7 @@ kit_kernel_parts() {
 		kernel/drivers/net/ethernet/intel/e1000 kernel/drivers/net/ethernet/intel/e1000e \
 		kernel/net/core kernel/net/packet kernel/net/8021q kernel/net/802 kernel/net/llc kernel/net/9p \
 		kernel/fs/9p kernel/fs/netfs kernel/fs/fscache kernel/arch/x86/kvm kernel/virt kernel/drivers/crypto/ccp \
-		kernel/drivers/char/hw_random kernel/drivers/ptp kernel/drivers/pps
+		kernel/drivers/char/hw_random kernel/drivers/ptp kernel/drivers/pps kernel/lib
 }
 
 kit_kernel() {

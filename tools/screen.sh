@@ -99,7 +99,7 @@ screen_box_lines() {
 	left=$arrow
 	arrow "$flow_right"
 	right=$arrow
-	row() { printf ' %s %-15s %s%s%s %-15s %s%s%s %-15s %s\n' "$V" "$1" "$V" "$2" "$V" "$3" "$V" "$4" "$V" "$5" "$V"; }
+	row() { printf ' %s %-15.15s %s%s%s %-15.15s %s%s%s %-15.15s %s\n' "$V" "$1" "$V" "$2" "$V" "$3" "$V" "$4" "$V" "$5" "$V"; }
 	edge() { printf ' %s%s%s%11s%s%s%s%11s%s%s%s\n' "$1" "$rule" "$2" "" "$1" "$rule" "$2" "" "$1" "$rule" "$2"; }
 	edge "$TL" "$TR"
 	row "$d1" "vhost-user " "$d4" "  sockets  " "$d7"
