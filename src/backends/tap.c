@@ -344,7 +344,7 @@ static int direct_read(struct tap_queue *q)
 	iov[1 + i] = (struct iovec){ &beyond, 1 };
 	n = readv(q->fd, iov, (int)(lease.n_iov + 2));
 	if (n < 0 && errno == EFAULT) {
-		/* The frame is lost with the guest's memory, and the descriptor as good as ever. */
+		/* A macvtap's; a tun says nothing. The frame is lost with the guest's memory. */
 		fault_report(q->tap->backend->net, lease.iov, lease.n_iov);
 		twx_port_abort(q->port, &lease);
 		twx_port_drop(q->port, TWX_DROP_HOST_ERROR, 0);
