@@ -39,8 +39,8 @@ kit_cache() {
 
 # What of the kernel package is kept; dependencies among the modules are resolved when a root is made.
 kit_kernel_parts() {
-	printf '%s\n' 'boot/vmlinuz-*' kernel/drivers/virtio kernel/drivers/vhost kernel/drivers/net/virtio_net.ko \
-		kernel/drivers/net/net_failover.ko kernel/drivers/net/tun.ko kernel/drivers/net/tap.ko kernel/drivers/net/dummy.ko \
+	printf '%s\n' 'boot/vmlinuz-*' kernel/drivers/virtio kernel/drivers/vhost kernel/drivers/net/virtio_net.ko* \
+		kernel/drivers/net/net_failover.ko* kernel/drivers/net/tun.ko* kernel/drivers/net/tap.ko* kernel/drivers/net/dummy.ko* \
 		kernel/drivers/net/ethernet/intel/e1000 kernel/drivers/net/ethernet/intel/e1000e \
 		kernel/net/core kernel/net/packet kernel/net/8021q kernel/net/802 kernel/net/llc kernel/net/9p \
 		kernel/fs/9p kernel/fs/netfs kernel/fs/fscache kernel/arch/x86/kvm kernel/virt kernel/drivers/crypto/ccp \
