@@ -61,7 +61,7 @@ static void control(struct conn *c, uint8_t flags)
 
 	guest_send(&guest, frame,
 		   guest_tcp(&guest, frame, c->sport, guest.host, c->dport, c->seq, c->ack, flags,
-			     65535, NULL, 0, NULL, 0));
+			     65535, "", 0, "", 0));
 }
 
 static void conn_open(struct conn *c, uint16_t sport)
