@@ -12,7 +12,7 @@ shift
 here=$(cd "$(dirname "$0")/.." && pwd)
 cache=${TWINAX_CACHE:-/var/cache/twinax}
 base=$cache/bare-$suite
-run=$cache/run-$suite
+run=$cache/run-$suite.$$ # two at a time do not meet
 [ "$(id -u)" = 0 ] || { echo "bare-debian: needs root (debootstrap and chroot)" >&2; exit 77; }
 command -v debootstrap >/dev/null || { echo "bare-debian: install the package debootstrap" >&2; exit 77; }
 
@@ -28,7 +28,6 @@ if [ ! -e "$base/.complete" ]; then
 	cp -r /etc/apt/apt.conf.d/. "$base/etc/apt/apt.conf.d/"
 	touch "$base/.complete"
 fi
-rm -rf "$run"
 cp -a "$base" "$run"
 git clone -q "$here" "$run/root/twinax"
 status=0

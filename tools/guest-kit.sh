@@ -39,12 +39,11 @@ kit_cache() {
 
 # What of the kernel package is kept; dependencies among the modules are resolved when a root is made.
 kit_kernel_parts() {
-	printf '%s\n' 'boot/vmlinuz-*' kernel/drivers/virtio kernel/drivers/vhost kernel/drivers/net/virtio_net.ko* \
-		kernel/drivers/net/net_failover.ko* kernel/drivers/net/tun.ko* kernel/drivers/net/tap.ko* kernel/drivers/net/dummy.ko* \
-		kernel/drivers/net/ethernet/intel/e1000 kernel/drivers/net/ethernet/intel/e1000e \
-		kernel/net/core kernel/net/packet kernel/net/8021q kernel/net/802 kernel/net/llc kernel/net/9p \
-		kernel/fs/9p kernel/fs/netfs kernel/fs/fscache kernel/arch/x86/kvm kernel/virt kernel/drivers/crypto/ccp \
-		kernel/drivers/char/hw_random kernel/drivers/ptp kernel/drivers/pps kernel/lib
+	# shellcheck disable=SC2046 # names without blanks
+	printf '*/%s\n' 'boot/vmlinuz-*' $(printf 'kernel/%s ' drivers/virtio drivers/vhost drivers/net/ethernet/intel/e1000 \
+		drivers/net/ethernet/intel/e1000e drivers/crypto/ccp drivers/char/hw_random drivers/ptp drivers/pps lib \
+		net/core net/packet net/8021q net/802 net/llc net/9p fs/9p fs/netfs fs/fscache arch/x86/kvm virt)
+	printf '*/kernel/drivers/net/%s.ko*\n' virtio_net net_failover tun tap dummy
 }
 
 kit_kernel() {
@@ -72,7 +71,7 @@ kit_unpack_kernel() { # PACKAGE
 	chmod 755 "$kit_tmp"
 	mkdir "$kit_tmp/x" "$kit_tmp/modules"
 	(cd "$kit_tmp" && apt-get -q download "$1") >>"$KIT_CACHE/kernel.log" 2>&1 || { rm -rf "$kit_tmp"; return 1; }
-	kit_kernel_parts | sed 's|^|*/|' >"$kit_tmp/parts"
+	kit_kernel_parts >"$kit_tmp/parts"
 	# tar complains about parts that this kernel has built in; what counts is checked below.
 	dpkg-deb --fsys-tarfile "$kit_tmp"/linux-image-*.deb |
 		tar -x -C "$kit_tmp/x" --wildcards -T "$kit_tmp/parts" 2>>"$KIT_CACHE/kernel.log"
