@@ -33,8 +33,8 @@ struct mem_map {
 };
 
 /*
- * [@off, @off + @size) of @fd, shared, for reading and writing; *@at is where @off is mapped. 0, -EINVAL on
- * wrap or when the file is shorter, or mmap's error. A file that shrinks later: net/fault.h.
+ * [@off, @off + @size) of @fd, shared, for reading and writing; *@at is where @off is mapped. 0,
+ * -EINVAL on wrap or when the file is shorter, or mmap's error. A file that shrinks later: net/fault.h.
  */
 int mem_map_file(struct fault_area *map, int fd, uint64_t off, uint64_t size, uint8_t **at);
 void mem_unmap(struct fault_area *map); /* harmless when nothing is mapped */

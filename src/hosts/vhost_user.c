@@ -192,8 +192,8 @@ static void conn_end(struct vu_host *vu, const char *why)
 	vu->fd = -1;
 	if (lost)
 		VU_LOG(vu, WARNING,
-		       "front end %s disconnected: the memory that it shares is gone (its file was truncated, "
-		       "or its file system is full)", vu->who);
+		       "front end %s disconnected: the memory that it shares is gone "
+		       "(its file was truncated, or its file system is full)", vu->who);
 	else if (why != NULL)
 		VU_LOG(vu, INFO, "front end %s disconnected: %s", vu->who, why);
 	if (why == NULL || vu->server)
@@ -423,7 +423,9 @@ static int vhost_user_open(struct twx_host *h, const char *address, const struct
 	vu->listen_fd = -1;
 	twx_timer_init(&vu->retry, h->loop, retry_due);
 	twx_timer_init(&vu->poll, h->loop, vu_ring_poll);
-	vu->guard = (struct fault_guard){ .loop = h->loop, .task.fn = memory_lost, .find = vu_area_at,
+	vu->guard = (struct fault_guard){ .loop = h->loop,
+					  .task.fn = memory_lost,
+					  .find = vu_area_at,
 					  .lost = vu_memory_lost };
 	fault_guard_add(h->net, &vu->guard);
 	err = take_options(vu, address, opts, e);

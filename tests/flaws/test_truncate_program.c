@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* `twinax serve` as a process of its own, with a front end that truncates its memory: TWINAX */
-#include <errno.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
@@ -147,10 +147,20 @@ static void fresh_memory(struct side *s)
 	s->vc.memfd = fd;
 }
 
+/* Sockets, and whatever else a program leaves that was killed. */
+static void remove_dir(void)
+{
+	DIR *d = opendir(dir);
+	struct dirent *entry;
+
+	while ((entry = readdir(d)) != NULL)
+		(void)unlinkat(dirfd(d), entry->d_name, 0);
+	closedir(d);
+	assert_int_equal(rmdir(dir), 0);
+}
+
 static int stop(void **state)
 {
-	char path[128];
-
 	(void)state;
 	if (pid > 0) {
 		kill(pid, SIGKILL);
@@ -159,11 +169,8 @@ static int stop(void **state)
 	for (int i = 0; i < 2; i++) {
 		fresh_memory(&sides[i]);
 		vc_fini(&sides[i].vc);
-		snprintf(path, sizeof(path), "%s/s%d", dir, i);
-		unlink(path);
 	}
-	unlink(err_path);
-	rmdir(dir);
+	remove_dir();
 	twx_loop_free(loop);
 	return 0;
 }
