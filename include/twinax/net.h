@@ -30,6 +30,12 @@ struct twx_net_config {
 	void *log_opaque;
 	enum twx_log_level log_level; /* more verbose lines are not made */
 	const struct twx_hostops *hostops;
+	/*
+	 * Beginning of the path of files in which objects leave what the next process needs after a
+	 * crash of this one ("PREFIX.ID.flows"); they are removed in good order. Null: there are
+	 * none. Lives as long as the net.
+	 */
+	const char *state_prefix;
 };
 
 TWX_EXPORT int twx_net_new(struct twx_net **out, const struct twx_net_config *config, struct twx_error *e);

@@ -34,6 +34,7 @@ struct serve {
 	int n_items;
 	int ready_fd;
 	bool quiet;
+	char *state_prefix;
 	struct twx_loop *loop;
 	struct twx_net *net;
 	struct qmp_server *qmp; /* list of all */
@@ -266,6 +267,30 @@ static void serve_say_ready(struct serve *s)
 	}
 }
 
+/*
+ * What a killed process leaves for its successor lies beside its first socket: a place that both
+ * know, and where they may write. Null if there is no socket.
+ */
+static char *serve_state_prefix(const struct serve *s)
+{
+	char *prefix = NULL;
+	struct twx_opts *o;
+
+	for (int i = 0; i < s->n_items && !prefix; i++) {
+		const char *export;
+
+		if (s->items[i].kind != SERVE_DEVICE ||
+		    twx_opts_parse(&o, s->items[i].text, "driver", NULL))
+			continue;
+		export = twx_opts_raw(o, "export");
+		export = export ? strchr(export, ':') : NULL;
+		if (export && export[1])
+			prefix = strdup(export + 1);
+		twx_opts_free(o);
+	}
+	return prefix;
+}
+
 static int serve_run(struct serve *s)
 {
 	struct twx_net_config config = { .size = sizeof(config) };
@@ -278,6 +303,7 @@ static int serve_run(struct serve *s)
 	config.log = serve_log;
 	config.log_opaque = s;
 	config.log_level = TWX_LOG_INFO;
+	config.state_prefix = s->state_prefix = serve_state_prefix(s);
 	if (twx_net_new(&s->net, &config, &e) || serve_watch_faults(s, &e))
 		return cli_fail("serve", &e);
 	if (serve_make(s))
@@ -301,6 +327,7 @@ static void serve_end(struct serve *s)
 	if (s->loop)
 		twx_loop_free(s->loop);
 	free(s->items);
+	free(s->state_prefix);
 }
 
 static bool serve_has_work(const struct serve *s)

@@ -71,6 +71,11 @@ const struct twx_hostops *net_hostops(struct twx_net *net)
 	return net->config.hostops;
 }
 
+const char *net_state_prefix(struct twx_net *net)
+{
+	return net->config.state_prefix;
+}
+
 int twx_net_listen_unix(struct twx_net *net, const char *path, struct twx_error *e)
 {
 	int fd = hostops_unix_listen(net->config.hostops, path);

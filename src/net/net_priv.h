@@ -83,6 +83,7 @@ struct twx_net {
 
 /* How this net opens, binds and forks; null means by the process's own rights. */
 const struct twx_hostops *net_hostops(struct twx_net *net);
+const char *net_state_prefix(struct twx_net *net); /* or null */
 
 /* registry.c: ports by name */
 int net_add_port(struct twx_net *net, struct port_core *core);

@@ -76,25 +76,20 @@ static void guest_log(void *opaque, enum twx_log_level level, const char *line)
 	snprintf(g->warning, sizeof(g->warning), "%s", line);
 }
 
-bool guest_open(struct guest *g, const char *options, uint32_t caps, struct twx_error *e)
+static bool open_with(struct guest *g, const char *options, uint32_t caps,
+		      struct twx_net_config config, struct twx_error *e)
 {
-	return guest_open_on(g, options, caps, NULL, e);
-}
-
-bool guest_open_on(struct guest *g, const char *options, uint32_t caps,
-		   const struct twx_hostops *hostops, struct twx_error *e)
-{
-	struct twx_net_config config = {
-		.size = sizeof(config), .log = guest_log, .log_opaque = g, .log_level = TWX_LOG_INFO
-	};
 	char text[2048];
 	uint8_t frame[64];
 	struct guest_frame f;
 
 	memset(g, 0, sizeof(*g));
 	assert_int_equal(twx_loop_new(&g->loop, e), 0);
+	config.size = sizeof(config);
 	config.loop = g->loop;
-	config.hostops = hostops;
+	config.log = guest_log;
+	config.log_opaque = g;
+	config.log_level = TWX_LOG_INFO;
 	assert_int_equal(twx_net_new(&g->net, &config, e), 0);
 	snprintf(text, sizeof(text), "user,id=n0%s%s", *options ? "," : "", options);
 	if (twx_backend_new(&g->backend, g->net, text, e)) {
@@ -117,6 +112,22 @@ bool guest_open_on(struct guest *g, const char *options, uint32_t caps,
 	memcpy(g->gw_mac, f.data + 22, 6);
 	guest_frame_free(&f);
 	return true;
+}
+
+bool guest_open(struct guest *g, const char *options, uint32_t caps, struct twx_error *e)
+{
+	return guest_open_on(g, options, caps, NULL, e);
+}
+
+bool guest_open_on(struct guest *g, const char *options, uint32_t caps,
+		   const struct twx_hostops *hostops, struct twx_error *e)
+{
+	return open_with(g, options, caps, (struct twx_net_config){ .hostops = hostops }, e);
+}
+
+bool guest_open_state(struct guest *g, const char *prefix, struct twx_error *e)
+{
+	return open_with(g, "", 0, (struct twx_net_config){ .state_prefix = prefix }, e);
 }
 
 void guest_close(struct guest *g)

@@ -44,6 +44,8 @@ bool guest_open(struct guest *g, const char *options, uint32_t caps, struct twx_
 /* The same with the host's calls taken over. */
 bool guest_open_on(struct guest *g, const char *options, uint32_t caps,
 		   const struct twx_hostops *hostops, struct twx_error *e);
+/* The same with a place for what a successor needs. */
+bool guest_open_state(struct guest *g, const char *prefix, struct twx_error *e);
 void guest_close(struct guest *g);
 void guest_ready(struct guest *g); /* no longer busy */
 

@@ -39,6 +39,13 @@ void arp_request(struct user *u, struct in_addr target)
 		arp_send(u, ARP_REQUEST, everybody, u->mac, u->cfg.host, nobody, target);
 }
 
+void arp_introduce(struct user *u, struct in_addr target, const uint8_t mac[6])
+{
+	static const uint8_t nobody[6];
+
+	arp_send(u, ARP_REQUEST, mac, u->mac, u->cfg.host, nobody, target);
+}
+
 void arp_input(struct user *u, const struct twx_frame *f)
 {
 	const uint8_t *eth = f->iov[0].iov_base, *arp = eth + USER_ETH_LEN;

@@ -278,6 +278,7 @@ static void no_flow(struct user *u, const struct flow_key *key, const struct tcp
 	struct sockaddr_storage to;
 	socklen_t len;
 
+	orphan_answered(u, key);
 	if ((s->flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN) {
 		tcp_open(u, key, s);
 		return;

@@ -63,9 +63,10 @@ enum {
 	TF_LOSS = 4096,	     /* resending up to `recover` */
 	TF_RTT = 8192,	     /* rtt_seq is being timed */
 	TF_WE_CLOSED_FIRST = 16384,
-	TF_WSCALE = 32768, /* window scaling is offered, or agreed on */
-	TF_HUP = 65536,	   /* the host's FIN is in the socket's queue */
-	TF_ALIVE = 131072, /* the guest has said something since the last timeout */
+	TF_WSCALE = 32768,    /* window scaling is offered, or agreed on */
+	TF_HUP = 65536,	      /* the host's FIN is in the socket's queue */
+	TF_ALIVE = 131072,    /* the guest has said something since the last timeout */
+	TF_RECORDED = 262144, /* for a successor, by orphan.c */
 };
 
 enum tcp_list_id { TCP_LIST_NONE, TCP_LIST_READY, TCP_LIST_HALF_OPEN, TCP_N_LISTS };
@@ -200,6 +201,9 @@ void tcp_send_control(struct user *u, struct flow *f, uint8_t flags, uint32_t se
 void tcp_send_ack(struct user *u, struct flow *f);
 /* The answer to a segment that belongs to no connection. */
 void tcp_send_rst_for(struct user *u, const struct tcp_seg *s);
+/* A segment at @frame (60 bytes, zeroed) that an open connection answers with an ACK: out of its
+ * window, wherever that is. @random says where. Its length. */
+uint32_t tcp_probe(struct user *u, uint8_t *frame, const struct flow_key *key, uint64_t random);
 /* "Destination unreachable" for the SYN that opened @f. */
 void tcp_send_unreachable(struct user *u, struct flow *f, int err);
 

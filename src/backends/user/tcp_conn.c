@@ -268,6 +268,7 @@ void tcp_established(struct user *u, struct flow *f)
 	tf->retries = 0;
 	tf->snd_una = tf->iss + 1;
 	tf->snd_wnd_max = tf->snd_wnd;
+	orphan_record(u, f);
 }
 
 void tcp_syn_timeout(struct user *u, struct flow *f)
@@ -291,6 +292,7 @@ void tcp_forget(struct user *u, struct flow *f)
 	if (t->gather.flow == f)
 		t->gather.flow = NULL;
 	t->tail_total -= tcp_of(f)->tail_cap;
+	orphan_wipe(u, f);
 	flow_free(&u->flows, f);
 }
 

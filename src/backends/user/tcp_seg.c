@@ -196,6 +196,21 @@ void tcp_send_rst_for(struct user *u, const struct tcp_seg *s)
 	send_bare(u, &key, &h, NULL, 0);
 }
 
+uint32_t tcp_probe(struct user *u, uint8_t *frame, const struct flow_key *key, uint64_t random)
+{
+	struct in_addr src = user_v4(&key->peer), dst = user_v4(&key->guest);
+	uint32_t len = TCP_HDR_LEN + 1;
+	uint8_t *l4 = user_ip4_header(u, frame, src, dst, IPPROTO_TCP, len);
+	struct tcp_hdr h;
+	be16 csum;
+
+	fill_header(&h, key, TCP_ACK, (uint32_t)random, (uint32_t)(random >> 32), 0, 0);
+	memcpy(l4, &h, sizeof(h));
+	csum = csum_fold(csum_partial(l4, len, csum_pseudo4(&src, &dst, IPPROTO_TCP, len)));
+	memcpy(l4 + offsetof(struct tcp_hdr, csum), &csum, sizeof(csum));
+	return 60;
+}
+
 static uint8_t unreachable_code(int err)
 {
 	switch (err) {

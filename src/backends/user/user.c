@@ -390,6 +390,7 @@ static void user_resume(struct twx_port *port)
 	}
 	udp_resume(u);
 	tcp_resume(u);
+	orphan_resume(u);
 	user_flush(u);
 }
 
@@ -438,6 +439,7 @@ static void user_close(struct twx_backend *b)
 {
 	struct user *u = b->priv;
 
+	orphan_fini(u);
 	/* What is left to say (TCP resets) goes out with the last flush. */
 	tcp_fini(u);
 	if (u->arena)
@@ -518,6 +520,8 @@ static int user_open(struct twx_backend *b, const struct twx_opts *opts, struct 
 		ret = hostfwd_add(u, twx_opts_list_at(opts, "hostfwd", i), e);
 	if (ret)
 		user_close(b);
+	else
+		orphan_init(u);
 	return ret;
 }
 

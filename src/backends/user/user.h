@@ -71,6 +71,7 @@ struct user_tftp; /* tftp.c */
 struct user_frag; /* frag.c */
 struct user_tcp;  /* tcp.c: bounds, buffers, per-burst state */
 struct user_udp;  /* udp.c */
+struct user_orphans; /* orphan.c */
 
 struct user {
 	struct twx_backend *backend;
@@ -101,6 +102,7 @@ struct user {
 	struct user_frag *frag;
 	struct user_tcp *tcp;
 	struct user_udp *udp;
+	struct user_orphans *orphans; /* null: nothing is recorded */
 };
 
 /* --- user.c --- */
@@ -223,6 +225,8 @@ static inline struct in6_addr user_mapped(struct in_addr a)
  * --- */
 void arp_input(struct user *u, const struct twx_frame *f);
 void arp_request(struct user *u, struct in_addr target);
+/* A request that is there to be learned from: the guest need not ask for the gateway's MAC. */
+void arp_introduce(struct user *u, struct in_addr target, const uint8_t mac[6]);
 
 /* --- sock.c: host sockets that carry datagrams --- */
 
@@ -273,6 +277,16 @@ void tcp_resume(struct user *u); /* the guest takes frames again */
 void tcp_from_host_take(struct user *u, int fd, const struct in6_addr *from, uint16_t from_port,
 			const struct in6_addr *guest, uint16_t guest_port);
 void tcp_fini(struct user *u); /* resets every flow towards both sides */
+
+/* --- orphan.c: connections that a killed predecessor left behind --- */
+void orphan_init(struct user *u); /* once all else is open */
+void orphan_fini(struct user *u); /* in good order: nothing is left behind */
+/* An open TCP connection, and its end. */
+void orphan_record(struct user *u, struct flow *f);
+void orphan_wipe(struct user *u, struct flow *f);
+void orphan_resume(struct user *u); /* the guest takes frames again */
+/* A segment of a connection that no flow knows: it is about to be reset. */
+void orphan_answered(struct user *u, const struct flow_key *key);
 
 int dhcp_init(struct user *u, const struct twx_opts *opts, struct twx_error *e);
 void dhcp_input(struct user *u, const struct user_pkt *p, const uint8_t *data, uint32_t len);
