@@ -133,15 +133,16 @@ static void gather_add(struct user *u, struct flow *f, const struct tcp_seg *s, 
 		       uint32_t len)
 {
 	struct tcp_gather *g = &u->tcp->gather;
-	uint32_t excess = s->off + s->len - off - len;
+	uint32_t excess = s->off + s->len - off - len, at = tcp_of(f)->rcv_nxt;
 	int n = -E2BIG;
 
 	if (g->flow == f)
 		n = gather_iov(g, s, off);
 	if (n < 0) {
-		/* tcp_burst_end() looks after flows that this aborts */
+		/* tcp_burst_end() looks after flows that this aborts; what could not be kept is
+		 * a hole in front of this segment */
 		tcp_gather_flush(u);
-		if (f->fd < 0)
+		if (f->fd < 0 || tcp_of(f)->rcv_nxt != at)
 			return;
 		g->n = g->bytes = 0;
 		n = gather_iov(g, s, off);
@@ -261,6 +262,23 @@ static bool in_window(const struct tcp_flow *tf, const struct tcp_seg *s)
 	return seq_lt(tf->rcv_nxt, end) && seq_le(s->seq, tf->rcv_edge);
 }
 
+/*
+ * The answer that RFC 9293, 3.10.7.4 asks for when a segment is not acceptable. A bare ACK gets it
+ * once in a while only (RFC 5961, section 7): two ends that disagree, both of them this stack's,
+ * would answer each other for ever.
+ */
+static void correct(struct user *u, struct tcp_flow *tf, const struct tcp_seg *s)
+{
+	uint64_t now = twx_loop_now(u->loop);
+
+	if (!s->len && !(s->flags & TCP_FIN)) {
+		if (tf->corrected && now - tf->corrected < TCP_CORRECT_NS)
+			return;
+		tf->corrected = now;
+	}
+	tf->flags |= TF_ACK_NOW;
+}
+
 /* RFC 5961, section 3: only the exact number resets. */
 static void handle_rst(struct user *u, struct flow *f, const struct tcp_seg *s)
 {
@@ -337,7 +355,7 @@ static bool handle_ack(struct user *u, struct flow *f, const struct tcp_seg *s)
 	}
 	/* RFC 5961, section 5. */
 	if (seq_lt(newest, s->ack) || seq_lt(s->ack, tf->snd_una - max(tf->snd_wnd_max, 65535u))) {
-		tf->flags |= TF_ACK_NOW;
+		correct(u, tf, s);
 		return false;
 	}
 	tcp_acked(u, f, s);
@@ -364,7 +382,7 @@ void tcp_segment(struct user *u, struct flow *f, const struct tcp_seg *s)
 	}
 	if (!in_window(tf, s)) {
 		/* Keep-alives, window probes and everything that was sent twice. */
-		tf->flags |= TF_ACK_NOW;
+		correct(u, tf, s);
 		return;
 	}
 	if (!handle_ack(u, f, s))

@@ -27,6 +27,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "backends/user/tcp.h"
@@ -216,6 +217,15 @@ static uint32_t frame_payload(const struct tcp_flow *tf, uint32_t room)
 	return n > tf->mss ? n - n % tf->mss : n;
 }
 
+/* Does the socket hold nothing behind its first @n bytes? A read that stops there may have met an
+ * urgent mark instead, and goes on once the guest has acknowledged what is in front of it. */
+static bool holds_no_more(const struct flow *f, uint32_t n)
+{
+	int held;
+
+	return ioctl(f->fd, FIONREAD, &held) == 0 && held >= 0 && (uint32_t)held <= n;
+}
+
 /* recvmsg() from snd_nxt on into the list; as recvmsg(), -errno. */
 static ssize_t peek(struct user *u, struct flow *f, struct iovec *iov, uint32_t n)
 {
@@ -251,7 +261,7 @@ static ssize_t peek(struct user *u, struct flow *f, struct iovec *iov, uint32_t 
 	if (r == 0 || (size_t)r > skip)
 		return r - (r ? (ssize_t)skip : 0);
 	/* Nothing behind what is in flight: the end, if that has been announced. */
-	return (size_t)r == skip && (tf->flags & TF_HUP) ? 0 : -EAGAIN;
+	return (tf->flags & TF_HUP) && (size_t)r == skip && holds_no_more(f, skip) ? 0 : -EAGAIN;
 }
 
 static void sent(struct user *u, struct tcp_flow *tf, uint32_t n, uint32_t asked)
