@@ -41,7 +41,7 @@ struct virtqueue {
 	uint16_t used;	    /* next used slot to fill */
 	uint16_t published; /* used slots that the guest has been told of */
 	uint16_t signalled; /* `published` when an interrupt was last considered */
-	uint16_t epoch;	    /* changes when translated addresses go stale */
+	uint64_t epoch;	    /* changes when translated addresses go stale; never the same again */
 	bool running, broken;
 	bool event_idx, indirect; /* as negotiated */
 	bool signal_known;	  /* `signalled` is true to what the guest saw */

@@ -21,7 +21,7 @@
  * buffers. A pair without a receive ring (or above the number that VQ_PAIRS_SET selected) passes
  * what its peer sends to one of the pairs that have one.
  *
- * Limits: VNET_TX_BUDGET frames per doorbell; VNET_RX_BUFS chains per received frame; VQ_MAX_IOV
+ * Limits: VNET_TX_BUDGET frames or VNET_TX_SEGMENTS segments per doorbell; VNET_RX_BUFS chains per received frame; VQ_MAX_IOV
  * descriptors per chain; VNET_MAC_TABLE addresses in the filter, promiscuous beyond.
  *
  * Differences from QEMU: checksum and segmentation offloads towards the host are always offered,
@@ -346,7 +346,11 @@ static void vnet_queue_stop(struct virtio_dev *dev, unsigned int queue)
 		vn->ctrl_again = false;
 	} else if (p->rxq->index == queue) {
 		vnet_rx_stop(p);
-		vn->n_active = min(vn->n_active, queue / 2);
+		if (queue / 2 < vn->n_active) {
+			vn->n_active = queue / 2;
+			/* Who waited for this ring has another one now, if there is any. */
+			vnet_ready_later(vn);
+		}
 	} else {
 		vnet_tx_stop(p);
 	}

@@ -27,6 +27,8 @@
 #define VNET_BIT(name) (1ull << (name))
 #define VNET_HDR_MAX 12	   /* with num_buffers; 10 in legacy form */
 #define VNET_TX_BUDGET 256 /* frames per doorbell, and per round after it */
+/* Segments that those frames ask to be cut into, so that tiny ones do not hold the loop. */
+#define VNET_TX_SEGMENTS 16384
 #define VNET_TX_COPY 256   /* frames up to here are copied whole, longer ones up to TWX_HDR_ROOM */
 #define VNET_RX_BUFS 256   /* chains fetched ahead, and so the most that one frame may span */
 #define VNET_MAC_TABLE 64
@@ -44,6 +46,7 @@ struct vnet_tx {
 	bool polling; /* doorbells are off and the pair's task looks again */
 	bool running, resumed;
 	uint16_t n_elems, n_frames, n_iov;
+	uint32_t n_segs; /* of this burst; frames that are not to be cut count as none */
 	struct vq_elem elems[TWX_BURST];
 	uint8_t elem_of[TWX_BURST]; /* frame -> chain; dropped chains have no frame */
 	struct twx_frame frames[TWX_BURST];
@@ -63,7 +66,7 @@ struct vnet_rx {
 	bool starved;	       /* short of buffers, the guest's doorbell is on */
 	bool ready;	       /* twx_port_ready() is due in the pair's task */
 	bool leased, refused;  /* a lease is out; somebody was turned away because of it */
-	uint16_t epoch;	       /* of the queue, when the addresses were translated */
+	uint64_t epoch;	       /* of the queue, when the addresses were translated */
 	uint16_t head, tail;   /* bufs */
 	uint16_t ihead, itail; /* iov */
 	uint32_t bytes;	       /* in bufs[head..tail) */

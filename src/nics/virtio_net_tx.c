@@ -11,8 +11,8 @@
  * Doorbells cost a guest an exit (some 10 us under tcg), so they stay off from the first one until
  * the ring was found empty twice: by the doorbell's callback, and by the pair's task at the round's
  * end, when other work has given the guest time to add more. Each of these passes takes
- * VNET_TX_BUDGET frames; while there are more, the task comes back in the next round, behind the
- * other ports.
+ * VNET_TX_BUDGET frames, or fewer that ask to be cut into VNET_TX_SEGMENTS; while there are more,
+ * the task comes back in the next round, behind the other ports.
  */
 #include "nics/virtio_net.h"
 
@@ -114,6 +114,8 @@ static bool tx_gather_one(struct vnet_pair *p)
 		const struct twx_frame *f = &tx->frames[tx->n_frames];
 
 		tx->n_iov = (uint16_t)(f->iov + f->n_iov - tx->iov);
+		if (f->meta.gso && f->meta.gso_size)
+			tx->n_segs += f->len / f->meta.gso_size;
 		tx->elem_of[tx->n_frames++] = (uint8_t)tx->n_elems;
 	} else {
 		twx_port_drop(p->port, cause, c.out_len);
@@ -156,7 +158,8 @@ static unsigned int tx_burst(struct vnet_pair *p, unsigned int max)
 	unsigned int done = 0;
 
 	tx->n_elems = tx->n_frames = tx->n_iov = 0;
-	while (tx->n_elems < max && tx_gather_one(p))
+	tx->n_segs = 0;
+	while (tx->n_elems < max && tx->n_segs < VNET_TX_SEGMENTS && tx_gather_one(p))
 		;
 	if (!tx->n_elems)
 		return 0;
@@ -176,20 +179,22 @@ static unsigned int tx_burst(struct vnet_pair *p, unsigned int max)
 static bool tx_run(struct vnet_pair *p)
 {
 	unsigned int budget = VNET_TX_BUDGET;
+	uint32_t segments = VNET_TX_SEGMENTS;
 
 	/* A resume from within a send ends up here again; the outer run goes on. */
 	if (p->tx.running)
 		return false;
 	p->tx.running = true;
-	while (budget && !p->tx.blocked && vq_ready(p->txq)) {
+	while (budget && segments && !p->tx.blocked && vq_ready(p->txq)) {
 		unsigned int n = tx_burst(p, min(budget, (unsigned int)TWX_BURST));
 
 		if (!n)
 			break;
 		budget -= n;
+		segments -= min(segments, p->tx.n_segs);
 	}
 	p->tx.running = false;
-	return budget == 0;
+	return !budget || !segments;
 }
 
 void vnet_tx_kick(struct vnet_pair *p)
