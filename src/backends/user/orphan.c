@@ -327,7 +327,8 @@ void orphan_init(struct user *u)
 	twx_timer_init(&o->timer, u->loop, probe_due);
 	u->orphans = o;
 	err = o->path ? begin(o) : -ENOMEM;
-	if (err < 0)
+	/* Where there is no such folder, the socket beside it cannot be made either, and says so. */
+	if (err < 0 && err != -ENOENT)
 		twx_log(net, TWX_LOG_INFO,
 			"netdev %s: connections will not be reset after a crash, cannot use %s: %s",
 			u->backend->id, o->path ? o->path : prefix, strerror(-err));
