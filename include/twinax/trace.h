@@ -56,13 +56,19 @@ struct twx_trace {
 	uint64_t mask; /* bit per hop; 0 while off */
 	struct twx_hop_record *ring;
 	uint32_t n, size; /* records ever written, ring size (a power of two) */
+	uint32_t holds;	  /* twx_trace_hold() without a release yet */
+	uint64_t asked;	  /* while held: the mask that the last release returns to */
 };
 
 TWX_EXPORT void twx_trace_record(struct twx_trace *tr, enum twx_hop hop, const char *where, uint32_t len,
 				 uint32_t arg);
 /* Enables every hop whose name matches the shell @pattern ("port *"); 0 or -ENOENT, -ENOMEM. */
 TWX_EXPORT int twx_trace_enable(struct twx_trace *tr, const char *pattern);
-TWX_EXPORT void twx_trace_disable(struct twx_trace *tr); /* frees the ring */
+TWX_EXPORT void twx_trace_disable(struct twx_trace *tr); /* frees the ring, unless it is held */
+/* All hops for a while: 0 or -ENOMEM. Holds nest; the last release leaves what enable and disable have
+ * asked for before and meanwhile. */
+TWX_EXPORT int twx_trace_hold(struct twx_trace *tr);
+TWX_EXPORT void twx_trace_release(struct twx_trace *tr);
 TWX_EXPORT const char *twx_hop_name(enum twx_hop hop);
 TWX_EXPORT const char *twx_hop_help(enum twx_hop hop);
 

@@ -21,7 +21,8 @@ static const struct {
 #undef X
 };
 
-_Static_assert(array_size(trace_hops) <= 64, "one bit of the mask each");
+_Static_assert(array_size(trace_hops) < 64, "one bit of the mask each");
+#define TRACE_ALL (((uint64_t)1 << array_size(trace_hops)) - 1)
 _Static_assert(sizeof(struct twx_hop_record) == 40, "readers of a dumped ring rely on it");
 
 void twx_trace_record(struct twx_trace *tr, enum twx_hop hop, const char *where, uint32_t len,
@@ -44,6 +45,18 @@ void twx_trace_record(struct twx_trace *tr, enum twx_hop hop, const char *where,
 		memcpy(r->where, where, strnlen(where, sizeof(r->where) - 1));
 }
 
+static int make_ring(struct twx_trace *tr)
+{
+	if (tr->ring)
+		return 0;
+	tr->ring = calloc(TRACE_RECORDS, sizeof(*tr->ring));
+	if (!tr->ring)
+		return -ENOMEM;
+	tr->size = TRACE_RECORDS;
+	tr->n = 0;
+	return 0;
+}
+
 int twx_trace_enable(struct twx_trace *tr, const char *pattern)
 {
 	uint64_t mask = 0;
@@ -55,21 +68,39 @@ int twx_trace_enable(struct twx_trace *tr, const char *pattern)
 			mask |= (uint64_t)1 << i;
 	if (!mask)
 		return -ENOENT;
-	if (!tr->ring) {
-		tr->ring = calloc(TRACE_RECORDS, sizeof(*tr->ring));
-		if (!tr->ring)
-			return -ENOMEM;
-		tr->size = TRACE_RECORDS;
-		tr->n = 0;
-	}
+	if (make_ring(tr))
+		return -ENOMEM;
 	tr->mask |= mask;
+	tr->asked |= mask;
 	return 0;
 }
 
 void twx_trace_disable(struct twx_trace *tr)
 {
+	tr->asked = 0;
+	if (tr->holds)
+		return;
 	free(tr->ring);
 	*tr = (struct twx_trace){ 0 };
+}
+
+int twx_trace_hold(struct twx_trace *tr)
+{
+	if (make_ring(tr))
+		return -ENOMEM;
+	if (!tr->holds++)
+		tr->asked = tr->mask;
+	tr->mask = TRACE_ALL;
+	return 0;
+}
+
+void twx_trace_release(struct twx_trace *tr)
+{
+	if (--tr->holds)
+		return;
+	tr->mask = tr->asked;
+	if (!tr->mask)
+		twx_trace_disable(tr);
 }
 
 const char *twx_hop_name(enum twx_hop hop)

@@ -190,7 +190,8 @@ static json_t *exchange(int fd, FILE *f, const json_t *req)
 /* The human monitor tells failures in words alone. */
 static bool is_hmp_error(const char *text)
 {
-	static const char *const words[] = { "Error: ", "unknown command", "Expected " };
+	static const char *const words[] = { "Error: ", "unknown command", "Expected ",
+					     "too many words" };
 	size_t i;
 
 	for (i = 0; i < array_size(words); i++)

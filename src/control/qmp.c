@@ -27,7 +27,8 @@
 #include "control/json_frame.h"
 #include "control/qmp.h"
 
-#define SESSION_READ 16384 /* bytes of requests run before the loop turns to others */
+#define SESSION_READ 16384    /* bytes of requests run before the loop turns to others */
+#define RETRY_NS 100000000ull /* when no descriptor is left for a client */
 
 struct qmp_session {
 	struct twx_net *net;
@@ -49,6 +50,7 @@ struct qmp_server {
 	struct qmp_server *next;
 	struct twx_net *net;
 	struct twx_watch watch;
+	struct twx_timer retry;
 	struct qmp_session *sessions;
 	unsigned int n_sessions;
 	char path[PATH_MAX];
@@ -85,6 +87,8 @@ static void session_close(struct qmp_session *s)
 	if (s->closing)
 		return;
 	s->closing = true;
+	if (s->quit) /* a client that does not wait for its answer means it all the same */
+		twx_loop_stop(twx_net_loop(s->net));
 	twx_watch_set(&s->watch, 0);
 	twx_loop_defer(twx_net_loop(s->net), &s->end);
 }
@@ -387,13 +391,24 @@ static void session_new_take(struct qmp_server *srv, int fd)
 	session_greet(s);
 }
 
+static void server_retry(struct twx_timer *t)
+{
+	twx_watch_set(&container_of(t, struct qmp_server, retry)->watch, EPOLLIN);
+}
+
 static void server_event(struct twx_watch *w, uint32_t events)
 {
 	struct qmp_server *srv = container_of(w, struct qmp_server, watch);
 	int fd = accept4(w->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-	if (fd < 0)
+	if (fd < 0) {
+		/* The client stays in the queue and the socket readable: not in every round. */
+		if (errno != EAGAIN && errno != EINTR) {
+			twx_watch_set(w, 0);
+			twx_timer_set(&srv->retry, twx_loop_now(w->loop) + RETRY_NS);
+		}
 		return;
+	}
 	if (srv->n_sessions >= QMP_MAX_CLIENTS) {
 		twx_log(srv->net, TWX_LOG_WARNING, "qmp %s: more than %d clients, one was refused",
 			srv->path, QMP_MAX_CLIENTS);
@@ -470,6 +485,7 @@ int qmp_server_add(struct qmp_server **list, struct twx_net *net, const char *te
 	if (!srv)
 		return twx_error_set(e, ENOMEM, "out of memory");
 	srv->net = net;
+	twx_timer_init(&srv->retry, twx_net_loop(net), server_retry);
 	err = server_open(srv, text, e);
 	if (err) {
 		free(srv);
@@ -488,6 +504,7 @@ void qmp_servers_free(struct qmp_server *list)
 		next = list->next;
 		while (list->sessions)
 			session_free(list->sessions);
+		twx_timer_cancel(&list->retry);
 		twx_watch_del(&list->watch);
 		close(list->watch.fd);
 		twx_net_unlink(list->net, list->path);

@@ -19,7 +19,6 @@
 #define POLL_NS 2000000ull
 #define WALK_MAX 256u /* hops in an answer */
 #define TIMEOUT_MS_MAX 600000
-#define ALL_HOPS ((1ull << TWX_N_HOPS) - 1)
 
 struct walk {
 	uint32_t first, n;
@@ -30,7 +29,7 @@ struct frame_wait {
 	struct qmp_session *session;
 	struct twx_net *net;
 	struct twx_trace *trace;
-	uint64_t mask_before, deadline;
+	uint64_t deadline;
 	uint32_t start; /* first record of interest */
 	uint32_t seen;	/* trace->n at the last tick */
 	int through;	/* hop that the walk must have, or -1 */
@@ -165,10 +164,7 @@ static bool find_walk(const struct frame_wait *fw, bool quiet, struct walk *best
 
 static void frame_wait_free(struct frame_wait *fw)
 {
-	if (fw->mask_before)
-		fw->trace->mask = fw->mask_before;
-	else
-		twx_trace_disable(fw->trace);
+	twx_trace_release(fw->trace);
 	free(fw);
 }
 
@@ -203,14 +199,6 @@ static void frame_wait_tick(struct twx_timer *t)
 	uint64_t now = twx_loop_now(twx_net_loop(fw->net));
 	struct walk w = { 0 };
 
-	/* Another session may have switched tracing off or narrowed it. */
-	if (!tr->ring || tr->mask != ALL_HOPS) {
-		if (!tr->ring)
-			fw->start = 0;
-		if (twx_trace_enable(tr, "*"))
-			return frame_wait_finish(fw, &w);
-		fw->seen = tr->n;
-	}
 	if (find_walk(fw, tr->n == fw->seen, &w) || now >= fw->deadline)
 		return frame_wait_finish(fw, &w);
 	fw->seen = tr->n;
@@ -247,11 +235,10 @@ enum qmp_status qmp_x_trace_frame(struct qmp_call *call)
 	fw->session = call->session;
 	fw->net = call->net;
 	fw->trace = twx_loop_trace(loop);
-	fw->mask_before = fw->trace->mask;
 	fw->inward = direction && !strcmp(direction, "in");
 	fw->through = through ? hop_by_name(through) : -1;
 	fw->deadline = twx_loop_now(loop) + (uint64_t)timeout * 1000000;
-	if (twx_trace_enable(fw->trace, "*")) {
+	if (twx_trace_hold(fw->trace)) {
 		free(fw);
 		return qmp_fail(call, NULL, "out of memory");
 	}

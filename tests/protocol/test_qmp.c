@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -427,6 +428,33 @@ static void test_many_clients(void **state)
 	close(client(c)); /* and there is room again */
 }
 
+/* The loop has better things to do than to ask for it again and again. */
+static void test_no_descriptor_for_a_client(void **state)
+{
+	struct ctx *c = *state;
+	struct sockaddr_un sun = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), next, i;
+	struct rlimit before, none;
+	json_t *m;
+
+	memcpy(sun.sun_path, c->path, strlen(c->path) + 1);
+	assert_int_equal(connect(fd, (struct sockaddr *)&sun, sizeof(sun)), 0);
+	next = dup(fd);
+	close(next);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = before;
+	none.rlim_cur = (rlim_t)next;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	for (i = 0; i < 20 && twx_loop_poll(c->loop, 0) > 0; i++)
+		;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_true(i < 20);
+	m = hear(c, fd); /* served as soon as there is one */
+	assert_non_null(json_object_get(m, "QMP"));
+	json_decref(m);
+	close(fd);
+}
+
 static void test_half_closed_client_gets_its_answer(void **state)
 {
 	struct ctx *c = *state;
@@ -546,6 +574,16 @@ static void test_quit_ends_the_loop(void **state)
 	close(fd);
 }
 
+static void test_quit_of_a_client_that_leaves(void **state)
+{
+	struct ctx *c = *state;
+	int fd = client(c);
+
+	assert_int_equal(send(fd, "{\"execute\":\"quit\"}", 18, 0), 18);
+	close(fd);
+	assert_int_equal(twx_loop_run(c->loop), 0); /* would not return otherwise */
+}
+
 static void test_trace_read(void **state)
 {
 	struct twx_trace *tr;
@@ -660,6 +698,33 @@ static void test_trace_frame_of_a_client_that_leaves(void **state)
 	twx_trace_disable(tr);
 }
 
+/* Tracing is off again once the last of them has ended, whichever began first. */
+static void test_trace_frames_that_overlap(void **state)
+{
+	struct ctx *c = *state;
+	struct twx_trace *tr = twx_loop_trace(c->loop);
+	int first = client(c), second = client(c), third = client(c);
+
+	say(c, first, "{\"execute\":\"x-trace-frame\",\"arguments\":{\"timeout-ms\":30}}");
+	say(c, second, "{\"execute\":\"x-trace-frame\"}");
+	expect_error(c, first, "GenericError", "no such frame came by in time");
+	assert_true(tr->mask != 0);
+	say(c, third, "{\"execute\":\"x-trace\",\"arguments\":{\"enable\":false}}");
+	expect_return(c, third);
+	play_traffic(tr); /* the second still sees what it waits for */
+	expect_walk(c, second, 6, "virtio kick", "virtio used");
+	assert_true(tr->mask == 0);
+	say(c, first, "{\"execute\":\"x-trace-frame\",\"arguments\":{\"timeout-ms\":30}}");
+	say(c, third, "{\"execute\":\"x-trace\",\"arguments\":{\"pattern\":\"drop\"}}");
+	expect_return(c, third);
+	expect_error(c, first, "GenericError", "no such frame came by in time");
+	assert_true(tr->mask == 1ull << TWX_HOP_DROP); /* what was asked for meanwhile stays */
+	twx_trace_disable(tr);
+	close(first);
+	close(second);
+	close(third);
+}
+
 static void expect_refused(struct ctx *c, const char *text, const char *part)
 {
 	struct qmp_server *list = NULL;
@@ -717,14 +782,17 @@ int main(void)
 		T(test_length_is_bounded),
 		T(test_client_that_never_reads),
 		T(test_many_clients),
+		T(test_no_descriptor_for_a_client),
 		T(test_half_closed_client_gets_its_answer),
 		T(test_set_link),
 		T(test_human_monitor),
 		T(test_query_stats),
 		T(test_quit_ends_the_loop),
+		T(test_quit_of_a_client_that_leaves),
 		T(test_trace_read),
 		T(test_trace_frame),
 		T(test_trace_frame_of_a_client_that_leaves),
+		T(test_trace_frames_that_overlap),
 		T(test_option_and_socket_file),
 	};
 

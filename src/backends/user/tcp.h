@@ -28,7 +28,7 @@
 #define TCP_RTO_MIN (200 * TCP_MS)
 #define TCP_RTO_INIT (1 * TCP_S) /* RFC 6298, 2.1 */
 #define TCP_RTO_MAX (60 * TCP_S)
-#define TCP_CORRECT_NS (10 * TCP_MS) /* between answers to bare ACKs that do not fit */
+#define TCP_CORRECT_NS (10 * TCP_MS)  /* between answers to bare ACKs that do not fit */
 #define TCP_RETRIES 15		      /* data and probes: about 12 minutes */
 #define TCP_SYN_RETRIES 5	      /* 63 s */
 #define TCP_IDLE_PROBE (7200 * TCP_S) /* RFC 9293, 3.8.4 */
@@ -95,7 +95,7 @@ struct tcp_flow {
 	uint32_t rtt_seq, srtt_us, rttvar_us;
 	uint64_t rtt_start;
 	uint64_t corrected; /* when a bare ACK was last told where this end is; 0: never */
-	uint64_t deadline; /* ns, 0 none; the timer may be armed for an earlier time */
+	uint64_t deadline;  /* ns, 0 none; the timer may be armed for an earlier time */
 };
 _Static_assert(sizeof(struct tcp_flow) <= sizeof(((struct flow *)0)->proto), "must fit");
 
