@@ -46,6 +46,7 @@ int vu_set_features(struct vu_host *vu, struct vu_msg *m)
 {
 	const uint64_t transport = VU_F_PROTOCOL_FEATURES | VU_F_LOG_ALL;
 	uint64_t f = m->p.u64;
+	int err = 0;
 
 	if ((f & ~offered(vu)) != 0)
 		return -EINVAL;
@@ -57,10 +58,13 @@ int vu_set_features(struct vu_host *vu, struct vu_msg *m)
 	}
 	vu->features = f;
 	vu_log_update(vu);
-	if ((f & VU_F_PROTOCOL_FEATURES) == 0)
-		for (uint32_t i = 0; i < vu->n_rings; i++)
-			vu->rings[i].enabled = true;
-	return 0;
+	if ((f & VU_F_PROTOCOL_FEATURES) != 0)
+		return 0;
+	for (uint32_t i = 0; i < vu->n_rings && err == 0; i++) {
+		vu->rings[i].enabled = true;
+		err = vu_ring_update(&vu->rings[i]);
+	}
+	return err;
 }
 
 /*

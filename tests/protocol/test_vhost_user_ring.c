@@ -168,6 +168,28 @@ static void test_enabled_by_birth(void **state)
 	assert_true(vc_echo(&client));
 }
 
+/* And when the features are the last to come, it is they who start the rings. */
+static void test_enabled_by_late_birth(void **state)
+{
+	uint64_t f;
+
+	(void)state;
+	vc_connect(&client);
+	f = vc_get(&client, VU_GET_FEATURES) & ~(VU_F_PROTOCOL_FEATURES | VU_F_LOG_ALL);
+	client.protocol = VU_BIT(VU_P_REPLY_ACK);
+	vc_send(&client, VU_SET_PROTOCOL_FEATURES, 0, &client.protocol, 8, NULL, 0);
+	assert_int_equal(vc_mem_table(&client, 1), 0);
+	for (uint32_t q = 0; q < 2; q++) {
+		assert_int_equal(vc_ring_setup(&client, q), 0);
+		assert_int_equal(vc_ring_kick_fd(&client, q), 0);
+		assert_false(running(q));
+	}
+	assert_int_equal(vc_ask_u64(&client, VU_SET_FEATURES, f), 0);
+	assert_true(running(0));
+	assert_true(running(1));
+	assert_true(vc_echo(&client));
+}
+
 static void test_disable_and_enable(void **state)
 {
 	(void)state;
@@ -485,7 +507,8 @@ static void test_kick_while_stopped(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(any_order), T(kick_before_start), T(start_without_kick), T(start_signals), T(enabled_by_birth), T(disable_and_enable),
+		T(any_order), T(kick_before_start), T(start_without_kick), T(start_signals), T(enabled_by_birth),
+		T(enabled_by_late_birth), T(disable_and_enable),
 		T(get_base_stops), T(base_survives_reset), T(resume_at_wrap), T(frozen_while_running),
 		T(bad_sizes), T(bad_addresses), T(call_late_or_never), T(call_pipe), T(call_socket),
 		T(files_are_no_events), T(kick_dead_pipe), T(kick_replaced), T(kick_polled),
