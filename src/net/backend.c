@@ -155,7 +155,8 @@ static int backend_prepare(struct backend_obj *obj, const char *text, struct twx
 		return ret;
 	ret = twx_opts_check(obj->opts, b->type->options, e);
 	if (ret < 0) {
-		twx_error_hint(e, "see -netdev %s,help", b->type->name);
+		if (!*e->hint)
+			twx_error_hint(e, "see -netdev %s,help", b->type->name);
 		return ret;
 	}
 	if (twx_opts_warning(obj->opts))

@@ -221,7 +221,8 @@ int twx_filter_new(struct twx_filter **out, struct twx_net *net, const char *tex
 	f->type = type;
 	ret = twx_opts_check(f->opts, type->options, e);
 	if (ret < 0) {
-		twx_error_hint(e, "see -object %s,help", type->name);
+		if (!*e->hint)
+			twx_error_hint(e, "see -object %s,help", type->name);
 		goto fail;
 	}
 	ret = filter_parse(f, e);

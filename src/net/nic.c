@@ -264,7 +264,7 @@ static int nic_check_options(struct nic_obj *obj, struct twx_error *e)
 	n = nic_append_table(obj->table, n, nic_options);
 	nic_append_table(obj->table, n, host);
 	ret = twx_opts_check(obj->opts, obj->table, e);
-	if (ret < 0)
+	if (ret < 0 && !*e->hint)
 		twx_error_hint(e, "see -device %s,help", obj->n.model->name);
 	return ret;
 }

@@ -145,6 +145,8 @@ static void test_backend_errors(void **state)
 	expect_error(net, false, "fb", "Parameter 'id' is missing", "-netdev fb,id=");
 	expect_error(net, false, "fb,id=b,nonsense=1", "Invalid parameter 'nonsense'",
 		     "-netdev fb,help");
+	expect_error(net, false, "fb,id=b,queue=1", "Invalid parameter 'queue'",
+		     "did you mean 'queues'?");
 	memset(text + 6, 'x', 70);
 	text[76] = '\0';
 	assert_int_equal(twx_backend_new(NULL, net, text, NULL), -EINVAL);
@@ -179,6 +181,7 @@ static void test_nic_errors(void **state)
 	expect_error(net, true, "fn,export=nohost:/x",
 		     "Property 'fn.export' doesn't take value 'nohost:/x'", "known hosts");
 	expect_error(net, true, "fn,zz=1", "Invalid parameter 'zz'", "-device fn,help");
+	expect_error(net, true, "fn,netdv=a", "Invalid parameter 'netdv'", "did you mean 'netdev'?");
 }
 
 static void test_failed_open_leaves_nothing(void **state)
