@@ -2,6 +2,7 @@
 /* TCP of the user backend where things come together that rarely do: urgent marks and ends, full
  * buffers on every side, ends that disagree. */
 #include <errno.h>
+#include <linux/sock_diag.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -46,10 +47,10 @@ struct pair {
 	int fd; /* the host's end */
 };
 
-static struct pair pair_open(bool peek_off)
+static struct pair pair_open_with(const char *options, bool peek_off)
 {
 	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	struct pair p = { .g = tg_new("", FULL, true) };
+	struct pair p = { .g = tg_new(options, FULL, true) };
 	int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	socklen_t len = sizeof(a);
 
@@ -65,6 +66,11 @@ static struct pair pair_open(bool peek_off)
 	close(listener);
 	p.tf = tcp_of(&p.g->user->flows.flows[0]);
 	return p;
+}
+
+static struct pair pair_open(bool peek_off)
+{
+	return pair_open_with("", peek_off);
 }
 
 static void pair_close(struct pair *p)
@@ -167,6 +173,35 @@ static void no_hole_where_nothing_could_be_kept(void **state)
 	pair_close(&p);
 }
 
+static uint32_t queued(int fd)
+{
+	uint32_t mem[SK_MEMINFO_VARS] = { 0 };
+	socklen_t len = sizeof(mem);
+
+	assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_MEMINFO, mem, &len), 0);
+	return mem[SK_MEMINFO_WMEM_QUEUED];
+}
+
+/*
+ * A window smaller than the guest's segments is as good as a shut one. The socket is writable and
+ * brings no event, so the update must come at once, though the room has not grown by a segment.
+ */
+static void window_of_less_than_a_segment(void **state)
+{
+	struct pair p = pair_open_with("mtu=65520", true);
+	int size = 131072, fd = p.g->user->flows.flows[0].fd;
+	static char junk[2048];
+
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)), 0);
+	while (queued(fd) < 145000)
+		assert_int_equal(send(fd, junk, sizeof(junk), MSG_DONTWAIT), sizeof(junk));
+	p.tf->rcv_edge = p.tf->rcv_nxt + 30001;
+	p.tf->rcv_full = 100000;
+	tg_segment(p.g, p.c, TG_ACK, p.c->snd_nxt, p.c->rcv_nxt, junk, 1);
+	assert_true(p.tf->rcv_edge - p.tf->rcv_nxt >= 65520 - 40);
+	pair_close(&p);
+}
+
 static uint32_t answers(struct pair *p, uint32_t seq, uint32_t ack, uint8_t flags, int times)
 {
 	uint32_t before = p->c->acks_in;
@@ -210,6 +245,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(end_behind_an_urgent_mark),
 		cmocka_unit_test(no_hole_where_nothing_could_be_kept),
+		cmocka_unit_test(window_of_less_than_a_segment),
 		cmocka_unit_test(bare_acks_make_no_storm),
 		cmocka_unit_test(time_wait_answers_the_fin_alone),
 	};
