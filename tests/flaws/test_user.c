@@ -271,6 +271,31 @@ static void tftp_sessions_cut_short(void **state)
 	rmdir(root);
 }
 
+/* CVE-2026-95508: a client identifier of any length does not make the reply longer than the MTU. */
+static void dhcp_client_identifiers(void **state)
+{
+	uint8_t frame[1500], opt[600];
+	struct guest g;
+	struct guest_pkt p;
+
+	memset(opt, 0xa5, sizeof(opt));
+	assert_true(guest_open(&g, "mtu=576,hostname=guest,domainname=example.org", 0, NULL));
+	for (uint32_t len = 0; len < 256; len++) {
+		opt[0] = opt[len + 2] = 61;
+		opt[1] = opt[len + 3] = (uint8_t)len;
+		guest_send(&g, frame,
+			   guest_dhcp(&g, frame, 1 + 2 * (len & 1), guest_addr("0.0.0.0"), opt,
+				      2 * (len + 2)));
+		assert_true(guest_recv_ip(&g, IPPROTO_UDP, &p, 1000));
+		assert_true(p.frame.len <= 14 + 576);
+		for (uint32_t i = 240; i < p.len; i++)
+			assert_int_not_equal(p.data[i], 0xa5);
+		guest_pkt_free(&p);
+	}
+	still_works(&g);
+	guest_close(&g);
+}
+
 /* CVE-2020-29129, -29130: an ARP (or NC-SI) header read past the frame. */
 static void short_arp(void **state)
 {
@@ -339,8 +364,8 @@ static void header_fields_at_their_extremes(void **state)
 	still_works(g);
 }
 
-/* CVE-2026-115449: an ICMP answer shorter than the request must not be padded by what the request
- * held. */
+/* CVE-2026-115449: an ICMP answer must not be padded by what an earlier one held; a host's answer
+ * that is shorter than the request is in test_user_icmp.c. */
 static void icmp_reply_length(void **state)
 {
 	struct guest *g = *state;
@@ -500,6 +525,7 @@ int main(void)
 		with_guest(fragment_flood),
 		cmocka_unit_test(tftp_names),
 		cmocka_unit_test(tftp_sessions_cut_short),
+		cmocka_unit_test(dhcp_client_identifiers),
 		with_guest(short_arp),
 		with_guest(frames_cut_at_every_length),
 		with_guest(header_fields_at_their_extremes),

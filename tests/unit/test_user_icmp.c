@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "base/csum.h"
 #include "user_guest.h"
 
 static bool isolated;
@@ -115,6 +116,67 @@ static void pings_of_others_come_back_from_them(void **state)
 	guest_pkt_free(&p);
 	icmp_age(g->user, twx_loop_now(g->loop) + 61000000000);
 	assert_int_equal(g->user->flows.count[FLOW_ICMP], 0);
+}
+
+static bool kernel_answers_pings(bool on)
+{
+	int fd = open("/proc/sys/net/ipv4/icmp_echo_ignore_all", O_WRONLY | O_CLOEXEC);
+	bool ok = fd >= 0 && write(fd, on ? "0" : "1", 1) == 1;
+
+	if (fd >= 0)
+		close(fd);
+	return ok;
+}
+
+/* The next echo request to 192.0.2.1, into @msg without its IP header; who sent it. */
+static struct sockaddr_in next_request(int raw, uint8_t *msg)
+{
+	struct sockaddr_in from;
+	socklen_t len = sizeof(from);
+	uint8_t buf[2048];
+	ssize_t n;
+
+	do
+		n = recvfrom(raw, buf, sizeof(buf), 0, (struct sockaddr *)&from, &len);
+	while (n >= 28 && buf[20] != 8);
+	assert_true(n > 28);
+	memcpy(msg, buf + 20, (size_t)n - 20);
+	return from;
+}
+
+/* CVE-2026-115449: a host that answers with less than it was sent. */
+static void short_answer_of_a_host(void **state)
+{
+	struct guest *g = *state;
+	struct sockaddr_in far = { .sin_family = AF_INET, .sin_addr = guest_addr("192.0.2.1") };
+	int raw = isolated ? socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_ICMP) : -1;
+	uint8_t frame[1500], body[1000], msg[2048];
+	struct sockaddr_in from;
+	struct guest_pkt p;
+	be16 sum;
+
+	if (raw < 0 || !kernel_answers_pings(false))
+		skip();
+	assert_int_equal(bind(raw, (struct sockaddr *)&far, sizeof(far)), 0);
+	memset(body, 0x5a, sizeof(body));
+	for (uint32_t len = 0; len < 3; len++) {
+		guest_send(g, frame,
+			   guest_icmp(g, frame, far.sin_addr, 8, 0, 7, 1, body, sizeof(body)));
+		from = next_request(raw, msg);
+		memset(msg, 0, 4);
+		sum = csum_fold(csum_partial(msg, 8 + len, 0));
+		memcpy(msg + 2, &sum, 2);
+		assert_int_equal(
+			sendto(raw, msg, 8 + len, 0, (struct sockaddr *)&from, sizeof(from)),
+			8 + len);
+		assert_true(guest_recv_ip(g, IPPROTO_ICMP, &p, 1000));
+		assert_int_equal(p.len, len);
+		for (uint32_t i = 42 + len; i < p.frame.len; i++)
+			assert_int_equal(p.frame.data[i], 0);
+		guest_pkt_free(&p);
+	}
+	assert_true(kernel_answers_pings(true));
+	close(raw);
 }
 
 /* Without ping sockets a process with the right uses a raw one, which hears everybody's echoes. */
@@ -338,6 +400,7 @@ int main(void)
 		with_guest(reply_holds_what_the_request_held),
 		with_guest(other_messages_get_no_answer),
 		with_guest(pings_of_others_come_back_from_them),
+		with_guest(short_answer_of_a_host),
 		with_guest(raw_socket_hears_only_its_own),
 		with_guest(unreachable_hosts_are_reported),
 		with_guest(errors_are_limited_in_rate),
