@@ -46,7 +46,7 @@
  * Link: QEMU computes the link state itself, ours would be a lie to its guest; `set_link` is refused
  * unless the front end reads our config space (protocol feature CONFIG, user-mode Linux).
  *
- * Limits: 8 fds and 512 bytes of payload a message; 32 messages a round; 512 memory regions; rings up
+ * Limits: 128 queue pairs; 8 fds and 512 bytes of payload a message; 32 messages a round; 512 memory regions; rings up
  * to 32768 entries, split; a queue without kick fd is polled every 100 us. A front end that fills its
  * own call eventfd to the brim and makes it blocking could stall the loop; no kernel interface lets an
  * eventfd be written without its flags.
@@ -395,6 +395,18 @@ static int take_options(struct vu_host *vu, const char *address, const struct tw
 	return 0;
 }
 
+/* The fds of a ring come with its number in 8 bits. */
+static int check_pairs(const struct vu_host *vu, struct twx_error *e)
+{
+	const unsigned int most = (VU_INDEX + 1) / 2;
+
+	if (vu->dev->max_pairs <= most)
+		return 0;
+	twx_error_set(e, EINVAL, "%s: vhost-user cannot carry %u queue pairs", vu->host->nic->id,
+		      vu->dev->max_pairs);
+	return twx_error_hint(e, "use at most queues=%u", most);
+}
+
 static int attach(struct vu_host *vu, struct twx_error *e)
 {
 	vu->n_rings = vu->dev->n_queues;
@@ -429,6 +441,8 @@ static int vhost_user_open(struct twx_host *h, const char *address, const struct
 					  .lost = vu_memory_lost };
 	fault_guard_add(h->net, &vu->guard);
 	err = take_options(vu, address, opts, e);
+	if (err == 0)
+		err = check_pairs(vu, e);
 	if (err == 0)
 		err = attach(vu, e);
 	if (err == 0)

@@ -236,6 +236,7 @@ int vu_event_take(struct vu_event *ev, int fd); /* replaces and closes the forme
 void vu_event_close(struct vu_event *ev);
 int vu_event_write(const struct vu_event *ev, const void *buf, size_t len); /* never blocks, no SIGPIPE */
 int vu_event_signal(const struct vu_event *ev);
+int vu_kick_probe(int fd); /* -EINVAL if a read could block; not for pipes and sockets */
 int vu_kick_drain(int fd); /* 0 or -errno when the fd can only spin */
 
 /* One line of the log: whose, where, what. */

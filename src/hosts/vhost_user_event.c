@@ -113,6 +113,19 @@ int vu_event_signal(const struct vu_event *ev)
 }
 
 /*
+ * Some files without type bits (inotify's) know no RWF_NOWAIT, so that reading them relies on flags
+ * that the peer can clear. An event that is read here is not lost: a ring is looked at whenever it
+ * gets an fd.
+ */
+int vu_kick_probe(int fd)
+{
+	uint64_t count;
+	struct iovec iov = { .iov_base = &count, .iov_len = sizeof(count) };
+
+	return preadv2(fd, &iov, 1, -1, RWF_NOWAIT) < 0 && errno == EOPNOTSUPP ? -EINVAL : 0;
+}
+
+/*
  * One read an event. RWF_NOWAIT does not depend on O_NONBLOCK, which the peer shares and can clear.
  * End of file, and errors other than "nothing there", would make the watch fire for ever.
  */

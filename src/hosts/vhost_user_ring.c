@@ -279,7 +279,9 @@ static int kick_check(int fd)
 		return -errno;
 	if ((st.st_mode & S_IFMT) != 0 && !S_ISFIFO(st.st_mode) && !S_ISSOCK(st.st_mode))
 		return -EINVAL;
-	return fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -errno : 0;
+	if (fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+		return -errno;
+	return (st.st_mode & S_IFMT) == 0 ? vu_kick_probe(fd) : 0;
 }
 
 /* The new fd of a ring that runs: same index, no restart. */

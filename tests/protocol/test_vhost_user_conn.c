@@ -205,6 +205,9 @@ static void test_refused_options(void **state)
 	assert_non_null(strstr(bench.e.hint, "reconnect-ms"));
 	snprintf(text, sizeof(text), "echo,export=vhost-user:%s/t,server=off,reconnect-ms=-1", bench.dir);
 	assert_true(open_another(text) < 0);
+	snprintf(text, sizeof(text), "virtio-net,queues=129,export=vhost-user:%s/t", bench.dir);
+	assert_int_equal(open_another(text), -EINVAL);
+	assert_non_null(strstr(bench.e.hint, "queues=128"));
 	/* The first is unharmed. */
 	vc_handshake(&client);
 	assert_true(vc_echo(&client));

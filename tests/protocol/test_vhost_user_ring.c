@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/inotify.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <linux/virtio_ring.h>
@@ -399,10 +400,13 @@ static void test_call_socket(void **state)
 static void test_files_are_no_events(void **state)
 {
 	static const uint32_t with_fd[] = { VU_SET_VRING_KICK, VU_SET_VRING_CALL, VU_SET_VRING_ERR };
-	int null = open("/dev/zero", O_RDWR | O_CLOEXEC);
+	int null = open("/dev/zero", O_RDWR | O_CLOEXEC), watcher = inotify_init1(IN_CLOEXEC);
 
 	(void)state;
 	vc_handshake(&client);
+	/* No type to see, but a read that its owner races would wait. */
+	assert_int_equal(vc_ask_fd(&client, VU_SET_VRING_KICK, 2, watcher), 1);
+	close(watcher);
 	for (int i = 0; i < 3; i++) {
 		assert_int_equal(vc_ask_fd(&client, with_fd[i], 2, client.memfd), 1);
 		assert_int_equal(vc_ask_fd(&client, with_fd[i], 2, null), 1);
