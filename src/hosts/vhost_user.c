@@ -46,10 +46,10 @@
  * Link: QEMU computes the link state itself, ours would be a lie to its guest; `set_link` is refused
  * unless the front end reads our config space (protocol feature CONFIG, user-mode Linux).
  *
- * Limits: 128 queue pairs; 8 fds and 512 bytes of payload a message; 32 messages a round; 512 memory regions; rings up
- * to 32768 entries, split; a queue without kick fd is polled every 100 us. A front end that fills its
- * own call eventfd to the brim and makes it blocking could stall the loop; no kernel interface lets an
- * eventfd be written without its flags.
+ * Limits: 128 queue pairs; 8 fds and 512 bytes of payload a message; 32 messages a round; 512 memory
+ * regions; rings up to 32768 entries, split; a queue without kick fd is polled every 100 us. A front
+ * end that fills its own call eventfd to the brim and makes it blocking could stall the loop; no
+ * kernel interface lets an eventfd be written without its flags.
  *
  * Specification: QEMU, docs/interop/vhost-user.rst, all front-end messages that a network device needs.
  * Not offered: IOMMU, postcopy, in-band notifications, inflight areas, cross-endian, host notifiers,

@@ -220,8 +220,10 @@ int vu_set_vring_addr(struct vu_host *vu, struct vu_msg *m)
 		err = ring_translate(&fresh, &ring);
 		if (err < 0)
 			return err;
-		if (r->running)
+		if (r->running) {
 			virtio_queue_move(vu->dev, r->index, &ring);
+			ring_kick(r); /* asks for doorbells where the guest looks now */
+		}
 	}
 	r->addr = m->p.addr;
 	r->addr_set = true;

@@ -458,6 +458,24 @@ static void test_avail_gap(void **state)
 	assert_works_again();
 }
 
+/* A used ring that moves takes the wish for doorbells along, or the guest would never ring again. */
+static void test_moved_ring_asks_for_doorbells(void **state)
+{
+	struct vhost_vring_addr a = vc_addr(1);
+	uint8_t *from = client.mem + VC_RING_STEP + 0x2000, *to = from + 0x1000;
+	struct vring_avail *avail = (void *)(client.mem + VC_RING_STEP + 0x1000);
+
+	(void)state;
+	assert_works();
+	memcpy(to, from, 4 + 8 * VC_NUM);
+	memset(to + 4 + 8 * VC_NUM, 0x77, 2); /* avail_event */
+	a.used_user_addr += 0x1000;
+	assert_int_equal(vc_ask(&client, VU_SET_VRING_ADDR, &a, sizeof(a), NULL, 0), 0);
+	vbench_pump(&bench);
+	assert_memory_equal(to + 4 + 8 * VC_NUM, &avail->idx, 2);
+	assert_works_again();
+}
+
 /* QEMU negotiates the control queue and answers it itself: pairs receive when their rings run. */
 static void test_foreign_control_queue(void **state)
 {
@@ -487,6 +505,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(2018_1059), T(2019_14818), T(2020_10723), T(2020_10725), T(inflight), T(2022_2132),
 		T(offload_requests), T(truncation), T(slots), T(2019_3900), T(avail_gap),
+		T(moved_ring_asks_for_doorbells),
 		cmocka_unit_test_setup_teardown(test_foreign_control_queue, open_two_pairs, close_bench),
 	};
 
