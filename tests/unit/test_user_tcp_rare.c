@@ -202,6 +202,27 @@ static void window_of_less_than_a_segment(void **state)
 	pair_close(&p);
 }
 
+/* What the guest sends meanwhile must not put the timer off. */
+static void lost_frame_under_an_upload(void **state)
+{
+	struct pair p = pair_open(true);
+	time_t end = now_s() + 20;
+	static char buf[65536];
+
+	p.g->check = false;
+	p.c->chunk = 1460;
+	p.c->tx_total = 1ull << 40;
+	p.g->drop_data = 1;
+	assert_int_equal(send(p.fd, "lost", 4, 0), 4);
+	while (p.c->rx_bytes < 4 && now_s() < end) {
+		tg_round(p.g, 0);
+		while (recv(p.fd, buf, sizeof(buf), 0) > 0)
+			;
+	}
+	assert_int_equal(p.c->rx_bytes, 4);
+	pair_close(&p);
+}
+
 static uint32_t answers(struct pair *p, uint32_t seq, uint32_t ack, uint8_t flags, int times)
 {
 	uint32_t before = p->c->acks_in;
@@ -246,6 +267,7 @@ int main(void)
 		cmocka_unit_test(end_behind_an_urgent_mark),
 		cmocka_unit_test(no_hole_where_nothing_could_be_kept),
 		cmocka_unit_test(window_of_less_than_a_segment),
+		cmocka_unit_test(lost_frame_under_an_upload),
 		cmocka_unit_test(bare_acks_make_no_storm),
 		cmocka_unit_test(time_wait_answers_the_fin_alone),
 	};

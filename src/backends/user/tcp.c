@@ -45,7 +45,7 @@
  *
  * Limits: window 4 MiB (65535 without scaling); flight to the guest 1 MiB, 256 KiB without
  * SO_PEEK_OFF; tails 16 MiB in all; 1024 half-open connections; TIME-WAIT 4 s; SYN 5 retries;
- * data 15.
+ * data 15; one answer in 10 ms to a connection's bare ACKs that do not fit.
  *
  * Left out: timestamps, selective acknowledgement, congestion control towards the guest (there is
  * no network between; after a loss see tcp_out.c), reassembly (what arrives out of order is
@@ -154,6 +154,13 @@ void tcp_resume(struct user *u)
 
 /* --- timers --- */
 
+/* Does the guest owe an acknowledgement of data or of our FIN? */
+static bool unacknowledged(const struct tcp_flow *tf)
+{
+	return tf->state == TS_OPEN && (tf->snd_una != tf->snd_max ||
+					(tf->flags & (TF_FIN_SENT | TF_FIN_ACKED)) == TF_FIN_SENT);
+}
+
 static uint64_t next_deadline(const struct user *u, const struct tcp_flow *tf)
 {
 	uint64_t now = twx_loop_now(u->loop);
@@ -164,8 +171,7 @@ static uint64_t next_deadline(const struct user *u, const struct tcp_flow *tf)
 	case TS_TIME_WAIT:
 		return now + TCP_TIME_WAIT_NS;
 	case TS_OPEN:
-		if (tf->snd_una != tf->snd_max ||
-		    (tf->flags & (TF_FIN_SENT | TF_FIN_ACKED)) == TF_FIN_SENT)
+		if (unacknowledged(tf))
 			break;
 		if (tf->list == TCP_LIST_READY)
 			return 0; /* its turn comes */
@@ -180,7 +186,12 @@ void tcp_rearm(struct user *u, struct flow *f)
 {
 	struct tcp_flow *tf = tcp_of(f);
 	struct twx_timer *timer = &flow_io(&u->flows, f)->timer;
+	bool wait = unacknowledged(tf);
 
+	/* RFC 6298, 5.1 and 5.3: what the guest sends otherwise does not put it off. */
+	if (wait && (tf->flags & TF_TIMED))
+		return;
+	tf->flags = wait ? tf->flags | TF_TIMED : tf->flags & ~(uint32_t)TF_TIMED;
 	tf->deadline = next_deadline(u, tf);
 	if (tf->deadline && (!timer->slot || timer->when > tf->deadline))
 		twx_timer_set(timer, tf->deadline);

@@ -68,6 +68,7 @@ enum {
 	TF_HUP = 65536,	      /* the host's FIN is in the socket's queue */
 	TF_ALIVE = 131072,    /* the guest has said something since the last timeout */
 	TF_RECORDED = 262144, /* for a successor, by orphan.c */
+	TF_TIMED = 524288,    /* the deadline is the retransmission's and runs */
 };
 
 enum tcp_list_id { TCP_LIST_NONE, TCP_LIST_READY, TCP_LIST_HALF_OPEN, TCP_N_LISTS };
@@ -158,8 +159,13 @@ void tcp_touch(struct user *u, struct flow *f);
 void tcp_ready(struct user *u, struct flow *f);
 void tcp_event(struct twx_watch *w, uint32_t events);
 void tcp_timer(struct twx_timer *tm);
-/* The timer's next job, whatever it now is. */
+/* The timer's next job, whatever it now is. A retransmission that is due for something stays due at
+ * its time until tcp_progress(). */
 void tcp_rearm(struct user *u, struct flow *f);
+static inline void tcp_progress(struct tcp_flow *tf)
+{
+	tf->flags &= ~(uint32_t)TF_TIMED;
+}
 
 /* --- tcp_conn.c --- */
 void tcp_open(struct user *u, const struct flow_key *key, const struct tcp_seg *s);

@@ -92,6 +92,7 @@ void tcp_out_timeout(struct user *u, struct flow *f)
 	if (tf->flags & TF_ALIVE)
 		tf->retries = min(tf->retries, (uint8_t)(TCP_RETRIES - 3));
 	tf->flags &= ~(uint32_t)TF_ALIVE;
+	tcp_progress(tf);
 	if (++tf->retries > TCP_RETRIES) {
 		tcp_abort(u, f);
 		return;
@@ -123,6 +124,7 @@ static void advance(struct user *u, struct tcp_flow *tf, uint32_t ack)
 
 	tf->snd_una = ack;
 	tf->retries = 0;
+	tcp_progress(tf);
 	tf->dupacks = 0;
 	if (seq_lt(tf->snd_nxt, ack)) {
 		tf->snd_nxt = ack;
@@ -157,6 +159,7 @@ void tcp_acked(struct user *u, struct flow *f, const struct tcp_seg *s)
 	if ((tf->flags & TF_FIN_SENT) && ack == tf->snd_max + 1) {
 		tf->flags |= TF_FIN_ACKED;
 		tf->retries = 0;
+		tcp_progress(tf);
 		ack = tf->snd_max;
 	}
 	if (seq_lt(tf->snd_una, ack)) {
