@@ -251,7 +251,8 @@ uint32_t guest_tcp(struct guest *g, uint8_t *frame, uint16_t sport, struct in_ad
 	uint8_t *tcp = frame + GUEST_L4_OFF;
 	uint32_t head = 20 + (n_options + 3) / 4 * 4;
 
-	memmove(tcp + head, data, len);
+	if (len)
+		memmove(tcp + head, data, len);
 	memset(tcp, 0, head);
 	user_put16(tcp, sport);
 	user_put16(tcp + 2, dport);
