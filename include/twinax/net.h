@@ -80,7 +80,6 @@ struct twx_backend_type {
 	bool auto_id; /* id= may be left out: open() fills backend->id before its first port */
 	int (*open)(struct twx_backend *b, const struct twx_opts *opts, struct twx_error *e);
 	void (*close)(struct twx_backend *b);
-	/* Optional: announce @mac to the network behind the backend (a RARP frame is sent by the core when null). */
 };
 
 #define TWX_MAX_QUEUES 1024

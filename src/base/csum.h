@@ -71,12 +71,4 @@ uint64_t csum_iov(const struct iovec *iov, size_t n, size_t off, size_t len, uin
 uint64_t csum_pseudo4(const void *src, const void *dst, uint8_t proto, uint32_t len);
 uint64_t csum_pseudo6(const void *src, const void *dst, uint8_t proto, uint32_t len);
 
-/* The checksum @old after a 16-bit word under it changed (RFC 1624, equation 3). */
-static inline be16 csum_update(be16 old, be16 from, be16 to)
-{
-	uint64_t sum = (uint16_t)~old.raw;
-
-	return csum_fold(sum + (uint16_t)~from.raw + to.raw);
-}
-
 #endif

@@ -55,20 +55,6 @@ size_t iov_copy_from(const struct iovec *iov, size_t n, size_t off, void *buf, s
 	return done;
 }
 
-size_t iov_zero(const struct iovec *iov, size_t n, size_t off, size_t len)
-{
-	size_t done = 0;
-
-	for (size_t i = iov_find(iov, n, &off); i < n && done < len; i++, off = 0) {
-		size_t part = min(iov[i].iov_len - off, len - done);
-
-		if (part)
-			memset((char *)iov[i].iov_base + off, 0, part);
-		done += part;
-	}
-	return done;
-}
-
 size_t iov_skip(struct iovec **iov, size_t *n, size_t len)
 {
 	size_t off = len;

@@ -15,9 +15,6 @@ size_t iov_copy_to(const struct iovec *iov, size_t n, size_t off, const void *bu
 /* Copies out of the list, from @off on. Returns the bytes copied. */
 size_t iov_copy_from(const struct iovec *iov, size_t n, size_t off, void *buf, size_t len);
 
-/* Zeroes @len bytes of the list from @off on. Returns the bytes zeroed. */
-size_t iov_zero(const struct iovec *iov, size_t n, size_t off, size_t len);
-
 /*
  * Drops the first @len bytes: moves *@iov and *@n past whole elements and adjusts the first one
  * left, so the list must be the caller's private copy. Returns the bytes dropped.
