@@ -5,9 +5,9 @@
  * The socket's receive queue is the retransmission buffer. snd_base is the number of its first
  * byte, snd_una what the guest has, snd_nxt where the next read begins: SO_PEEK_OFF says so to the
  * kernel, which moves it itself with each peek (forward) and each byte dropped (back). Only after a
- * loss, or when the guest acknowledges beyond a rewound snd_nxt, is it set (TF_PEEK_SYNC). Without
- * SO_PEEK_OFF the bytes in flight are read again into one junk page, so fewer are allowed in
- * flight.
+ * loss, after a frame that was read and then refused, or when the guest acknowledges beyond a
+ * rewound snd_nxt, is it set (TF_PEEK_SYNC). Without SO_PEEK_OFF the bytes in flight are read again
+ * into one junk buffer, so fewer are allowed in flight.
  *
  * A read goes into a lease of guest buffers behind the headers; when there is none to be had, or
  * the guest takes no partial checksums or large segments, into a bounce buffer and through
