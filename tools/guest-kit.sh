@@ -157,7 +157,7 @@ guest_qemu() { # DIR INITRD ARG...
 	kit_g=$1 kit_i=$2
 	shift 2
 	kit_pipes "$kit_g" || return 1
-	"${KIT_QEMU:-qemu-system-x86_64}" -M "${KIT_MACHINE:-pc}" -accel "${KIT_ACCEL:-tcg}" -cpu "${KIT_CPU:-max}" -m "$KIT_MEM" \
+	"${KIT_QEMU:-qemu-system-x86_64}" -M "${KIT_MACHINE:-pc}" -accel "${KIT_ACCEL:-tcg}" -cpu "${KIT_CPU:-max}" -m "${KIT_MEM}M" \
 		-object "memory-backend-memfd,id=ram,size=${KIT_MEM}M,share=on" -machine memory-backend=ram \
 		-nodefaults -no-user-config -display none -no-reboot -kernel "$KIT_KERNEL" -initrd "$kit_i" \
 		-append "console=ttyS0 panic=-1 quiet mitigations=off tsc=reliable no_timer_check random.trust_cpu=on twinax.ctl=ttyS1 ${KIT_APPEND:-}" \
@@ -169,8 +169,8 @@ guest_uml() { # DIR ROOT ARG...
 	kit_g=$1 kit_i=$2
 	shift 2
 	kit_pipes "$kit_g" || return 1
-	# con1 gets the control pipe as two descriptors; con0 is the console.
-	linux.uml "mem=${KIT_MEM}M" root=/dev/root rootfstype=hostfs "rootflags=$kit_i" rw init=/init quiet con=null \
+	# con1 gets the control pipe as two descriptors; con0 is the console. The kernel is several processes: one group.
+	setsid linux.uml "mem=${KIT_MEM}M" root=/dev/root rootfstype=hostfs "rootflags=$kit_i" rw init=/init quiet con=null \
 		con0=null,fd:1 con1=fd:3,fd:4 twinax.ctl=tty1 "$@" </dev/null >"$kit_g/console.log" 2>"$kit_g/vmm.log" \
 		3<>"$kit_g/ctl.in" 4<>"$kit_g/ctl.out" &
 	echo $! >"$kit_g/pid"
@@ -233,7 +233,7 @@ guest_off() { # DIR
 
 guest_kill() { # DIR
 	kit_pid=$(cat "$1/pid" 2>/dev/null) || return 0
-	kill -9 "$kit_pid" 2>/dev/null
+	kill -s KILL -- "-$kit_pid" 2>/dev/null || kill -9 "$kit_pid" 2>/dev/null
 	wait "$kit_pid" 2>/dev/null
 	return 0
 }
