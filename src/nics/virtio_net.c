@@ -21,8 +21,9 @@
  * buffers. A pair without a receive ring (or above the number that VQ_PAIRS_SET selected) passes
  * what its peer sends to one of the pairs that have one.
  *
- * Limits: VNET_TX_BUDGET frames or VNET_TX_SEGMENTS segments per doorbell; VNET_RX_BUFS chains per received frame; VQ_MAX_IOV
- * descriptors per chain; VNET_MAC_TABLE addresses in the filter, promiscuous beyond.
+ * Limits: VNET_TX_BUDGET frames or VNET_TX_SEGMENTS segments per doorbell; VNET_RX_BUFS chains per
+ * received frame; VQ_MAX_IOV descriptors per chain; VNET_MAC_TABLE addresses in the filter,
+ * promiscuous beyond.
  *
  * Differences from QEMU: checksum and segmentation offloads towards the host are always offered,
  * since the core finishes in software what a backend cannot take. A descriptor chain whose

@@ -27,8 +27,7 @@
 #define VNET_BIT(name) (1ull << (name))
 #define VNET_HDR_MAX 12	   /* with num_buffers; 10 in legacy form */
 #define VNET_TX_BUDGET 256 /* frames per doorbell, and per round after it */
-/* Segments that those frames ask to be cut into, so that tiny ones do not hold the loop. */
-#define VNET_TX_SEGMENTS 16384
+#define VNET_TX_SEGMENTS 16384 /* that they may ask for, so that tiny ones do not hold the loop */
 #define VNET_TX_COPY 256   /* frames up to here are copied whole, longer ones up to TWX_HDR_ROOM */
 #define VNET_RX_BUFS 256   /* chains fetched ahead, and so the most that one frame may span */
 #define VNET_MAC_TABLE 64

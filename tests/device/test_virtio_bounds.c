@@ -14,7 +14,8 @@
 
 static uint64_t where[FG_MAX_DESC];
 
-/* A driver that gives up a pair whose ring was empty: who waited for it uses another pair's ring. */
+/* A driver that gives up a pair whose ring was empty: who waited for it uses another pair's ring.
+ */
 static void test_pair_that_goes_frees_its_sender(void **state)
 {
 	struct fg *g = fg_new(2, "");
