@@ -360,6 +360,21 @@ static void test_call_late_or_never(void **state)
 	assert_int_equal(vc_calls(&client, 0), 1);
 }
 
+/* What was signalled while the front end changed from one fd to the other is not lost. */
+static void test_call_replaced(void **state)
+{
+	int former;
+
+	(void)state;
+	vc_handshake(&client);
+	assert_true(vc_echo(&client));
+	former = client.q[0].call;
+	client.q[0].call = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	assert_int_equal(vc_ask_fd(&client, VU_SET_VRING_CALL, 0, client.q[0].call), 0);
+	assert_int_equal(vc_calls(&client, 0), 1);
+	close(former);
+}
+
 /* User-mode Linux gives pipes. A full one must not block us, a broken one must not kill us. */
 static void test_call_pipe(void **state)
 {
@@ -370,6 +385,7 @@ static void test_call_pipe(void **state)
 	vc_handshake(&client);
 	assert_int_equal(pipe(ends), 0);
 	assert_int_equal(vc_ask_fd(&client, VU_SET_VRING_CALL, 0, ends[1]), 0);
+	assert_int_equal(read(ends[0], junk, sizeof(junk)), 8); /* once for being new */
 	assert_true(vc_echo(&client));
 	assert_int_equal(read(ends[0], junk, sizeof(junk)), 8);
 	assert_int_equal(fcntl(ends[1], F_SETFL, O_NONBLOCK), 0);
@@ -514,7 +530,7 @@ int main(void)
 		T(any_order), T(kick_before_start), T(start_without_kick), T(start_signals), T(enabled_by_birth),
 		T(enabled_by_late_birth), T(disable_and_enable),
 		T(get_base_stops), T(base_survives_reset), T(resume_at_wrap), T(frozen_while_running),
-		T(bad_sizes), T(bad_addresses), T(call_late_or_never), T(call_pipe), T(call_socket),
+		T(bad_sizes), T(bad_addresses), T(call_late_or_never), T(call_replaced), T(call_pipe), T(call_socket),
 		T(files_are_no_events), T(kick_dead_pipe), T(kick_replaced), T(kick_polled),
 		T(err_fd), T(kick_while_stopped),
 	};
