@@ -3,7 +3,7 @@
 # Sourced by ./demo, tests/guest/ and bench/; POSIX sh. Everything comes from Debian's archive through apt.
 #
 #   kit_kernel                      unpack Debian's kernel; sets KIT_KERNEL (image) and KIT_MODULES (folder of .ko)
-#   kit_uml_modules                 the same for user-mode Linux's modules
+#   kit_uml_modules [FOLDER]        the same for user-mode Linux's modules
 #   kit_root DIR MODULE...          a guest's root folder: busybox, modules, and what KIT_PROGRAMS names
 #   kit_initrd DIR OUT              that folder as an initrd
 #   kit_accel                       sets KIT_ACCEL and KIT_CPU: kvm where it runs a stock kernel, else tcg
@@ -32,8 +32,10 @@ kit_cache() {
 	elif [ "$(id -u)" = 0 ]; then
 		KIT_CACHE=${XDG_CACHE_HOME:-/var/cache}/twinax
 	else
-		KIT_CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/twinax
+		KIT_CACHE=${XDG_CACHE_HOME:-${HOME:-}/.cache}/twinax
 	fi
+	mkdir -p "$KIT_CACHE" 2>/dev/null && [ -w "$KIT_CACHE" ] && return 0
+	KIT_CACHE=$KIT_HERE/../build/cache
 	mkdir -p "$KIT_CACHE"
 }
 
@@ -58,11 +60,11 @@ kit_kernel() {
 }
 
 # User-mode Linux has modules of its own.
-kit_uml_modules() {
+kit_uml_modules() { # [FOLDER to keep links in]
 	kit_cache
-	KIT_MODULES=$KIT_CACHE/uml-modules
-	rm -rf "$KIT_MODULES" && mkdir -p "$KIT_MODULES" &&
-		find /usr/lib/uml/modules -name '*.ko' -exec ln -s {} "$KIT_MODULES/" \;
+	KIT_MODULES=${1:-$KIT_CACHE/uml-modules}
+	mkdir -p "$KIT_MODULES" &&
+		find /usr/lib/uml/modules -name '*.ko' -exec ln -sf {} "$KIT_MODULES/" \;
 }
 
 kit_unpack_kernel() { # PACKAGE

@@ -23,9 +23,16 @@ TWINAX=${TWINAX:-$BUILD/twinax}
 NETPEER=${NETPEER:-$BUILD/tests/guest/netpeer}
 T_NAME=$(basename "$0" .sh)
 
+KIT_HERE=$T_ROOT/tools
+# shellcheck source=../../tools/guest-kit.sh
+. "$T_ROOT/tools/guest-kit.sh"
+
 if [ -z "${T_INSIDE:-}" ]; then
+	# Whatever comes over the network or belongs to the caller is had out here.
+	kit_cache
+	kit_kernel || KIT_KERNEL=
 	T_INSIDE=1
-	export T_INSIDE
+	export T_INSIDE KIT_CACHE KIT_KERNEL KIT_MODULES
 	if [ "$(id -u)" = 0 ]; then t_user=; else t_user=-r; fi
 	# Asked first, so that a machine that forbids namespaces is a skip and not a failure.
 	# shellcheck disable=SC2086
@@ -35,10 +42,6 @@ if [ -z "${T_INSIDE:-}" ]; then
 	exec unshare $t_user -n -m -p --fork --kill-child --mount-proc sh "$0" "$@"
 fi
 
-KIT_HERE=$T_ROOT/tools
-# shellcheck source=../../tools/guest-kit.sh
-. "$T_ROOT/tools/guest-kit.sh"
-kit_cache
 T=$(mktemp -d "/tmp/twinax-$T_NAME.XXXXXX") || exit 1
 t_n=0
 t_failed=0
@@ -139,9 +142,10 @@ serve_http() { # ADDR PORT FOLDER
 }
 
 serve_dns() { # PORT NAME ADDRESS
-	dnsmasq -k -C /dev/null -p "$1" --listen-address=127.0.0.1 --bind-interfaces --no-resolv --no-hosts --user=root \
-		"--address=/$2/$3" --pid-file="$T/dnsmasq.pid" >"$T/dnsmasq.log" 2>&1 &
-	until_true 10 test -s "$T/dnsmasq.pid"
+	# -d: as whoever we are; dropping rights is not possible in every user namespace.
+	dnsmasq -d -C /dev/null -p "$1" --listen-address=127.0.0.1 --bind-interfaces --no-resolv --no-hosts \
+		"--address=/$2/$3" >"$T/dnsmasq.log" 2>&1 &
+	until_true 10 grep -q started "$T/dnsmasq.log"
 }
 
 # --- twinax --------------------------------------------------------------------------------------------------------
@@ -195,7 +199,8 @@ stat_of() { # NAME PORT COUNTER
 
 # The root folder and initrd that the tests' guests share; made once.
 guest_files() { # MODULE... beside virtio's
-	kit_kernel || { echo "1..0 # SKIP $T_NAME: no Debian kernel could be had (see $KIT_CACHE/kernel.log)"; exit 77; }
+	[ -n "$KIT_KERNEL" ] || { echo "1..0 # SKIP $T_NAME: no Debian kernel could be had (see $KIT_CACHE/kernel.log)"; exit 77; }
+	KIT_MODULES=${KIT_KERNEL%/*}/modules # uml_files may have set its own
 	kit_accel
 	VHOST_NIC="virtio-net-pci,netdev=v0,romfile=,mac=52:54:00:12:34:56$(kit_nic_quirks)"
 	KIT_PROGRAMS="${KIT_PROGRAMS:-} $NETPEER"
@@ -204,7 +209,7 @@ guest_files() { # MODULE... beside virtio's
 }
 
 uml_files() { # "PROGRAM..." MODULE...
-	kit_uml_modules
+	kit_uml_modules "$T/uml-modules"
 	KIT_PROGRAMS="$NETPEER $1"
 	shift
 	kit_root "$T/root" virtio_net "$@"
