@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
+# shellcheck shell=sh disable=SC2034 # the variables are for run.sh and report.sh
 # What bench/run.sh measures with: peers, guests that wait for commands, iperf3 runs, processes' CPU and memory.
 # POSIX sh; sourced after tools/guest-kit.sh, inside a network namespace. Everything lives in the folder $T.
 #

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
+# shellcheck shell=sh
 # The table and the JSON of bench/run.sh, made from $T/results; sourced by it. POSIX sh.
 #
 # Lines of results: "kbit|cpu|vmm NAME DIR NUMBER" (one a run), "bad NAME DIR stall|fail WHY", "down NAME",
@@ -8,7 +9,7 @@
 others() { stats_of "$T/results" others | cut -d' ' -f1; }
 
 facts() {
-	echo "host   $(uname -r), $(nproc) x $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1), other processes used $(others) % of it during the runs"
+	echo "host   $(uname -r), ${CONGESTION:-}, $(nproc) x $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1), other processes used $(others) % of it during the runs"
 	echo "guest  $(basename "$KIT_KERNEL" | sed 's/vmlinuz-//'), QEMU $QEMU_VERSION -accel $KIT_ACCEL -cpu $KIT_CPU, 1 vCPU, ${KIT_MEM}M, MTU 1500"
 	echo "peers  passt ${PASST_VERSION:-absent}; user-mode Linux $(linux.uml --version 2>/dev/null || echo absent)"
 	echo "runs   iperf3, 1 stream, median of $RUNS alternating runs of ${SECS} s each way; idle guests use $IDLE % of a CPU together"
@@ -42,9 +43,9 @@ number() { # KIND NAME DIR
 }
 
 rows() { # NAME...
-	printf '%-28s %-24s %-24s %-14s %s\n' "$R_HEAD" "guest to host" "host to guest" "back end's CPU" "with guest's"
+	printf '%-31s %-26s %-26s %-14s %s\n' "$R_HEAD" "guest to host" "host to guest" "back end's CPU" "with guest's"
 	for r_c in "$@"; do
-		printf '%-28s %-24s %-24s %6s %-7s %6s %s\n' "$(title "$r_c")" "$(cell "$r_c" out)" "$(cell "$r_c" in)" \
+		printf '%-31s %-26s %-26s %6s %-7s %6s %s\n' "$(title "$r_c")" "$(cell "$r_c" out)" "$(cell "$r_c" in)" \
 			"$(number cpu "$r_c" out)" "$(number cpu "$r_c" in)" \
 			"$(with_guest "$r_c" out)" "$(with_guest "$r_c" in)"
 	done
@@ -74,7 +75,7 @@ ratios() { # NAME OTHER...
 	r_us=$1
 	shift
 	for r_c in "$@"; do
-		printf '  %-26s %-24s %s\n' "by $(title "$r_c" | sed 's/:.*//')" "$(ratio "$r_us" "$r_c" out)" "$(ratio "$r_us" "$r_c" in)"
+		printf '  %-29s %-26s %s\n' "times $(title "$r_c" | sed 's/:.*//')" "$(ratio "$r_us" "$r_c" out)" "$(ratio "$r_us" "$r_c" in)"
 	done
 }
 
@@ -83,9 +84,10 @@ bars() { # the arguments of bar without DIR
 	shift
 	# shellcheck disable=SC2046
 	set -- $(bar "$r_us" out "$@") $(bar "$r_us" in "$@")
-	printf '  %-26s %-24s %s\n' "bar" "$3: $2 of $1" "$6: $5 of $4"
+	printf '  %-29s %-26s %s\n' "bar" "$3: $2, bar $1" "$6: $5, bar $4"
 }
 
+# Below LIMIT is a pass.
 limit() { # WHAT HAVE LIMIT UNIT
 	awk -v w="$1" -v h="$2" -v l="$3" -v u="$4" 'BEGIN {
 		if (h == "-" || h == "") print "  " w ": not measured"
@@ -100,7 +102,7 @@ report_table() {
 	echo
 	facts
 	echo
-	echo "Gbit/s, median (lowest..highest); CPU seconds per GB, guest to host and host to guest; below: twinax divided by"
+	echo "Gbit/s, median (lowest..highest); CPU seconds per GB: guest to host, host to guest"
 	R_HEAD="QEMU guest" rows twinax passt slirp e1000 tap
 	ratios twinax passt slirp e1000 tap
 	bars twinax tap passt slirp

@@ -41,7 +41,7 @@ if [ -z "${BENCH_INSIDE:-}" ]; then
 	exec unshare $b_user -n -m -p --fork --kill-child --mount-proc sh "$0" "$@"
 fi
 
-T=$(mktemp -d /tmp/twinax-bench.XXXXXX) || exit 1
+T=$(mktemp -d "${TMPDIR:-/tmp}/twinax-bench.XXXXXX") || exit 1
 chmod 755 "$T"
 trap 'rm -rf "$T"' EXIT
 trap 'exit 1' INT TERM
@@ -98,8 +98,18 @@ far_end() { # NAME: address and port of its iperf3 server; each has one of its o
 	esac
 }
 
+# The host's end of a connection is a socket of this namespace. Debian's default is cubic; a host that runs BBR may
+# not lend cubic to a namespace, and BBR takes a guest that is slow for a moment for a thin pipe, for seconds.
+congestion_control() {
+	for b_w in cubic reno; do
+		! echo "$b_w" 2>/dev/null >/proc/sys/net/ipv4/tcp_congestion_control || break
+	done
+	CONGESTION=$(cat /proc/sys/net/ipv4/tcp_congestion_control)
+}
+
 host_side() {
 	ip link set lo up
+	congestion_control
 	ip tuntap add tap0 mode tap && ip addr add 10.0.9.1/24 dev tap0 && ip link set tap0 up &&
 		ip tuntap add tap1 mode tap && ip addr add 10.0.8.1/24 dev tap1 && ip link set tap1 up ||
 		say "no tap device: there will be no ceilings"
@@ -169,6 +179,7 @@ rounds() {
 		[ $((round % 2)) = 1 ] || order=$(backwards $CONFIGS) dirs="in out"
 		for c in $order; do
 			for d in $dirs; do measure "$round" "$c" "$d"; done
+			[ -e "$T/results" ] || die "$T has been deleted meanwhile"
 		done
 	done
 }
