@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* start_time N SOCKET PROGRAM ARG...: milliseconds from exec until SOCKET takes a connection, N times, one a line. */
+/* start_time N SOCKET PROGRAM ARG...: N times the milliseconds from exec until SOCKET takes a
+ * connection. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -54,7 +55,7 @@ static pid_t start(char *const argv[], volatile long long *at)
 
 static int measure_once(const struct sockaddr_un *sa, char *const argv[], volatile long long *at)
 {
-	struct timespec pause = {.tv_nsec = RETRY_NS};
+	struct timespec pause = { .tv_nsec = RETRY_NS };
 	long long begin = now_ns();
 	int status, ended = 0, r = -EAGAIN;
 	pid_t pid;
@@ -82,7 +83,7 @@ static int measure_once(const struct sockaddr_un *sa, char *const argv[], volati
 
 int main(int argc, char *argv[])
 {
-	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
 	volatile long long *at;
 
 	if (argc < 4 || strlen(argv[2]) >= sizeof(sa.sun_path)) {
