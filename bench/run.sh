@@ -98,8 +98,8 @@ far_end() { # NAME: address and port of its iperf3 server; each has one of its o
 	esac
 }
 
-# The host's end of a connection is a socket of this namespace. Debian's default is cubic; a host that runs BBR may
-# not lend cubic to a namespace, and BBR takes a guest that is slow for a moment for a thin pipe, for seconds.
+# The host's end of a connection is a socket of this namespace, which inherits the host's choice. The same one everywhere
+# makes runs comparable: Debian's default, cubic, or reno where the host does not lend cubic to a namespace.
 congestion_control() {
 	for b_w in cubic reno; do
 		! echo "$b_w" 2>/dev/null >/proc/sys/net/ipv4/tcp_congestion_control || break
