@@ -218,21 +218,26 @@ static uint64_t word_at(uint64_t off)
 	return (off / 8 + 1) * 0x9e3779b97f4a7c15;
 }
 
-static void pour_into(int fd)
+#define POUR_MS 20 /* between two portions of a limited rate */
+
+static void pour_into(int fd, size_t rate)
 {
 	static uint64_t words[8192];
+	size_t portion = rate ? rate * POUR_MS / 1000 / 8 * 8 : sizeof(words);
 	uint64_t off = 0, sent = 0;
 
+	if (!portion || portion > sizeof(words))
+		portion = sizeof(words);
 	/* Until the other side closes its direction. */
-	while (!readable(fd, 0)) {
+	while (!readable(fd, rate ? POUR_MS : 0)) {
 		const char *from = (const char *)words;
 		ssize_t n;
 
 		if (sent == off) {
-			for (size_t i = 0; i < sizeof(words) / 8; i++, off += 8)
+			for (size_t i = 0; i < portion / 8; i++, off += 8)
 				words[i] = word_at(off);
 		}
-		n = send(fd, from + sizeof(words) - (off - sent), off - sent, MSG_NOSIGNAL);
+		n = send(fd, from + portion - (off - sent), off - sent, MSG_NOSIGNAL);
 		if (n <= 0)
 			break;
 		sent += (uint64_t)n;
@@ -242,7 +247,7 @@ static void pour_into(int fd)
 	fflush(stdout);
 }
 
-/* pour ADDR PORT: whoever connects is sent an endless stream. */
+/* pour ADDR PORT RATE: whoever connects is sent an endless stream, RATE bytes a second; 0: no limit. */
 static int cmd_pour(char **arg)
 {
 	struct sockaddr_in a = address(arg[0], arg[1]);
@@ -254,7 +259,7 @@ static int cmd_pour(char **arg)
 	signal(SIGCHLD, SIG_IGN);
 	while ((conn = accept(fd, NULL, NULL)) >= 0) {
 		if (fork() == 0) {
-			pour_into(conn);
+			pour_into(conn, strtoul(arg[2], NULL, 10));
 			exit(0);
 		}
 		close(conn);
@@ -362,7 +367,7 @@ static const struct command {
 	{ "connects", "ADDR PORT COUNT", 3, cmd_connects },
 	{ "udp", "ADDR PORT COUNT SIZE", 4, cmd_udp },
 	{ "hold", "ADDR PORT", 2, cmd_hold },
-	{ "pour", "ADDR PORT", 2, cmd_pour },
+	{ "pour", "ADDR PORT RATE", 3, cmd_pour },
 	{ "drain", "ADDR PORT FILE", 3, cmd_drain },
 	{ "join", "GROUP SECONDS", 2, cmd_join },
 	{ "frames", "IFACE MAC VLAN COUNT", 4, cmd_frames },

@@ -19,8 +19,8 @@ head -c 1000000 /dev/urandom >"$T/www/file"
 want=$(sum "$T/www/file")
 serve_http 127.0.0.1 8080 "$T/www"
 "$NETPEER" echo 127.0.0.1 7777 &
-"$NETPEER" pour 127.0.0.1 9000 >/dev/null &
-"$NETPEER" pour 10.9.0.1 9000 >"$T/poured" &
+"$NETPEER" pour 127.0.0.1 9000 0 >/dev/null &
+"$NETPEER" pour 10.9.0.1 9000 0 >"$T/poured" &
 
 now_ms() { echo $(($(date +%s%N) / 1000000)); }
 
@@ -64,7 +64,7 @@ torture() { # NAME SECOND_NIC_CHARDEV_OPTIONS EXPORT_OPTIONS
 	step "$1: the guest boots" boot "$1" "$T/0.sock" -chardev "socket,id=c1,path=$T/1.sock$BOOT_CHARDEV" \
 		-netdev vhost-user,id=v1,chardev=c1 -device "$(echo "$VHOST_NIC" | sed 's/v0/v1/;s/34:56/34:57/')" || return 1
 	step "$1: addresses" g "ip link set eth0 up && ip addr add 10.9.0.2/24 dev eth0 && $(echo "$DHCP" | sed s/eth0/eth1/g)"
-	g 'netpeer pour 10.9.0.2 9001 >/tmp/poured & netpeer drain 10.9.0.1 9000 /tmp/stop >/tmp/tap-drain 2>&1 &'
+	g 'netpeer pour 10.9.0.2 9001 0 >/tmp/poured & netpeer drain 10.9.0.1 9000 /tmp/stop >/tmp/tap-drain 2>&1 &'
 	until_true 20 busybox nc -w 1 -e true 10.9.0.2 9001
 	"$NETPEER" drain 10.9.0.2 9001 "$T/stop" >"$T/drained" &
 	for i in $(seq "$ROUNDS"); do one_round "$1 $i" "$2" || return 1; done
@@ -76,7 +76,7 @@ torture() { # NAME SECOND_NIC_CHARDEV_OPTIONS EXPORT_OPTIONS
 	holds "$1: and is whole" "$(sed -n 's/^drained/poured/p' "$T/drained")" "$(g 'cat /tmp/poured'): closed"
 	guest_off "$T/$1"
 	twinax_end tw
-	holds "$1: twinax ends in good order, its record of connections goes with it" "$(ls "$T" | grep flows)" ''
+	holds "$1: twinax ends in good order, its record of connections goes with it" "$(find "$T" -name '*.flows')" ''
 }
 
 start '' || t_fail "twinax serve comes up" ""
