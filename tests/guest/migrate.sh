@@ -17,7 +17,7 @@ KIT_PROGRAMS=$(command -v iperf3)
 guest_files
 
 # The guest's part, under a short name: a serial line that has just migrated may lose a byte of a long command.
-cat >"$T/root/bin/mt" <<-'GUEST'
+cat >"$T/root/bin/mg" <<-'GUEST'
 	#!/bin/busybox sh
 	cd /tmp
 	case $1 in
@@ -49,7 +49,7 @@ cat >"$T/root/bin/mt" <<-'GUEST'
 	verdict) cat drain.* | grep -v '^connected' | sed 's/drained [0-9]* bytes/all right/' | sort | uniq -c ;;
 	esac
 GUEST
-chmod 755 "$T/root/bin/mt" && kit_initrd "$T/root" "$T/initrd"
+chmod 755 "$T/root/bin/mg" && kit_initrd "$T/root" "$T/initrd"
 
 ip link add br0 type bridge forward_delay 0 && ip addr add 10.9.0.1/24 dev br0 && ip link set br0 up
 for side in a b; do
@@ -94,12 +94,12 @@ move() { # NUMBER FROM TO SIDE [MBIT/S]
 	until_true 20 ask "$to" status
 	iperf3 -s -1 -D -p "$((5200 + n))" >/dev/null
 	until_true 20 listens "$((5200 + n))"
-	g "mt load $((5200 + n)) ${5:-}"
+	g "mg load $((5200 + n)) ${5:-}"
 	mon "$from" 'migrate_set_parameter max-bandwidth 40M' >/dev/null
 	mon "$from" 'migrate_set_parameter downtime-limit 500' >/dev/null
-	g "mt readers 8"
+	g "mg readers 8"
 	mon "$from" "migrate -d unix:$T/wire.$n" >/dev/null
-	holds "move $n: a file received while pages are copied" "$(g 'mt get')" "$want*"
+	holds "move $n: a file received while pages are copied" "$(g 'mg get')" "$want*"
 	step "move $n: each page has been copied" until_true 90 copied_once "$from" || return 1
 	mon "$from" 'migrate_set_parameter max-bandwidth 1000M' >/dev/null
 	step "move $n: the migration ends well" until_true 60 is_in_state "$from" completed || { ask "$from" migrate; return 1; }
@@ -112,11 +112,11 @@ move() { # NUMBER FROM TO SIDE [MBIT/S]
 	guest_kill "$T/$from"
 	G=$T/$to
 	holds "move $n: the bridge has learned the guest's new place" "$(bridge fdb show br br0 | grep -i 52:54:00:12:34:56)" "*dev tap$side *"
-	holds "move $n: the file in the guest's memory" "$(g 'mt sum')" "$want*"
-	step "move $n: iperf3 runs on" g 'mt alive'
-	g 'mt read'
-	step "move $n: the readers come to an end" until_true 60 g 'mt ended 8'
-	holds "move $n: what waited in the guest's memory is as it was sent" "$(g 'mt verdict')" '*8 all right: closed'
+	holds "move $n: the file in the guest's memory" "$(g 'mg sum')" "$want*"
+	step "move $n: iperf3 runs on" g 'mg alive'
+	g 'mg read'
+	step "move $n: the readers come to an end" until_true 60 g 'mg ended 8'
+	holds "move $n: what waited in the guest's memory is as it was sent" "$(g 'mg verdict')" '*8 all right: closed'
 }
 
 step "the guest boots" vmm m0 a || finish
