@@ -80,7 +80,7 @@ torture() { # NAME SECOND_NIC_CHARDEV_OPTIONS EXPORT_OPTIONS
 }
 
 start '' || t_fail "twinax serve comes up" ""
-BOOT_CHARDEV=,reconnect=1
+BOOT_CHARDEV=$(kit_chardev_reconnect)
 torture client ''
 start ,server=off,reconnect-ms=100 || t_fail "twinax serve comes up" ""
 BOOT_CHARDEV=,server=on,wait=off
