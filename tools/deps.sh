@@ -2,7 +2,7 @@
 # The Debian packages that building, testing and measuring twinax need, and how they get installed.
 # Sourced by ./check, ./demo and bench/run.sh; POSIX sh.
 #
-#   deps_packages LIST...    the package names of these lists (build, test, cross, guest, demo, bench)
+#   deps_packages LIST...    the package names of these lists (build, test, cross, guest, tree, demo, bench)
 #   deps_install LIST...     names what is missing, installs it as root or through sudo; 1 if it cannot
 
 DEPS_LOG=${DEPS_LOG:-/dev/null}
@@ -25,6 +25,7 @@ deps_list() {
 	demo) echo qemu-system-x86 busybox-static cpio dnsmasq-base ;;
 	guest) echo qemu-system-x86 busybox-static cpio dnsmasq-base iproute2 iperf3 user-mode-linux \
 		dpdk-dev "$(deps_newest librte-net-virtio)" "$(deps_newest librte-mempool-ring)" ;;
+	tree) echo debootstrap ;;
 	bench) echo iperf3 debootstrap passt ;;
 	*) echo "deps: no list '$1'" >&2; return 1 ;;
 	esac
