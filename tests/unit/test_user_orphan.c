@@ -239,10 +239,11 @@ static void test_bad_records(void **state)
 	static const struct {
 		uint8_t off, len, value;
 	} bad[] = {
-		{ 0, 1, 0x20 }, /* not IPv4 */
-		{ 12, 1, 99 },	/* another network's guest */
-		{ 15, 1, 2 },	/* our own address */
-		{ 15, 1, 255 }, /* broadcast */
+		{ 28, 1, 224 },			 /* multicast */
+		{ 28, 1, 127 },	 { 0, 1, 0x20 }, /* not IPv4 */
+		{ 12, 1, 99 },			 /* another network's guest */
+		{ 15, 1, 2 },			 /* our own address */
+		{ 15, 1, 255 },			 /* broadcast */
 		{ 16, 1, 0x20 }, { 32, 2, 0 },	 { 34, 2, 0 }, { 36, 1, 0 },
 		{ 36, 1, 2 },	 { 36, 1, 255 }, { 40, 1, 1 }, { 40, 6, 0 },
 	};

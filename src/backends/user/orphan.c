@@ -78,16 +78,21 @@ static off_t place_of(uint32_t index)
 	return (off_t)sizeof(struct record) * (1 + (off_t)index);
 }
 
-static bool usable(const struct user *u, const struct record *r)
+static bool usable(struct user *u, const struct record *r)
 {
 	const struct flow_key *k = &r->key;
 	struct in_addr guest = user_v4(&k->guest);
 	static const uint8_t zero[6];
+	struct sockaddr_storage to;
+	socklen_t len;
 
-	return k->kind == FLOW_TCP && IN6_IS_ADDR_V4MAPPED(&k->guest) &&
-	       IN6_IS_ADDR_V4MAPPED(&k->peer) && k->guest_port && k->peer_port &&
-	       user_in_net(u, guest) && !user_is_ours(u, guest) && !user_is_broadcast(u, guest) &&
-	       !(r->mac[0] & 1) && memcmp(r->mac, zero, 6) != 0;
+	if (k->kind != FLOW_TCP || !IN6_IS_ADDR_V4MAPPED(&k->guest) || !k->guest_port ||
+	    !k->peer_port || (r->mac[0] & 1) || !memcmp(r->mac, zero, 6))
+		return false;
+	if (!user_in_net(u, guest) || user_is_ours(u, guest) || user_is_broadcast(u, guest))
+		return false;
+	/* Nobody's address, or everybody's. */
+	return user_map_out(u, &k->peer, k->peer_port, IPPROTO_TCP, &to, &len) != -EADDRNOTAVAIL;
 }
 
 static void load_some(struct user_orphans *o, const struct record *r, size_t n)
@@ -131,10 +136,32 @@ static int take_file(int fd, off_t *size)
 
 	if (fstat(fd, &st) < 0)
 		return -errno;
-	if (!S_ISREG(st.st_mode) || st.st_uid != geteuid() || st.st_nlink != 1)
+	if (!S_ISREG(st.st_mode) || st.st_uid != geteuid() || st.st_nlink > 1)
 		return -EEXIST;
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0 || fstat(fd, &st) < 0)
+		return -errno;
 	*size = st.st_size;
-	return flock(fd, LOCK_EX | LOCK_NB) < 0 ? -errno : 0;
+	return st.st_nlink == 1 ? 0 : -ESTALE;
+}
+
+/* Leaves o->fd open and locked, or -1. */
+static int open_file(struct user_orphans *o, off_t *size)
+{
+	int err;
+
+	o->fd = hostops_open(net_hostops(o->user->backend->net), o->path,
+			     O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0600);
+	if (o->fd < 0) {
+		err = o->fd;
+		o->fd = -1;
+		return err;
+	}
+	err = take_file(o->fd, size);
+	if (err < 0) {
+		close(o->fd);
+		o->fd = -1;
+	}
+	return err;
 }
 
 /* Only while the path still leads to our file. */
@@ -154,18 +181,13 @@ static void end(struct user_orphans *o)
 static int begin(struct user_orphans *o)
 {
 	off_t size = 0;
-	int err;
+	int err = open_file(o, &size);
 
-	o->fd = hostops_open(net_hostops(o->user->backend->net), o->path,
-			     O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0600);
-	if (o->fd < 0)
-		return o->fd;
-	err = take_file(o->fd, &size);
-	if (err < 0) {
-		close(o->fd);
-		o->fd = -1;
+	/* Its owner was just removing it. */
+	if (err == -ESTALE)
+		err = open_file(o, &size);
+	if (err < 0)
 		return err;
-	}
 	load(o, size);
 	if (ftruncate(o->fd, 0) < 0)
 		err = -errno;
@@ -327,7 +349,8 @@ void orphan_init(struct user *u)
 	twx_timer_init(&o->timer, u->loop, probe_due);
 	u->orphans = o;
 	err = o->path ? begin(o) : -ENOMEM;
-	/* Where there is no such folder, the socket beside it cannot be made either, and says so. */
+	/* Where there is no such folder, the socket beside it cannot be made either, and says so.
+	 */
 	if (err < 0 && err != -ENOENT)
 		twx_log(net, TWX_LOG_INFO,
 			"netdev %s: connections will not be reset after a crash, cannot use %s: %s",
