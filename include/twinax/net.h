@@ -147,12 +147,18 @@ TWX_EXPORT int twx_nic_new(struct twx_nic **out, struct twx_net *net, const char
 TWX_EXPORT void twx_nic_free(struct twx_nic *nic);
 TWX_EXPORT struct twx_nic *twx_nic_find(struct twx_net *net, const char *id);
 
+/* A kind of NIC that a host carries, and the options that carrying it adds to -device; null: none. */
+struct twx_host_bus {
+	const char *bus;
+	const struct twx_opt_desc *options;
+};
+
 /* The world a NIC lives in, constant. */
 struct twx_host_type {
 	const char *name; /* "vhost-user" */
 	const char *help;
-	const char *bus; /* which NICs it carries */
-	const struct twx_opt_desc *options;
+	const struct twx_host_bus *buses; /* ends with a null bus */
+	const struct twx_opt_desc *options; /* for every NIC */
 	size_t priv_size;
 	int (*open)(struct twx_host *h, const char *address, const struct twx_opts *opts, struct twx_error *e);
 	void (*close)(struct twx_host *h);
@@ -167,6 +173,8 @@ struct twx_host {
 	void *priv;
 };
 TWX_EXPORT const struct twx_host_type *const *twx_host_types(void);
+/* How @type carries NICs of @bus; null if it does not. */
+TWX_EXPORT const struct twx_host_bus *twx_host_bus(const struct twx_host_type *type, const char *bus);
 
 /* `-object filter-dump,id=f0,netdev=n0,file=PATH`. */
 struct twx_filter;

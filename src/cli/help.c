@@ -83,10 +83,14 @@ static bool device_help(const char *model)
 	print_table("Options of every NIC:", device_common);
 	print_table("Options of this model:", (*m)->options);
 	for (h = twx_host_types(); *h; h++) {
-		if (strcmp((*h)->bus, (*m)->bus))
+		const struct twx_host_bus *bus = twx_host_bus(*h, (*m)->bus);
+
+		if (!bus)
 			continue;
 		printf("With export=%s:ADDRESS (%s)", (*h)->name, (*h)->help);
 		print_table(":", (*h)->options);
+		if (bus->options)
+			print_table("and:", bus->options);
 	}
 	return true;
 }

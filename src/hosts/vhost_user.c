@@ -470,10 +470,12 @@ static const struct twx_opt_desc options[] = {
 	{ .name = NULL },
 };
 
+static const struct twx_host_bus buses[] = { { "virtio", NULL }, { NULL, NULL } };
+
 const struct twx_host_type host_vhost_user = {
 	.name = "vhost-user",
 	.help = "unix socket for QEMU, user-mode Linux, DPDK and other vhost-user front ends",
-	.bus = "virtio",
+	.buses = buses,
 	.options = options,
 	.priv_size = sizeof(struct vu_host),
 	.open = vhost_user_open,

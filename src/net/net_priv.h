@@ -55,6 +55,7 @@ struct nic_obj {
 	struct twx_opts *opts;
 	struct twx_opt_desc *table; /* the model's options, the common ones, the host's */
 	const struct twx_host_type *host_type; /* of export=, or null */
+	const struct twx_host_bus *host_bus;   /* how it carries the NIC */
 };
 
 struct net_type_list {

@@ -196,6 +196,16 @@ static int nic_find_model(struct nic_obj *obj, struct twx_error *e)
 	return -EINVAL;
 }
 
+const struct twx_host_bus *twx_host_bus(const struct twx_host_type *type, const char *bus)
+{
+	const struct twx_host_bus *b;
+
+	for (b = type->buses; b->bus; b++)
+		if (!strcmp(b->bus, bus))
+			return b;
+	return NULL;
+}
+
 /* export=HOST:ADDRESS; the address is what stands behind the first colon. */
 static int nic_find_host(struct nic_obj *obj, struct twx_error *e)
 {
@@ -221,9 +231,10 @@ static int nic_find_host(struct nic_obj *obj, struct twx_error *e)
 		return twx_error_hint(e, "write HOST:ADDRESS; known hosts: %s",
 				      *t ? (*t)->name : list);
 	}
-	if (strcmp((*t)->bus, obj->n.model->bus))
-		return twx_error_set(e, EINVAL, "NIC %s is a %s device, host %s carries %s devices",
-				     obj->n.model->name, obj->n.model->bus, (*t)->name, (*t)->bus);
+	obj->host_bus = twx_host_bus(*t, obj->n.model->bus);
+	if (!obj->host_bus)
+		return twx_error_set(e, EINVAL, "NIC %s is a %s device, which host %s does not carry",
+				     obj->n.model->name, obj->n.model->bus, (*t)->name);
 	obj->host_type = *t;
 	return 0;
 }
@@ -253,8 +264,9 @@ static size_t nic_table_len(const struct twx_opt_desc *table)
 static int nic_check_options(struct nic_obj *obj, struct twx_error *e)
 {
 	const struct twx_opt_desc *host = obj->host_type ? obj->host_type->options : NULL;
+	const struct twx_opt_desc *bus = obj->host_bus ? obj->host_bus->options : NULL;
 	size_t n = nic_table_len(obj->n.model->options) + array_size(nic_options) +
-		   nic_table_len(host);
+		   nic_table_len(bus) + nic_table_len(host);
 	int ret;
 
 	obj->table = calloc(n, sizeof(*obj->table));
@@ -262,6 +274,7 @@ static int nic_check_options(struct nic_obj *obj, struct twx_error *e)
 		return twx_error_set(e, ENOMEM, "NIC: out of memory");
 	n = nic_append_table(obj->table, 0, obj->n.model->options);
 	n = nic_append_table(obj->table, n, nic_options);
+	n = nic_append_table(obj->table, n, bus);
 	nic_append_table(obj->table, n, host);
 	ret = twx_opts_check(obj->opts, obj->table, e);
 	if (ret < 0 && !*e->hint)

@@ -126,8 +126,12 @@ static void test_open_close_behind_hosts(void **state)
 	int n = 0;
 
 	for (t = twx_host_types(); *t; t++) {
-		if (strcmp((*t)->bus, model->bus))
+		const struct twx_host_bus *bus = twx_host_bus(*t, model->bus);
+
+		if (!bus)
 			continue;
+		if (bus->options)
+			check_options(model->bus, bus->options);
 		check_options((*t)->name, (*t)->options);
 		assert_true(strlen((*t)->help) > 3);
 		snprintf(more, sizeof(more), ",export=%s", host_address(*t));
@@ -151,7 +155,7 @@ static void test_host_that_fails(void **state)
 	char text[256];
 
 	for (t = twx_host_types(); *t; t++) {
-		if (strcmp((*t)->bus, model->bus))
+		if (!twx_host_bus(*t, model->bus))
 			continue;
 		snprintf(text, sizeof(text), "%s,id=c0,export=%s:/nonexistent/path", model->name,
 			 (*t)->name);

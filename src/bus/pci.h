@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A PCI function: configuration space, BARs, interrupts, DMA; and the host that it is plugged into.
+ */
+#ifndef BUS_PCI_H
+#define BUS_PCI_H
+
+#include <linux/pci_regs.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <twinax/error.h>
+#include <twinax/loop.h>
+#include <twinax/net.h>
+
+#include "bus/mem.h"
+#include "bus/state.h"
+
+/*
+ * A device (src/nics, bus/virtio_pci) embeds a pci_dev at the start of its private state, describes
+ * itself by a pci_info, and implements pci_dev_ops. A host (vfio-user, later KVM and qtest)
+ * implements pci_host_ops and calls pci_config_*, pci_bar_*, pci_reset and the state functions.
+ * Everything runs on the device's loop.
+ *
+ * Sources: PCI Local Bus 3.0 (chapter 6: configuration space, MSI, MSI-X), PCI Power
+ * Management 1.2, PCI Express Base 3.0 (7.8: the capability of an endpoint).
+ */
+struct pci_dev;
+
+#define PCI_N_BARS 6
+#define PCI_BAR_ROM 6 /* the expansion ROM, as number 6 */
+#define PCI_CONFIG_MAX 4096
+#define PCI_MSIX_MAX 2048
+
+enum pci_bar_kind { PCI_BAR_NONE, PCI_BAR_IO, PCI_BAR_MEM32, PCI_BAR_MEM64 };
+
+struct pci_bar {
+	enum pci_bar_kind kind; /* MEM64 takes the next number too */
+	bool prefetch;
+	uint64_t size; /* a power of two: 4 and up for I/O, 16 and up for memory */
+	/*
+	 * Access widths that the device's bar ops take, powers of two up to 8; aligned. Others are
+	 * composed: a wider one is split, low address first; a narrower read is cut out of a wider
+	 * one, a narrower write is merged with zeros and carries its byte enables (see bar_write).
+	 */
+	uint8_t min, max;
+};
+
+struct pci_info {
+	uint16_t vendor, device, subsys_vendor, subsys;
+	uint8_t revision;
+	uint32_t class_code; /* 24 bits: 0x020000 */
+	uint8_t int_pin;     /* 1: INTA; 0: none */
+	uint8_t cache_line;  /* initial value of the cache line size register */
+	bool express; /* an endpoint: PCIe and power management capability, 4 KiB of configuration
+			 space */
+	struct pci_bar bars[PCI_N_BARS];
+	uint16_t n_msix;  /* vectors; 0: no MSI-X */
+	uint8_t msix_bar; /* the BAR that table and PBA lie in; accesses there never reach the
+			     device */
+	uint32_t msix_table_off, msix_pba_off;
+	uint8_t n_msi; /* vectors, a power of two up to 32; 0: no MSI */
+};
+
+/* The device's side. @off + @size lies inside the BAR. */
+struct pci_dev_ops {
+	uint64_t (*bar_read)(struct pci_dev *dev, unsigned int bar, uint64_t off,
+			     unsigned int size);
+	/* @mask has ones where bytes were written; all ones of @size unless the access was
+	 * composed. */
+	void (*bar_write)(struct pci_dev *dev, unsigned int bar, uint64_t off, unsigned int size,
+			  uint64_t value, uint64_t mask);
+	/* Optional: the device's own registers in configuration space, or the command register,
+	 * have changed. */
+	void (*config_written)(struct pci_dev *dev, uint32_t off, uint32_t len);
+	/* Optional: a read of configuration space that has a side (virtio's PCI-cfg window); before
+	 * the bytes are taken. */
+	void (*config_reads)(struct pci_dev *dev, uint32_t off, uint32_t len);
+	/* To the state after open. The PCI part has been reset. */
+	void (*reset)(struct pci_dev *dev);
+	/* The host's memory map is about to change / has changed: views of guest memory go stale.
+	 * Optional. */
+	void (*mem_changing)(struct pci_dev *dev);
+	void (*mem_changed)(struct pci_dev *dev);
+	/* Optional: the machine stops (nothing of the guest's may change from now on) or runs
+	 * again. */
+	void (*run)(struct pci_dev *dev, bool running);
+};
+
+enum pci_irq { PCI_IRQ_INTX, PCI_IRQ_MSI, PCI_IRQ_MSIX };
+
+/* The host's side. */
+struct pci_host_ops {
+	/* The line changes; called on changes only, with masking by the command register applied.
+	 */
+	void (*intx)(struct pci_dev *dev, bool level);
+	/* One message interrupt; address and data are the guest's, for hosts that send the write
+	 * themselves. */
+	void (*message)(struct pci_dev *dev, enum pci_irq kind, unsigned int vector, uint64_t addr,
+			uint32_t data);
+	/*
+	 * Optional: DMA to memory that the host knows and that is not mapped here (vfio-user
+	 * without fds). 0 or -errno; may wait for the host, bounded.
+	 */
+	int (*dma)(struct pci_dev *dev, uint64_t addr, void *buf, uint32_t len, bool write);
+	/* Optional: a BAR was moved, enabled or disabled (for hosts that dispatch addresses). */
+	void (*bars_changed)(struct pci_dev *dev);
+};
+
+struct pci_msix_entry {
+	uint64_t addr;
+	uint32_t data;
+	uint32_t ctrl; /* bit 0: masked */
+};
+
+struct pci_dev {
+	const struct pci_dev_ops *ops;
+	const struct pci_host_ops *host_ops; /* null until a host attaches */
+	void *host;
+	struct twx_nic *nic; /* for the log */
+	struct twx_loop *loop;
+	struct mem_map *mem; /* the host's; never null, empty while there is none */
+	struct pci_info info;
+	struct state_desc state; /* the device's own sections */
+	bool running;		 /* false while the machine stands still; true at first */
+	bool dma_on;		 /* bus master enable, and running */
+	/*
+	 * The host masks vectors by itself and says by pci_irq_mode() what is in use (vfio-user,
+	 * where the VMM keeps the MSI-X table): mask bits and enables in our registers are then not
+	 * looked at.
+	 */
+	bool host_masks;
+	enum pci_irq irq_mode; /* what interrupts are sent as now */
+	bool intx_wanted;      /* what the device says */
+	bool intx_level;       /* what the host was told */
+	uint32_t config_size;  /* 256 or 4096 */
+	uint8_t config[PCI_CONFIG_MAX];
+	uint8_t wmask[PCI_CONFIG_MAX]; /* bits that can be written */
+	uint8_t w1c[PCI_CONFIG_MAX];   /* bits that a one clears */
+	uint8_t initial[PCI_CONFIG_MAX];
+	uint8_t last_cap;			    /* offset of the capability added last */
+	uint16_t cap_end;			    /* where the next one goes */
+	uint8_t msi_cap, msix_cap, pm_cap, exp_cap; /* offsets, 0: none */
+	struct pci_msix_entry *msix;		    /* n_msix */
+	uint64_t *msix_pba;			    /* bit per vector */
+	uint8_t *rom;				    /* padded to rom_size */
+	uint32_t rom_size;			    /* a power of two, 0: none */
+};
+
+/* For devices. */
+
+/* The table's checks are asserts: an info is our own text. 0 or -ENOMEM. */
+int pci_dev_init(struct pci_dev *dev, struct twx_nic *nic, const struct pci_dev_ops *ops,
+		 const struct pci_info *info, struct twx_error *e);
+void pci_dev_fini(struct pci_dev *dev);
+
+/* romfile, rombar and romsize: options of every PCI NIC, and how they are obeyed; after
+ * pci_dev_init(). */
+extern const struct twx_opt_desc pci_options[];
+int pci_load_rom(struct pci_dev *dev, const struct twx_opts *opts, struct twx_error *e);
+
+/*
+ * Adds a capability of @len bytes with the body @body (null: zeros) behind the two bytes of id and
+ * link; its offset. @wmask (null: read-only) has the writable bits of the body. The head of the
+ * list is the one added last, as in QEMU.
+ */
+uint8_t pci_add_capability(struct pci_dev *dev, uint8_t id, uint8_t len, const void *body,
+			   const void *wmask);
+
+/* Level of the interrupt pin, before any masking. */
+void pci_set_intx(struct pci_dev *dev, bool level);
+/* One message; MSI or MSI-X as is in use; a masked vector becomes pending. Nothing while INTx is in
+ * use. */
+void pci_notify(struct pci_dev *dev, unsigned int vector);
+
+/* DMA; RAM only, never a device's registers. 0, -EPERM without bus master, -EFAULT outside of
+ * memory. */
+int pci_dma_read_slow(struct pci_dev *dev, gpa addr, void *buf, uint32_t len);
+int pci_dma_write_slow(struct pci_dev *dev, gpa addr, const void *buf, uint32_t len);
+
+static inline int pci_dma_read(struct pci_dev *dev, gpa addr, void *buf, uint32_t len)
+{
+	const void *p = mem_hit(dev->mem, addr, len);
+
+	if (__builtin_expect(!p || !dev->dma_on, 0))
+		return pci_dma_read_slow(dev, addr, buf, len);
+	memcpy(buf, p, len);
+	return 0;
+}
+
+static inline int pci_dma_write(struct pci_dev *dev, gpa addr, const void *buf, uint32_t len)
+{
+	void *p = mem_hit(dev->mem, addr, len);
+
+	if (__builtin_expect(!p || !dev->dma_on, 0))
+		return pci_dma_write_slow(dev, addr, buf, len);
+	memcpy(p, buf, len);
+	mem_dirty(dev->mem, p, len);
+	return 0;
+}
+
+/*
+ * Views for bursts, valid until the device's loop callback returns or mem_changing(). The pointer
+ * is null, and the count -EFAULT, where some of it is not mapped here: copy by pci_dma_read() then.
+ * Who writes through a view says mem_dirty(). Null without bus master.
+ */
+static inline void *pci_dma_ptr(struct pci_dev *dev, gpa addr, uint64_t len)
+{
+	return dev->dma_on ? mem_ptr(dev->mem, addr, len) : NULL;
+}
+int pci_dma_iov(struct pci_dev *dev, gpa addr, uint64_t len, struct iovec *iov, unsigned int max);
+
+/* For hosts. */
+
+/* Enters or (null) leaves a host: @mem is its memory map. Leaving resets the device. */
+void pci_attach(struct pci_dev *dev, const struct pci_host_ops *ops, void *host,
+		struct mem_map *mem);
+void pci_detach(struct pci_dev *dev);
+
+/* Any size and alignment inside the space; -EINVAL beyond it. Writes obey the masks. */
+int pci_config_read(struct pci_dev *dev, uint32_t off, void *buf, uint32_t len);
+int pci_config_write(struct pci_dev *dev, uint32_t off, const void *buf, uint32_t len);
+
+/*
+ * Any size and alignment inside the BAR; -EINVAL beyond it, or for a BAR that is not there. While
+ * the command register does not decode the space, reads give ones and writes are lost. The ROM is
+ * read-only.
+ */
+int pci_bar_read(struct pci_dev *dev, unsigned int bar, uint64_t off, void *buf, uint32_t len);
+int pci_bar_write(struct pci_dev *dev, unsigned int bar, uint64_t off, const void *buf,
+		  uint32_t len);
+uint64_t pci_bar_size(const struct pci_dev *dev, unsigned int bar); /* 0: none */
+/* Where the guest put it; false while not decoded. */
+bool pci_bar_addr(const struct pci_dev *dev, unsigned int bar, uint64_t *addr);
+
+/* With host_masks: which kind of interrupt the VMM has set up. */
+void pci_irq_mode(struct pci_dev *dev, enum pci_irq mode);
+/* Stops and restarts the device around migration; while stopped it moves no frame and no bit of
+ * memory. */
+void pci_run(struct pci_dev *dev, bool running);
+void pci_reset(struct pci_dev *dev);
+
+/* Before and after every change of the map that pci_attach() was given. */
+void pci_mem_changing(struct pci_dev *dev);
+void pci_mem_changed(struct pci_dev *dev);
+
+/* Configuration space, MSI-X table and the device's own sections. */
+int pci_save(struct pci_dev *dev, uint8_t **out, size_t *len);
+int pci_load(struct pci_dev *dev, const uint8_t *data, size_t len, struct twx_error *e);
+
+#endif
