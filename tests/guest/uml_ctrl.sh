@@ -26,11 +26,12 @@ frames() {
 	seen=$(g 'cat /sys/class/net/eth0/statistics/rx_packets')
 	"$NETPEER" frames tap0 "$1" "$2" 10
 	ping_guest
-	after=$(stat_of tw nic0 drops.filtered)
-	case "$((after - before)) $(($(g 'cat /sys/class/net/eth0/statistics/rx_packets') - seen))" in
+	filtered=$(($(stat_of tw nic0 drops.filtered) - before))
+	received=$(($(g 'cat /sys/class/net/eth0/statistics/rx_packets') - seen))
+	case "$filtered $received" in
 	"10 "?) echo dropped ;;
 	"0 "1[0-9]) echo delivered ;;
-	*) echo "$((after - before)) filtered, $seen before" ;;
+	*) echo "$filtered filtered, $received received" ;;
 	esac
 }
 # An answered ping comes behind the frames, so they are through.
