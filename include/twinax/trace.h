@@ -16,6 +16,11 @@
 	X(USED, "virtio used", "buffers handed back to the guest")                                     \
 	X(SIGNAL, "virtio signal", "interrupt raised by the call eventfd")                             \
 	X(SIGNAL_SKIP, "virtio signal skip", "interrupt suppressed by the guest")                      \
+	X(VFIO_WRITE, "vfio-user write", "the guest's store to a register, read from the socket")      \
+	X(E1000_TDT, "e1000 TDT", "the transmit tail was written: descriptors are there")              \
+	X(E1000_TX, "e1000 tx", "a frame's descriptors fetched, checked, translated")                  \
+	X(E1000_RX, "e1000 rx", "frame copied into guest buffers, descriptors written back")           \
+	X(E1000_IRQ, "e1000 interrupt", "the interrupt line is raised")                                \
 	X(PORT_SEND, "port send", "burst handed to the peer")                                          \
 	X(PORT_RECEIVE, "port receive", "the peer's receive is called")                                \
 	X(QUEUE_APPEND, "queue append", "frame copied into the peer's queue")                          \
