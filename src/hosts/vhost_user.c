@@ -18,7 +18,7 @@
  *
  * Files: this one owns the socket (listening, connecting, one connection's beginning and end) and the
  * virtio_host_ops; vhost_user_msg.c receives, checks against its table, and answers; vhost_user_dev.c,
- * _mem.c and _ring.c carry the messages out; vhost_user_event.c keeps a peer's fds from hurting us.
+ * _mem.c and _ring.c carry the messages out; event.c keeps a peer's fds from hurting us.
  *
  * State: a connection owns everything the front end sent: memory, log, fds, features. It all goes when
  * the connection goes; the device is reset then, and the next front end finds it as after open. Rings
@@ -88,7 +88,7 @@ static void notify_queue(struct virtio_dev *dev, unsigned int queue)
 
 	/* A full eventfd or pipe has an interrupt pending already; a dead one ends with its connection. */
 	if (queue < vu->n_rings)
-		(void)vu_event_signal(&vu->rings[queue].call);
+		(void)event_signal(&vu->rings[queue].call);
 }
 
 /* "Back-end message types"; without an acknowledgement, so that there is nothing to read. */
@@ -98,9 +98,9 @@ static void notify_config(struct virtio_dev *dev)
 	const struct vu_header msg = { .request = VU_BACKEND_CONFIG_CHANGE, .flags = VU_VERSION };
 	int err;
 
-	if ((vu->protocol & VU_BIT(VU_P_CONFIG)) == 0 || vu->req.kind == VU_EVENT_NONE)
+	if ((vu->protocol & VU_BIT(VU_P_CONFIG)) == 0 || vu->req.kind == EVENT_NONE)
 		return;
-	err = vu_event_write(&vu->req, &msg, sizeof(msg));
+	err = event_write(&vu->req, &msg, sizeof(msg));
 	if (err < 0)
 		VU_LOG(vu, WARNING, "cannot tell the front end of a config change: %s", strerror(-err));
 }
@@ -115,7 +115,7 @@ static void queue_broken(struct virtio_dev *dev, unsigned int queue)
 	VU_LOG(vu, WARNING, "queue %u is malformed and stays stopped until the guest's driver resets it",
 	       queue);
 	if (queue < vu->n_rings)
-		(void)vu_event_signal(&vu->rings[queue].err);
+		(void)event_signal(&vu->rings[queue].err);
 }
 
 static const struct virtio_host_ops virtio_ops = {
@@ -181,7 +181,7 @@ static void conn_end(struct vu_host *vu, const char *why)
 	vu_rings_reset(vu);
 	vu_msg_close_fds(&vu->msg);
 	vu->msg.got = 0;
-	vu_event_close(&vu->req);
+	event_close(&vu->req);
 	vu->owned = false;
 	vu->features = 0;
 	vu->protocol = 0;

@@ -13,6 +13,7 @@
 
 #include "base/hostops.h"
 #include "bus/virtio.h"
+#include "hosts/event.h"
 
 /* Numbers of the vhost-user specification, "Front-end message types". */
 enum vu_request {
@@ -132,13 +133,6 @@ struct vu_msg {
 	int fds[VU_MAX_FDS];
 };
 
-/* An fd from the peer that we signal through: an eventfd, a pipe (user-mode Linux) or a socket. */
-enum vu_event_kind { VU_EVENT_NONE, VU_EVENT_FILE, VU_EVENT_PIPE, VU_EVENT_SOCKET };
-struct vu_event {
-	enum vu_event_kind kind;
-	int fd; /* valid unless kind is NONE */
-};
-
 struct vu_host;
 struct vu_ring {
 	struct vu_host *vu;
@@ -153,7 +147,7 @@ struct vu_ring {
 	struct vhost_vring_addr addr;
 	int kick_fd; /* -1 without */
 	struct twx_watch kick_watch;
-	struct vu_event call, err;
+	struct event call, err;
 };
 
 struct vu_host {
@@ -180,7 +174,7 @@ struct vu_host {
 	bool owned;	   /* SET_OWNER was said */
 	uint64_t features; /* as the front end set them, transport bits included */
 	uint64_t protocol, protocol_offered;
-	struct vu_event req; /* the channel for our requests */
+	struct event req; /* the channel for our requests */
 	struct vu_msg msg;
 	struct vu_ring *rings;
 	uint32_t n_rings;
@@ -230,14 +224,6 @@ void vu_rings_stop(struct vu_host *vu);	  /* all, and they need a new SET_VRING_
 void vu_rings_reset(struct vu_host *vu);  /* as after connecting; closes every fd */
 bool vu_rings_running(const struct vu_host *vu);
 void vu_ring_poll(struct twx_timer *t);
-
-/* vhost_user_event.c */
-int vu_event_take(struct vu_event *ev, int fd); /* replaces and closes the former; takes @fd in every case */
-void vu_event_close(struct vu_event *ev);
-int vu_event_write(const struct vu_event *ev, const void *buf, size_t len); /* never blocks, no SIGPIPE */
-int vu_event_signal(const struct vu_event *ev);
-int vu_kick_probe(int fd); /* -EINVAL if a read could block; not for pipes and sockets */
-int vu_kick_drain(int fd); /* 0 or -errno when the fd can only spin */
 
 /* One line of the log: whose, where, what. */
 #define VU_LOG(vu, level, fmt, ...)                                                                \

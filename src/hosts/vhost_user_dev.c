@@ -203,5 +203,5 @@ int vu_set_req_fd(struct vu_host *vu, struct vu_msg *m)
 	int fd = m->fds[0];
 
 	m->fds[0] = -1;
-	return vu_event_take(&vu->req, fd);
+	return event_take(&vu->req, fd);
 }

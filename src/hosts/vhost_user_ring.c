@@ -24,7 +24,7 @@ static void ring_kick(struct vu_ring *r)
 static void kick_ready(struct twx_watch *w, uint32_t events)
 {
 	struct vu_ring *r = ring_of_watch(w);
-	int err = vu_kick_drain(r->kick_fd);
+	int err = event_drain(r->kick_fd);
 
 	(void)events;
 	if (err < 0) {
@@ -113,7 +113,7 @@ static int ring_start(struct vu_ring *r)
 	 * A predecessor that died between handing buffers back and saying so leaves a guest that waits
 	 * for ever, should it have nothing more to offer. An interrupt too many does no harm.
 	 */
-	(void)vu_event_signal(&r->call);
+	(void)event_signal(&r->call);
 	return 0;
 }
 
@@ -178,8 +178,8 @@ void vu_rings_reset(struct vu_host *vu)
 	for (uint32_t i = 0; i < vu->n_rings; i++) {
 		struct vu_ring *r = &vu->rings[i];
 
-		vu_event_close(&r->call);
-		vu_event_close(&r->err);
+		event_close(&r->call);
+		event_close(&r->err);
 		*r = (struct vu_ring){
 			.vu = vu, .index = (uint16_t)i, .kick_fd = -1, .call.fd = -1, .err.fd = -1
 		};
@@ -283,7 +283,7 @@ static int kick_check(int fd)
 		return -EINVAL;
 	if (fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
 		return -errno;
-	return (st.st_mode & S_IFMT) == 0 ? vu_kick_probe(fd) : 0;
+	return (st.st_mode & S_IFMT) == 0 ? event_probe(fd) : 0;
 }
 
 /* The new fd of a ring that runs: same index, no restart. */
@@ -334,12 +334,12 @@ int vu_set_vring_call(struct vu_host *vu, struct vu_msg *m)
 	if (err < 0)
 		return err;
 	if (fd < 0) {
-		vu_event_close(&r->call);
+		event_close(&r->call);
 		return 0;
 	}
-	err = vu_event_take(&r->call, fd);
+	err = event_take(&r->call, fd);
 	if (err == 0 && r->running)
-		(void)vu_event_signal(&r->call);
+		(void)event_signal(&r->call);
 	return err;
 }
 
@@ -351,8 +351,8 @@ int vu_set_vring_err(struct vu_host *vu, struct vu_msg *m)
 	if (err < 0)
 		return err;
 	if (fd >= 0)
-		return vu_event_take(&r->err, fd);
-	vu_event_close(&r->err);
+		return event_take(&r->err, fd);
+	event_close(&r->err);
 	return 0;
 }
 

@@ -1,54 +1,57 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* File descriptors of a peer that we read or write without ever blocking, spinning or taking SIGPIPE. */
+/* Descriptors of a peer, read and written without ever blocking, spinning or taking SIGPIPE. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "hosts/vhost_user.h"
+#include "hosts/event.h"
 
-/* An eventfd has no type bits in st_mode; a regular file or a device is nothing to signal through. */
-static enum vu_event_kind event_kind(int fd)
+/* An eventfd has no type bits in st_mode; a regular file or a device is nothing to signal through.
+ */
+static enum event_kind kind_of(int fd)
 {
 	struct stat st;
 
 	if (fstat(fd, &st) < 0)
-		return VU_EVENT_NONE;
+		return EVENT_NONE;
 	switch (st.st_mode & S_IFMT) {
 	case 0:
-		return VU_EVENT_FILE;
+		return EVENT_FILE;
 	case S_IFIFO:
-		return VU_EVENT_PIPE;
+		return EVENT_PIPE;
 	case S_IFSOCK:
-		return VU_EVENT_SOCKET;
+		return EVENT_SOCKET;
 	default:
-		return VU_EVENT_NONE;
+		return EVENT_NONE;
 	}
 }
 
-int vu_event_take(struct vu_event *ev, int fd)
+int event_take(struct event *ev, int fd)
 {
-	enum vu_event_kind kind = event_kind(fd);
+	enum event_kind kind = kind_of(fd);
 	int flags = fcntl(fd, F_GETFL);
 
-	vu_event_close(ev);
-	if (kind == VU_EVENT_NONE || flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) {
+	event_close(ev);
+	if (kind == EVENT_NONE || flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) {
 		close(fd);
 		return -EINVAL;
 	}
-	*ev = (struct vu_event){ .kind = kind, .fd = fd };
+	*ev = (struct event){ .kind = kind, .fd = fd };
 	return 0;
 }
 
-void vu_event_close(struct vu_event *ev)
+void event_close(struct event *ev)
 {
-	if (ev->kind != VU_EVENT_NONE)
+	if (ev->kind != EVENT_NONE)
 		close(ev->fd);
-	*ev = (struct vu_event){ .kind = VU_EVENT_NONE, .fd = -1 };
+	*ev = (struct event){ .kind = EVENT_NONE, .fd = -1 };
 }
 
 /*
@@ -81,19 +84,19 @@ static ssize_t pipe_write(int fd, const void *buf, size_t len)
 	return n;
 }
 
-int vu_event_write(const struct vu_event *ev, const void *buf, size_t len)
+int event_write(const struct event *ev, const void *buf, size_t len)
 {
 	ssize_t n;
 
 	do {
 		switch (ev->kind) {
-		case VU_EVENT_FILE:
+		case EVENT_FILE:
 			n = write(ev->fd, buf, len);
 			break;
-		case VU_EVENT_PIPE:
+		case EVENT_PIPE:
 			n = pipe_write(ev->fd, buf, len);
 			break;
-		case VU_EVENT_SOCKET:
+		case EVENT_SOCKET:
 			n = send(ev->fd, buf, len, MSG_NOSIGNAL | MSG_DONTWAIT);
 			break;
 		default:
@@ -105,11 +108,11 @@ int vu_event_write(const struct vu_event *ev, const void *buf, size_t len)
 	return (size_t)n == len ? 0 : -EIO;
 }
 
-int vu_event_signal(const struct vu_event *ev)
+int event_signal(const struct event *ev)
 {
 	const uint64_t one = 1;
 
-	return vu_event_write(ev, &one, sizeof(one));
+	return event_write(ev, &one, sizeof(one));
 }
 
 /*
@@ -117,7 +120,7 @@ int vu_event_signal(const struct vu_event *ev)
  * that the peer can clear. An event that is read here is not lost: a ring is looked at whenever it
  * gets an fd.
  */
-int vu_kick_probe(int fd)
+int event_probe(int fd)
 {
 	uint64_t count;
 	struct iovec iov = { .iov_base = &count, .iov_len = sizeof(count) };
@@ -129,7 +132,7 @@ int vu_kick_probe(int fd)
  * One read an event. RWF_NOWAIT does not depend on O_NONBLOCK, which the peer shares and can clear.
  * End of file, and errors other than "nothing there", would make the watch fire for ever.
  */
-int vu_kick_drain(int fd)
+int event_drain(int fd)
 {
 	uint64_t count;
 	struct iovec iov = { .iov_base = &count, .iov_len = sizeof(count) };
