@@ -60,7 +60,8 @@ struct pci_info {
 	uint8_t msix_bar; /* the BAR that table and PBA lie in; accesses there never reach the
 			     device */
 	uint32_t msix_table_off, msix_pba_off;
-	uint8_t n_msi; /* vectors, a power of two up to 32; 0: no MSI */
+	uint8_t n_msi;	   /* vectors, a power of two up to 32; 0: no MSI */
+	uint8_t msi_flags; /* PCI_MSI_FLAGS_64BIT, PCI_MSI_FLAGS_MASKBIT, as the model has them */
 };
 
 /* The device's side. @off + @size lies inside the BAR. */
@@ -71,11 +72,11 @@ struct pci_dev_ops {
 	 * composed. */
 	void (*bar_write)(struct pci_dev *dev, unsigned int bar, uint64_t off, unsigned int size,
 			  uint64_t value, uint64_t mask);
-	/* Optional: the device's own registers in configuration space, or the command register,
-	 * have changed. */
+	/* Optional: something was written behind the header (a capability), or to the command
+	 * register; the value may be what it was. */
 	void (*config_written)(struct pci_dev *dev, uint32_t off, uint32_t len);
-	/* Optional: a read of configuration space that has a side (virtio's PCI-cfg window); before
-	 * the bytes are taken. */
+	/* Optional: a read behind the header, which may have a side (virtio's PCI-cfg window);
+	 * before the bytes are taken. */
 	void (*config_reads)(struct pci_dev *dev, uint32_t off, uint32_t len);
 	/* To the state after open. The PCI part has been reset. */
 	void (*reset)(struct pci_dev *dev);
@@ -108,8 +109,9 @@ struct pci_host_ops {
 	void (*bars_changed)(struct pci_dev *dev);
 };
 
+/* As in the table that the guest sees (PCI 3.0, 6.8.2), native integers. */
 struct pci_msix_entry {
-	uint64_t addr;
+	uint32_t addr_lo, addr_hi;
 	uint32_t data;
 	uint32_t ctrl; /* bit 0: masked */
 };
@@ -121,14 +123,16 @@ struct pci_dev {
 	struct twx_nic *nic; /* for the log */
 	struct twx_loop *loop;
 	struct mem_map *mem; /* the host's; never null, empty while there is none */
+	struct mem_map *no_mem;
 	struct pci_info info;
-	struct state_desc state; /* the device's own sections */
+	struct state_desc state; /* the device's own sections; null sections: none */
+	struct state_desc inner; /* those of what it carries (a virtio device), as well */
 	bool running;		 /* false while the machine stands still; true at first */
-	bool dma_on;		 /* bus master enable, and running */
+	bool dma_on;		 /* bus master enable, running, and powered */
 	/*
 	 * The host masks vectors by itself and says by pci_irq_mode() what is in use (vfio-user,
 	 * where the VMM keeps the MSI-X table): mask bits and enables in our registers are then not
-	 * looked at.
+	 * looked at, but for INTX_DISABLE.
 	 */
 	bool host_masks;
 	enum pci_irq irq_mode; /* what interrupts are sent as now */
@@ -138,14 +142,18 @@ struct pci_dev {
 	uint8_t config[PCI_CONFIG_MAX];
 	uint8_t wmask[PCI_CONFIG_MAX]; /* bits that can be written */
 	uint8_t w1c[PCI_CONFIG_MAX];   /* bits that a one clears */
+	uint8_t live[PCI_CONFIG_MAX];  /* bits that change by themselves */
 	uint8_t initial[PCI_CONFIG_MAX];
 	uint8_t last_cap;			    /* offset of the capability added last */
 	uint16_t cap_end;			    /* where the next one goes */
 	uint8_t msi_cap, msix_cap, pm_cap, exp_cap; /* offsets, 0: none */
+	uint32_t msi_pending;			    /* bit per vector, masked or not */
 	struct pci_msix_entry *msix;		    /* n_msix */
-	uint64_t *msix_pba;			    /* bit per vector */
-	uint8_t *rom;				    /* padded to rom_size */
-	uint32_t rom_size;			    /* a power of two, 0: none */
+	uint64_t *msix_pba;			    /* bit per vector, in the same allocation */
+	struct state_field msix_fields[3];
+	struct state_section msix_sections[2];
+	uint8_t *rom;	   /* padded to rom_size */
+	uint32_t rom_size; /* a power of two, 0: none */
 };
 
 /* For devices. */
@@ -170,8 +178,11 @@ uint8_t pci_add_capability(struct pci_dev *dev, uint8_t id, uint8_t len, const v
 
 /* Level of the interrupt pin, before any masking. */
 void pci_set_intx(struct pci_dev *dev, bool level);
-/* One message; MSI or MSI-X as is in use; a masked vector becomes pending. Nothing while INTx is in
- * use. */
+/*
+ * One message; MSI or MSI-X as is in use. While the vector is masked, or the machine stands still,
+ * or (without host_masks) bus master is off, it is pending. Nothing while INTx is in use or no host
+ * is there. A vector that there is not is ignored.
+ */
 void pci_notify(struct pci_dev *dev, unsigned int vector);
 
 /* DMA; RAM only, never a device's registers. 0, -EPERM without bus master, -EFAULT outside of
@@ -213,7 +224,8 @@ int pci_dma_iov(struct pci_dev *dev, gpa addr, uint64_t len, struct iovec *iov, 
 
 /* For hosts. */
 
-/* Enters or (null) leaves a host: @mem is its memory map. Leaving resets the device. */
+/* Enters a host, whose memory map is @mem; set host_masks before. Leaving resets the device, with
+ * the host's memory still there and its interrupts not. */
 void pci_attach(struct pci_dev *dev, const struct pci_host_ops *ops, void *host,
 		struct mem_map *mem);
 void pci_detach(struct pci_dev *dev);
@@ -224,8 +236,9 @@ int pci_config_write(struct pci_dev *dev, uint32_t off, const void *buf, uint32_
 
 /*
  * Any size and alignment inside the BAR; -EINVAL beyond it, or for a BAR that is not there. While
- * the command register does not decode the space, reads give ones and writes are lost. The ROM is
- * read-only.
+ * the command register does not decode the space (or the function sleeps in D3), reads give ones
+ * and writes are lost. The ROM is read-only, and can always be read: VMMs fetch it before there is
+ * a guest; who dispatches addresses asks pci_bar_addr().
  */
 int pci_bar_read(struct pci_dev *dev, unsigned int bar, uint64_t off, void *buf, uint32_t len);
 int pci_bar_write(struct pci_dev *dev, unsigned int bar, uint64_t off, const void *buf,
