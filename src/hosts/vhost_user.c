@@ -16,7 +16,7 @@
  * Everything runs on the NIC's loop and nothing waits: a message is collected over as many reads as it
  * takes, and an answer that does not fit the socket ends the connection.
  *
- * Files: this one owns the socket (listening, connecting, one connection's beginning and end) and the
+ * Files: this one connects, or has server_sock.c listen, begins and ends one connection, and has the
  * virtio_host_ops; vhost_user_msg.c receives, checks against its table, and answers; vhost_user_dev.c,
  * _mem.c and _ring.c carry the messages out; event.c keeps a peer's fds from hurting us.
  *
@@ -60,25 +60,16 @@
  * enabled instead of being discarded.
  */
 #include <errno.h>
-#include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
-#include <fcntl.h>
 
 #include "hosts/vhost_user.h"
 #include "net/net_priv.h"
 
-#define ACCEPT_PAUSE_NS 100000000 /* after accept() ran out of descriptors or memory */
-
 #define host_of(ptr, member) ((struct vu_host *)((char *)(ptr) - offsetof(struct vu_host, member)))
 
 static void conn_ready(struct twx_watch *w, uint32_t events);
-static void listen_ready(struct twx_watch *w, uint32_t events);
 
 /* The device's way out. */
 
@@ -126,33 +117,6 @@ static const struct virtio_host_ops virtio_ops = {
 
 /* One connection. */
 
-/* Who sits at the other end, for people: "pid 123 (qemu-system-x86)". */
-static void describe_peer(const struct twx_hostops *ops, int fd, char *buf, size_t size)
-{
-	struct ucred cred = { .pid = 0 };
-	socklen_t len = sizeof(cred);
-	char path[48], comm[32];
-	ssize_t n = 0;
-	int f;
-
-	snprintf(buf, size, "a process of unknown pid");
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || cred.pid <= 0)
-		return;
-	snprintf(path, sizeof(path), "/proc/%d/comm", cred.pid);
-	f = hostops_open(ops, path, O_RDONLY, 0);
-	if (f >= 0) {
-		n = read(f, comm, sizeof(comm) - 1);
-		close(f);
-	}
-	comm[n > 0 ? n : 0] = '\0';
-	comm[strcspn(comm, "\n")] = '\0';
-	/* A process names itself: keep control characters out of the log. */
-	for (char *c = comm; *c != '\0'; c++)
-		if (*c < ' ' || *c > '~')
-			*c = '?';
-	snprintf(buf, size, "pid %d (%s)", cred.pid, comm[0] != '\0' ? comm : "unknown");
-}
-
 static int conn_begin(struct vu_host *vu, int fd)
 {
 	int err = twx_watch_add(&vu->watch, vu->host->loop, fd, EPOLLIN, conn_ready);
@@ -163,7 +127,7 @@ static int conn_begin(struct vu_host *vu, int fd)
 	}
 	vu->fd = fd;
 	vu->told = false;
-	describe_peer(vu->ops, fd, vu->who, sizeof(vu->who));
+	sock_describe_peer(vu->ops, fd, vu->who, sizeof(vu->who));
 	VU_LOG(vu, INFO, "front end %s connected", vu->who);
 	return 0;
 }
@@ -220,93 +184,25 @@ static void conn_ready(struct twx_watch *w, uint32_t events)
 		conn_end(vu, why);
 }
 
-/* Server: listening. */
+/* Server: one front end at a time. */
 
-static bool conn_hung_up(const struct vu_host *vu)
+static void accepted(struct server_sock *s, int fd)
 {
-	struct pollfd p = { .fd = vu->fd, .events = POLLRDHUP };
+	struct vu_host *vu = host_of(s, sock);
 
-	return poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
-}
-
-/* Out of descriptors or memory: the listener stays readable, so it rests instead of spinning. */
-static void accept_pause(struct vu_host *vu, int err)
-{
-	VU_LOG(vu, WARNING, "cannot accept a front end: %s", strerror(err));
-	twx_watch_del(&vu->listen_watch);
-	vu->stuck = true;
-	twx_timer_set(&vu->retry, twx_loop_now(vu->host->loop) + ACCEPT_PAUSE_NS);
-}
-
-static void listen_ready(struct twx_watch *w, uint32_t events)
-{
-	struct vu_host *vu = host_of(w, listen_watch);
-	char who[48];
-	int fd = accept4(vu->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-
-	(void)events;
-	if (fd < 0) {
-		if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
-			accept_pause(vu, errno);
-		return;
-	}
-	if (vu->fd >= 0 && conn_hung_up(vu))
+	if (vu->fd >= 0 && sock_hung_up(vu->fd))
 		conn_end(vu, "it closed the connection");
-	if (vu->fd >= 0) {
-		describe_peer(vu->ops, fd, who, sizeof(who));
-		VU_LOG(vu, WARNING, "refused front end %s, %s is connected", who, vu->who);
-		close(fd);
-		return;
-	}
-	(void)conn_begin(vu, fd);
-}
-
-static int server_open(struct vu_host *vu, struct twx_error *e)
-{
-	struct stat st;
-	int fd = hostops_unix_listen(vu->ops, vu->path), err;
-
-	if (fd < 0) {
-		twx_error_set(e, -fd, "%s: cannot listen on vhost-user socket %s: %s",
-			      vu->host->nic->id, vu->path, strerror(-fd));
-		if (fd == -EADDRINUSE)
-			twx_error_hint(e, "another back end serves that path; choose another one");
-		else if (fd == -EEXIST)
-			twx_error_hint(e, "the path exists and is no socket; choose another one");
-		return fd;
-	}
-	if (lstat(vu->path, &st) == 0) {
-		vu->sock_dev = st.st_dev;
-		vu->sock_ino = st.st_ino;
-	}
-	vu->listen_fd = fd;
-	err = twx_watch_add(&vu->listen_watch, vu->host->loop, fd, EPOLLIN, listen_ready);
-	if (err < 0)
-		return twx_error_set(e, -err, "%s: cannot watch vhost-user socket %s: %s",
-				     vu->host->nic->id, vu->path, strerror(-err));
-	return 0;
-}
-
-/* Only the socket file that we made: somebody else may have taken the path since. */
-static void server_close(struct vu_host *vu)
-{
-	struct stat st;
-
-	if (vu->listen_fd < 0)
-		return;
-	twx_watch_del(&vu->listen_watch);
-	if (lstat(vu->path, &st) == 0 && S_ISSOCK(st.st_mode) && st.st_dev == vu->sock_dev &&
-	    st.st_ino == vu->sock_ino)
-		(void)hostops_unlink(vu->ops, vu->path);
-	close(vu->listen_fd);
-	vu->listen_fd = -1;
+	if (vu->fd >= 0)
+		server_sock_refuse(s, fd, vu->who);
+	else
+		(void)conn_begin(vu, fd);
 }
 
 /* Client: connecting. */
 
 static int client_connect(struct vu_host *vu)
 {
-	int fd = hostops_unix_connect(vu->ops, vu->path);
+	int fd = hostops_unix_connect(vu->ops, vu->sock.path);
 
 	if (fd < 0)
 		return fd;
@@ -321,7 +217,7 @@ static int client_open(struct vu_host *vu, struct twx_error *e)
 		return 0;
 	if (vu->reconnect_ms == 0) {
 		twx_error_set(e, -err, "%s: cannot connect to vhost-user socket %s: %s",
-			      vu->host->nic->id, vu->path, strerror(-err));
+			      vu->host->nic->id, vu->sock.path, strerror(-err));
 		return twx_error_hint(e, "start the front end first, or give reconnect-ms=1000 to wait for it");
 	}
 	VU_LOG(vu, INFO, "cannot connect yet (%s), trying every %u ms", strerror(-err), vu->reconnect_ms);
@@ -333,17 +229,8 @@ static int client_open(struct vu_host *vu, struct twx_error *e)
 static void retry_due(struct twx_timer *t)
 {
 	struct vu_host *vu = host_of(t, retry);
-	int err;
+	int err = client_connect(vu);
 
-	if (vu->stuck) {
-		vu->stuck = false;
-		err = twx_watch_add(&vu->listen_watch, vu->host->loop, vu->listen_fd, EPOLLIN,
-				    listen_ready);
-		if (err < 0)
-			accept_pause(vu, -err);
-		return;
-	}
-	err = client_connect(vu);
 	if (err == 0)
 		return;
 	if (!vu->told)
@@ -362,7 +249,7 @@ static void vhost_user_close(struct twx_host *h)
 	twx_timer_cancel(&vu->retry);
 	twx_timer_cancel(&vu->poll);
 	conn_end(vu, NULL);
-	server_close(vu);
+	server_sock_close(&vu->sock);
 	vu_mem_fini(vu);
 	fault_guard_del(vu->host->net, &vu->guard);
 	free(vu->rings);
@@ -375,17 +262,10 @@ static int take_options(struct vu_host *vu, const char *address, const struct tw
 			struct twx_error *e)
 {
 	const char *id = vu->host->nic->id;
+	int err = server_sock_take_path(&vu->sock, address, e);
 
-	if (address == NULL || address[0] == '\0') {
-		twx_error_set(e, EINVAL, "%s: export=vhost-user has no socket path", id);
-		return twx_error_hint(e, "write export=vhost-user:PATH");
-	}
-	if (strlen(address) >= sizeof(vu->path)) {
-		twx_error_set(e, ENAMETOOLONG, "%s: vhost-user socket path is longer than %zu bytes: %s",
-			      id, sizeof(vu->path) - 1, address);
-		return twx_error_hint(e, "use a shorter path, for example under /run or /tmp");
-	}
-	memcpy(vu->path, address, strlen(address) + 1);
+	if (err < 0)
+		return err;
 	vu->server = twx_opts_bool(opts, "server");
 	if (vu->server && twx_opts_given(opts, "reconnect-ms")) {
 		twx_error_set(e, EINVAL, "%s: reconnect-ms has no meaning for a listening vhost-user socket", id);
@@ -432,7 +312,7 @@ static int vhost_user_open(struct twx_host *h, const char *address, const struct
 	vu->ops = net_hostops(h->net);
 	vu->trace = twx_loop_trace(h->loop);
 	vu->fd = -1;
-	vu->listen_fd = -1;
+	server_sock_init(&vu->sock, h, "vhost-user", "front end", accepted);
 	twx_timer_init(&vu->retry, h->loop, retry_due);
 	twx_timer_init(&vu->poll, h->loop, vu_ring_poll);
 	vu->guard = (struct fault_guard){ .loop = h->loop,
@@ -446,7 +326,7 @@ static int vhost_user_open(struct twx_host *h, const char *address, const struct
 	if (err == 0)
 		err = attach(vu, e);
 	if (err == 0)
-		err = vu->server ? server_open(vu, e) : client_open(vu, e);
+		err = vu->server ? server_sock_open(&vu->sock, e) : client_open(vu, e);
 	if (err < 0)
 		vhost_user_close(h);
 	return err;

@@ -7,13 +7,13 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <linux/vhost.h>
-#include <sys/types.h>
 
 #include <twinax/net.h>
 
 #include "base/hostops.h"
 #include "bus/virtio.h"
 #include "hosts/event.h"
+#include "hosts/server_sock.h"
 
 /* Numbers of the vhost-user specification, "Front-end message types". */
 enum vu_request {
@@ -155,16 +155,11 @@ struct vu_host {
 	struct virtio_dev *dev;
 	const struct twx_hostops *ops;
 	struct twx_trace *trace;
-	char path[108];
 	bool server;
-	bool stuck;	 /* accept() ran out of resources; the timer listens again */
 	bool told;	 /* the failure to connect has been logged */
 	uint32_t reconnect_ms;
-	int listen_fd;
-	dev_t sock_dev; /* the socket file that we made */
-	ino_t sock_ino;
-	struct twx_watch listen_watch;
-	struct twx_timer retry; /* connects or listens again */
+	struct server_sock sock;
+	struct twx_timer retry; /* connects again */
 	struct twx_timer poll;	/* rings without a kick fd */
 
 	/* One connection. */
@@ -228,7 +223,7 @@ void vu_ring_poll(struct twx_timer *t);
 /* One line of the log: whose, where, what. */
 #define VU_LOG(vu, level, fmt, ...)                                                                \
 	twx_log((vu)->host->net, TWX_LOG_##level, "%s: vhost-user %s: " fmt, (vu)->host->nic->id,  \
-		(vu)->path, ##__VA_ARGS__)
+		(vu)->sock.path, ##__VA_ARGS__)
 
 extern const struct twx_host_type host_vhost_user;
 
