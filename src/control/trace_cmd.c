@@ -3,11 +3,11 @@
  * x-trace, x-trace-read and x-trace-frame: the trace ring of the loop through the control socket.
  *
  * x-trace-frame finds one frame's way. While it waits, every hop is recorded and a timer looks at
- * the ring each POLL_NS. The records are cut into walks: a doorbell (or a popped chain without one)
- * begins a walk from the guest out, a read from the host's side or a lease begins one in. A walk is
- * whole when another has begun behind it or nothing was added for one tick. Of the whole walks that
- * go the asked direction and pass the asked hop the shortest wins: it has the fewest other frames
- * of the same burst in it. The times are those of the hops, not of the ticks.
+ * the ring each POLL_NS. The records are cut into walks: a doorbell (or a fetched frame without
+ * one) begins a walk from the guest out, a read from the host's side or a lease begins one in. A
+ * walk is whole when another has begun behind it or nothing was added for one tick. Of the whole
+ * walks that go the asked direction and pass the asked hop the shortest wins: it has the fewest
+ * other frames of the same burst in it. The times are those of the hops, not of the ticks.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -92,37 +92,43 @@ enum qmp_status qmp_x_trace_read(struct qmp_call *call)
 	return QMP_DONE;
 }
 
-static bool begins_inward(unsigned int hop)
-{
-	return hop == TWX_HOP_RX_LEASE || hop == TWX_HOP_TAP_READ || hop == TWX_HOP_RECVMSG;
-}
+/* What a hop says about the walk that it belongs to. */
+enum { DOORBELL = 1, FETCH = 2, INPUT = 4, DELIVERED = 8 };
 
-/* Does @hop begin a new walk, when the walk at hand went @inward, has popped or was delivered? */
-static bool begins_walk(unsigned int hop, bool inward, bool popped, bool delivered)
+static const uint8_t roles[TWX_N_HOPS] = {
+	[TWX_HOP_KICK] = DOORBELL,	   [TWX_HOP_VFIO_WRITE] = DOORBELL,
+	[TWX_HOP_E1000_TDT] = DOORBELL,	   [TWX_HOP_TX_POP] = FETCH,
+	[TWX_HOP_E1000_TX] = FETCH,	   [TWX_HOP_RX_LEASE] = INPUT,
+	[TWX_HOP_TAP_READ] = INPUT,	   [TWX_HOP_RECVMSG] = INPUT,
+	[TWX_HOP_USED] = DELIVERED,	   [TWX_HOP_SIGNAL] = DELIVERED,
+	[TWX_HOP_SIGNAL_SKIP] = DELIVERED, [TWX_HOP_E1000_RX] = DELIVERED,
+	[TWX_HOP_E1000_IRQ] = DELIVERED,
+};
+
+/* Does a hop of @role begin a new walk, when the one at hand went @inward and has met @seen? */
+static bool begins_walk(unsigned int role, bool inward, unsigned int seen)
 {
-	if (hop == TWX_HOP_KICK)
-		return true;
-	if (hop == TWX_HOP_TX_POP)
+	if (role == DOORBELL) /* one store may ring twice: as a message, then in the device */
+		return seen != DOORBELL;
+	if (role == FETCH)
 		return inward;
-	return begins_inward(hop) && (inward ? delivered : popped);
+	return role == INPUT && (seen & (inward ? DELIVERED : FETCH));
 }
 
 /* Length of the walk that begins at @i; *whole unless it reaches the newest record. */
 static uint32_t walk_length(const struct twx_trace *tr, uint32_t i, bool *whole)
 {
-	bool inward = begins_inward(record_at(tr, i)->hop), popped = false, delivered = false;
+	unsigned int seen = roles[record_at(tr, i)->hop], role;
+	bool inward = seen == INPUT;
 	uint32_t n;
-	unsigned int hop;
 
-	for (n = 0; i + n != tr->n; n++) {
-		hop = record_at(tr, i + n)->hop;
-		if (n && begins_walk(hop, inward, popped, delivered)) {
+	for (n = 1; i + n != tr->n; n++) {
+		role = roles[record_at(tr, i + n)->hop];
+		if (begins_walk(role, inward, seen)) {
 			*whole = true;
 			return n;
 		}
-		popped |= hop == TWX_HOP_TX_POP;
-		delivered |=
-			hop == TWX_HOP_USED || hop == TWX_HOP_SIGNAL || hop == TWX_HOP_SIGNAL_SKIP;
+		seen |= role;
 	}
 	*whole = false;
 	return n;
@@ -131,18 +137,18 @@ static uint32_t walk_length(const struct twx_trace *tr, uint32_t i, bool *whole)
 static bool walk_fits(const struct frame_wait *fw, const struct walk *w)
 {
 	const struct twx_trace *tr = fw->trace;
-	unsigned int hop = record_at(tr, w->first)->hop;
-	bool moved = false, through = fw->through < 0;
+	unsigned int first = roles[record_at(tr, w->first)->hop], seen = 0, hop;
+	bool through = fw->through < 0;
 	uint32_t i;
 
-	if (fw->inward ? !begins_inward(hop) : hop != TWX_HOP_KICK && hop != TWX_HOP_TX_POP)
+	if (fw->inward ? first != INPUT : !(first & (DOORBELL | FETCH)))
 		return false;
 	for (i = 0; i < w->n; i++) {
 		hop = record_at(tr, w->first + i)->hop;
-		moved |= hop == TWX_HOP_TX_POP || (fw->inward && hop == TWX_HOP_USED);
+		seen |= roles[hop];
 		through |= (int)hop == fw->through;
 	}
-	return moved && through;
+	return through && (seen & (fw->inward ? FETCH | DELIVERED : FETCH));
 }
 
 static bool find_walk(const struct frame_wait *fw, bool quiet, struct walk *best)
