@@ -157,7 +157,8 @@ static int dial(const char *dir, const char *name)
 
 static void start(struct qtest *q, const char *accel, char *const argv[], int n_args, bool fed)
 {
-	char qtest_arg[128], stream_arg[160], *args[64];
+	char qtest_arg[128], stream_arg[160];
+	const char *args[64];
 	int n = 0, fd;
 
 	strcpy(q->dir, "/tmp/twinax-qtest.XXXXXX");
@@ -168,32 +169,32 @@ static void start(struct qtest *q, const char *accel, char *const argv[], int n_
 		 "stream,id=n0,server=on,addr.type=unix,addr.path=%s/s", q->dir);
 	for (int i = 0; i < n_args && n < 40; i++)
 		args[n++] = argv[i];
-	char *tail[] = { "-machine",
-			 "pc",
-			 "-m",
-			 "64",
-			 "-nodefaults",
-			 "-display",
-			 "none",
-			 "-accel",
-			 (char *)accel,
-			 "-qtest",
-			 qtest_arg,
-			 "-qtest-log",
-			 "none",
-			 "-device",
-			 "e1000,netdev=n0,addr=4,mac=52:54:00:12:34:56,romfile=",
-			 "-netdev",
-			 fed ? stream_arg : "hubport,id=n0,hubid=0",
-			 fed ? NULL : "-netdev",
-			 "hubport,id=n1,hubid=0",
-			 NULL };
-	for (char **t = tail; *t; t++)
+	const char *tail[] = { "-machine",
+			       "pc",
+			       "-m",
+			       "64",
+			       "-nodefaults",
+			       "-display",
+			       "none",
+			       "-accel",
+			       accel,
+			       "-qtest",
+			       qtest_arg,
+			       "-qtest-log",
+			       "none",
+			       "-device",
+			       "e1000,netdev=n0,addr=4,mac=52:54:00:12:34:56,romfile=",
+			       "-netdev",
+			       fed ? stream_arg : "hubport,id=n0,hubid=0",
+			       fed ? NULL : "-netdev",
+			       "hubport,id=n1,hubid=0",
+			       NULL };
+	for (const char **t = tail; *t; t++)
 		args[n++] = *t;
 	args[n] = NULL;
 	q->pid = fork();
 	if (q->pid == 0) {
-		execvp(args[0], args);
+		execvp(args[0], (char *const *)args);
 		_exit(127);
 	}
 	fd = dial(q->dir, "q");
