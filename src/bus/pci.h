@@ -60,8 +60,8 @@ struct pci_info {
 	uint8_t msix_bar; /* the BAR that table and PBA lie in; accesses there never reach the
 			     device */
 	uint32_t msix_table_off, msix_pba_off;
-	uint8_t n_msi;	   /* vectors, a power of two up to 32; 0: no MSI */
-	uint8_t msi_flags; /* PCI_MSI_FLAGS_64BIT, PCI_MSI_FLAGS_MASKBIT, as the model has them */
+	uint8_t n_msi;	    /* vectors, a power of two up to 32; 0: no MSI */
+	uint16_t msi_flags; /* PCI_MSI_FLAGS_64BIT, PCI_MSI_FLAGS_MASKBIT, as the model has them */
 };
 
 /* The device's side. @off + @size lies inside the BAR. */
