@@ -52,8 +52,15 @@ int virtio_queue_setup(struct virtio_dev *dev, unsigned int queue, uint16_t size
 		return -EINVAL;
 	vq->size = size;
 	vq->ring = *ring;
+	vq->inflight = NULL;
 	vq->next = vq->avail_idx = last_avail;
 	return 0;
+}
+
+void virtio_queue_track(struct virtio_dev *dev, unsigned int queue, struct inflight *f)
+{
+	if (queue < dev->n_queues && !dev->queues[queue].running)
+		dev->queues[queue].inflight = f;
 }
 
 static void queue_features(struct virtqueue *vq)
@@ -90,6 +97,7 @@ uint16_t virtio_queue_stop(struct virtio_dev *dev, unsigned int queue)
 	if (vq->running) {
 		dev->ops->queue_stop(dev, queue);
 		vq->running = false;
+		vq->inflight = NULL;
 		vq->avail_idx = vq->next;
 	}
 	return vq->next;

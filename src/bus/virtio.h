@@ -13,6 +13,7 @@
 
 struct virtio_dev;
 struct virtqueue; /* bus/virtqueue.h */
+struct inflight;  /* bus/inflight.h */
 
 /* The transport's side; all are called on the device's loop. */
 struct virtio_host_ops {
@@ -68,6 +69,8 @@ struct virtio_ring {
 /* For transports. Size is a power of two, 1..32768; -EINVAL otherwise or while the queue runs. */
 int virtio_queue_setup(struct virtio_dev *dev, unsigned int queue, uint16_t size,
 		       const struct virtio_ring *ring, uint16_t last_avail);
+/* Between setup and start: keeps this record of the queue up to date until it stops. */
+void virtio_queue_track(struct virtio_dev *dev, unsigned int queue, struct inflight *f);
 void virtio_queue_start(struct virtio_dev *dev, unsigned int queue); /* runs ops->queue_start */
 /* Stops; everything taken from the ring has been given back. The index to resume from. Idempotent. */
 uint16_t virtio_queue_stop(struct virtio_dev *dev, unsigned int queue);

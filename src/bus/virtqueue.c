@@ -35,6 +35,7 @@
 
 #include "base/endian.h"
 #include "base/macros.h"
+#include "bus/inflight.h"
 
 #define DESC_SIZE 16
 #define USED_HEADER 4 /* flags, idx */
@@ -234,6 +235,16 @@ static int walk_chain(struct walk *w, uint16_t head)
 	}
 }
 
+static inline uint16_t next_head(const struct virtqueue *vq)
+{
+	uint32_t slot = vq->next & (vq->size - 1u);
+	uint16_t head;
+
+	if (unlikely(vq->inflight) && inflight_head(vq->inflight, vq->next, &head))
+		return head;
+	return ring_load16(avail_at(vq, 4 + 2u * slot), __ATOMIC_RELAXED);
+}
+
 int vq_pop(struct virtqueue *vq, struct vq_chain *c, struct iovec *iov, unsigned int max)
 {
 	struct walk w = { .vq = vq, .c = c, .iov = iov, .max = max };
@@ -244,7 +255,7 @@ int vq_pop(struct virtqueue *vq, struct vq_chain *c, struct iovec *iov, unsigned
 		return 0;
 	if (vq->next == vq->avail_idx && !avail_refresh(vq))
 		return 0;
-	head = ring_load16(avail_at(vq, 4 + 2u * (vq->next & (vq->size - 1u))), __ATOMIC_RELAXED);
+	head = next_head(vq);
 	*c = (struct vq_chain){ .elem = { head, 1 } };
 	rc = walk_chain(&w, head);
 	if (unlikely(rc == WALK_BROKEN)) {
@@ -289,7 +300,11 @@ void vq_publish(struct virtqueue *vq)
 {
 	if (vq->published == vq->used)
 		return;
-	ring_store16(used_at(vq, 2), vq->used, __ATOMIC_RELEASE);
+	if (unlikely(vq->inflight))
+		inflight_publish(vq->inflight, (uint16_t *)(void *)used_at(vq, 2), vq->published,
+				 vq->used);
+	else
+		ring_store16(used_at(vq, 2), vq->used, __ATOMIC_RELEASE);
 	if (unlikely(vq->ring.log))
 		published_dirty(vq);
 	vq->published = vq->used;

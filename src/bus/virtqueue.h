@@ -34,6 +34,7 @@ struct vq_chain {
 struct virtqueue {
 	struct virtio_dev *dev;
 	struct virtio_ring ring;
+	struct inflight *inflight; /* bus/inflight.h; null: no record is kept */
 	uint16_t index;	    /* in dev->queues */
 	uint16_t size;	    /* 0: not set up */
 	uint16_t avail_idx; /* the guest's, as last read */

@@ -18,12 +18,13 @@
  *
  * Files: this one connects, or has server_sock.c listen, begins and ends one connection, and has the
  * virtio_host_ops; vhost_user_msg.c receives, checks against its table, and answers; vhost_user_dev.c,
- * _mem.c and _ring.c carry the messages out; event.c keeps a peer's fds from hurting us.
+ * _mem.c, _inflight.c and _ring.c carry the messages out; event.c keeps a peer's fds from hurting us.
  *
  * State: a connection owns everything the front end sent: memory, log, fds, features. It all goes when
  * the connection goes; the device is reset then, and the next front end finds it as after open. Rings
- * complete in order, so a front end that reconnects takes up from used.idx (SET_VRING_BASE), and no
- * inflight area is needed.
+ * complete in order, so a front end that reconnects takes up from used.idx (SET_VRING_BASE). One that keeps
+ * an inflight area finds it true to the rings, and what is in flight there by another back end's account
+ * comes first (bus/inflight.c); then SET_VRING_BASE has nothing to say.
  *
  * A ring is given to the device while it has a size, addresses that translate with their full length,
  * a SET_VRING_KICK, and is enabled. It starts when the last of these arrives, in whatever order, and
@@ -52,7 +53,7 @@
  * kernel interface lets an eventfd be written without its flags.
  *
  * Specification: QEMU, docs/interop/vhost-user.rst, all front-end messages that a network device needs.
- * Not offered: IOMMU, postcopy, in-band notifications, inflight areas, cross-endian, host notifiers,
+ * Not offered: IOMMU, postcopy, in-band notifications, cross-endian, host notifiers,
  * shared objects, device state transfer.
  *
  * Differences from other back ends: CONFIG is offered only after SET_OWNER (vhost_user_dev.c). A ring

@@ -11,6 +11,7 @@
 #include <twinax/net.h>
 
 #include "base/hostops.h"
+#include "bus/inflight.h"
 #include "bus/virtio.h"
 #include "hosts/event.h"
 #include "hosts/server_sock.h"
@@ -75,7 +76,8 @@ enum {
 #define VU_PROTOCOL_OFFERED                                                                        \
 	(VU_BIT(VU_P_MQ) | VU_BIT(VU_P_LOG_SHMFD) | VU_BIT(VU_P_RARP) | VU_BIT(VU_P_REPLY_ACK) |   \
 	 VU_BIT(VU_P_NET_MTU) | VU_BIT(VU_P_BACKEND_REQ) | VU_BIT(VU_P_CONFIG) |                   \
-	 VU_BIT(VU_P_RESET_DEVICE) | VU_BIT(VU_P_CONFIGURE_MEM_SLOTS) | VU_BIT(VU_P_STATUS))
+	 VU_BIT(VU_P_INFLIGHT_SHMFD) | VU_BIT(VU_P_RESET_DEVICE) |                                 \
+	 VU_BIT(VU_P_CONFIGURE_MEM_SLOTS) | VU_BIT(VU_P_STATUS))
 
 #define VU_F_PROTOCOL_FEATURES VU_BIT(30)
 #define VU_F_LOG_ALL VU_BIT(VHOST_F_LOG_ALL)
@@ -88,6 +90,7 @@ enum {
 
 #define VU_MAX_FDS 8
 #define VU_TABLE_REGIONS 8	/* of SET_MEM_TABLE */
+#define VU_RING_MAX 32768	/* entries */
 #define VU_CONFIG_MAX 256	/* bytes of config space in one message */
 #define VU_NOFD 0x100u		/* bit 8 of SET_VRING_KICK, _CALL and _ERR: no fd follows */
 #define VU_INDEX 0xffu
@@ -117,6 +120,10 @@ union vu_payload {
 		uint64_t size, off;
 	} log;
 	struct {
+		uint64_t size, off;
+		uint16_t n_queues, queue_size;
+	} inflight;
+	struct {
 		uint32_t off, size, flags;
 		uint8_t data[VU_CONFIG_MAX];
 	} config;
@@ -124,7 +131,7 @@ union vu_payload {
 };
 
 /* A message being received, then handled; a reply is built in place. A handler that keeps an fd
- * leaves -1 behind; the rest is closed after it. */
+ * leaves -1 behind; the rest is closed after it, as is one that went out with the reply. */
 struct vu_msg {
 	struct vu_header head;
 	union vu_payload p;
@@ -148,6 +155,7 @@ struct vu_ring {
 	int kick_fd; /* -1 without */
 	struct twx_watch kick_watch;
 	struct event call, err;
+	struct inflight inflight; /* open while it runs, if the area has a region for it */
 };
 
 struct vu_host {
@@ -177,7 +185,10 @@ struct vu_host {
 	struct fault_area log_map;
 	uint8_t *log;
 	uint64_t log_size;
-	struct fault_guard guard; /* of mem and log_map */
+	struct fault_area inflight_map;
+	uint8_t *inflight; /* regions of inflight_size entries each, for the first inflight_queues */
+	uint16_t inflight_queues, inflight_size;
+	struct fault_guard guard; /* of mem, log_map and inflight_map */
 };
 
 static inline struct vu_host *vu_of_guard(struct fault_guard *g)
@@ -208,6 +219,12 @@ void vu_mem_fini(struct vu_host *vu);
 const struct fault_area *vu_area_at(struct fault_guard *g, uintptr_t addr);
 void vu_memory_lost(struct fault_guard *g);
 void vu_log_update(struct vu_host *vu); /* dirty logging on or off, by features and log */
+
+/* vhost_user_inflight.c */
+vu_handler vu_get_inflight_fd, vu_set_inflight_fd;
+void vu_inflight_drop(struct vu_host *vu); /* rings are stopped */
+/* Opens a ring's record, if it has a region; *@next may move. Close it when the ring stops. */
+int vu_inflight_begin(struct vu_ring *r, const struct virtio_ring *ring, uint16_t *next);
 
 /* vhost_user_ring.c */
 vu_handler vu_set_vring_num, vu_set_vring_addr, vu_set_vring_base, vu_get_vring_base;

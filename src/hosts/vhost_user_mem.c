@@ -43,6 +43,7 @@ void vu_mem_reset(struct vu_host *vu)
 	map_empty(vu->mem);
 	mem_init(vu->mem);
 	log_drop(vu);
+	vu_inflight_drop(vu);
 }
 
 void vu_mem_fini(struct vu_host *vu)
@@ -63,6 +64,8 @@ const struct fault_area *vu_area_at(struct fault_guard *g, uintptr_t addr)
 
 	if (fault_area_has(&vu->log_map, addr))
 		return &vu->log_map;
+	if (fault_area_has(&vu->inflight_map, addr))
+		return &vu->inflight_map;
 	return vu->mem != NULL ? mem_area_at(vu->mem, addr) : NULL;
 }
 

@@ -13,9 +13,11 @@
 #define U64 sizeof(uint64_t), sizeof(uint64_t)
 #define STATE sizeof(struct vhost_vring_state), sizeof(struct vhost_vring_state)
 #define NOTHING 0, 0
+/* The specification counts 20 bytes, and structs on 64-bit machines 4 of padding more. */
+#define INFLIGHT 20, 24
 #define SLOT (HEAD(slot.region) + sizeof(struct vu_region))
 
-enum { ANSWERS = 1 };
+enum { ANSWERS = 1, ANSWERS_FD = 2 };
 
 /* Sizes and counts are inclusive. @feature is the protocol feature without which the message is not
  * legal, or -1. */
@@ -53,6 +55,8 @@ static const struct vu_rule {
 	[VU_SET_BACKEND_REQ_FD] = { "SET_BACKEND_REQ_FD", 0, sizeof(uint64_t), 1, 1, VU_P_BACKEND_REQ, 0, vu_set_req_fd },
 	[VU_GET_CONFIG] = { "GET_CONFIG", HEAD(config.data), HEAD(config.data) + VU_CONFIG_MAX, 0, 0, VU_P_CONFIG, ANSWERS, vu_get_config },
 	[VU_SET_CONFIG] = { "SET_CONFIG", HEAD(config.data), HEAD(config.data) + VU_CONFIG_MAX, 0, 0, VU_P_CONFIG, 0, vu_set_config },
+	[VU_GET_INFLIGHT_FD] = { "GET_INFLIGHT_FD", INFLIGHT, 0, 0, VU_P_INFLIGHT_SHMFD, ANSWERS | ANSWERS_FD, vu_get_inflight_fd },
+	[VU_SET_INFLIGHT_FD] = { "SET_INFLIGHT_FD", INFLIGHT, 1, 1, VU_P_INFLIGHT_SHMFD, 0, vu_set_inflight_fd },
 	[VU_RESET_DEVICE] = { "RESET_DEVICE", NOTHING, 0, 0, VU_P_RESET_DEVICE, 0, vu_reset_device },
 	[VU_GET_MAX_MEM_SLOTS] = { "GET_MAX_MEM_SLOTS", NOTHING, 0, 0, VU_P_CONFIGURE_MEM_SLOTS, ANSWERS, vu_get_max_mem_slots },
 	[VU_ADD_MEM_REG] = { "ADD_MEM_REG", SLOT, SLOT, 1, 1, VU_P_CONFIGURE_MEM_SLOTS, 0, vu_add_mem_reg },
@@ -162,10 +166,27 @@ static int receive_message(struct vu_host *vu)
 	}
 }
 
+/* Attaches the message's fd to its answer. */
+static void attach_fd(struct msghdr *mh, void *control, int fd)
+{
+	struct cmsghdr *c = control;
+
+	mh->msg_control = control;
+	mh->msg_controllen = CMSG_SPACE(sizeof(fd));
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof(fd));
+	memcpy(CMSG_DATA(c), &fd, sizeof(fd));
+}
+
 /* An answer that does not fit the socket means that the front end has stopped reading. */
-static bool answer(struct vu_host *vu)
+static bool answer(struct vu_host *vu, bool with_fd)
 {
 	struct vu_msg *m = &vu->msg;
+	union {
+		char buf[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = { 0 };
 	struct iovec iov[2] = {
 		{ .iov_base = &m->head, .iov_len = sizeof(m->head) },
 		{ .iov_base = m->p.raw, .iov_len = m->head.size },
@@ -173,6 +194,8 @@ static bool answer(struct vu_host *vu)
 	struct msghdr mh = { .msg_iov = iov, .msg_iovlen = 2 };
 	ssize_t n;
 
+	if (with_fd && m->n_fds > 0)
+		attach_fd(&mh, &control, m->fds[0]);
 	m->head.flags = VU_VERSION | VU_REPLY;
 	do {
 		n = sendmsg(vu->fd, &mh, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -242,7 +265,7 @@ static bool dispatch(struct vu_host *vu, const char **why)
 		m->p.u64 = (uint64_t)(err < 0);
 		m->head.size = sizeof(m->p.u64);
 	}
-	if ((answers || ack) && !answer(vu)) {
+	if ((answers || ack) && !answer(vu, answers && (rule->flags & ANSWERS_FD) != 0)) {
 		*why = "it does not read its answers";
 		return false;
 	}

@@ -90,21 +90,38 @@ static void ring_stop(struct vu_ring *r)
 	r->running = false;
 	twx_watch_del(&r->kick_watch);
 	r->base = virtio_queue_stop(r->vu->dev, r->index);
+	inflight_close(&r->inflight);
 	poll_arm(r->vu);
+}
+
+/* Everything that can fail about a start; @ring's indices and its record are the device's then. */
+static int ring_prepare(struct vu_ring *r)
+{
+	struct vu_host *vu = r->vu;
+	struct virtio_ring ring;
+	uint16_t next = r->base;
+	int err = ring_translate(r, &ring);
+
+	if (err == 0)
+		err = vu_inflight_begin(r, &ring, &next);
+	if (err == 0)
+		err = virtio_queue_setup(vu->dev, r->index, r->num, &ring, next);
+	if (err == 0 && r->inflight.region != NULL)
+		virtio_queue_track(vu->dev, r->index, &r->inflight);
+	if (err == 0 && r->kick_fd >= 0)
+		err = twx_watch_add(&r->kick_watch, vu->host->loop, r->kick_fd, EPOLLIN, kick_ready);
+	return err;
 }
 
 static int ring_start(struct vu_ring *r)
 {
 	struct vu_host *vu = r->vu;
-	struct virtio_ring ring;
-	int err = ring_translate(r, &ring);
+	int err = ring_prepare(r);
 
-	if (err == 0)
-		err = virtio_queue_setup(vu->dev, r->index, r->num, &ring, r->base);
-	if (err == 0 && r->kick_fd >= 0)
-		err = twx_watch_add(&r->kick_watch, vu->host->loop, r->kick_fd, EPOLLIN, kick_ready);
-	if (err < 0)
+	if (err < 0) {
+		inflight_close(&r->inflight);
 		return err;
+	}
 	virtio_queue_start(vu->dev, r->index);
 	r->running = true;
 	poll_arm(vu);
@@ -150,7 +167,7 @@ void vu_rings_resume(struct vu_host *vu)
 
 		if (err < 0)
 			VU_LOG(vu, WARNING,
-			       "queue %u stays stopped, its ring is not in the memory table: %s", i,
+			       "queue %u stays stopped, its ring or its inflight region does not fit: %s", i,
 			       strerror(-err));
 	}
 }
@@ -197,7 +214,7 @@ int vu_set_vring_num(struct vu_host *vu, struct vu_msg *m)
 	struct vu_ring *r = ring_at(vu, m->p.state.index);
 	uint32_t num = m->p.state.num;
 
-	if (r == NULL || num == 0 || num > 32768 || (num & (num - 1)) != 0)
+	if (r == NULL || num == 0 || num > VU_RING_MAX || (num & (num - 1)) != 0)
 		return -EINVAL;
 	if (r->running)
 		return -EBUSY;

@@ -425,6 +425,27 @@ static void test_log(void **state)
 	lose_log(fd, 4096);
 }
 
+/* The inflight area, which the front end made itself: one of ours cannot be cut. */
+static void test_inflight_area(void **state)
+{
+	union vu_payload p = { .inflight = { 2 * 1088, 0, 2, VC_NUM } };
+	int fd = memfd_create("inflight", MFD_CLOEXEC);
+
+	(void)state;
+	catch_faults();
+	assert_int_equal(ftruncate(fd, 8192), 0);
+	assert_int_equal(vc_ask(&victim.vc, VU_SET_INFLIGHT_FD, &p, 24, &fd, 1), 0);
+	assert_passes(&victim);
+	offer_rx(&victim, TOP_BUF);
+	vc_kick(&victim.vc, 0);
+	assert_int_equal(n_faults, 0);
+	assert_int_equal(ftruncate(fd, 0), 0);
+	wire_send(&victim);
+	assert_int_equal(n_faults, 1);
+	assert_lost(&victim);
+	close(fd);
+}
+
 /* A buffer in one region, the used ring in the other; then everything. */
 static void test_several(void **state)
 {
@@ -623,7 +644,7 @@ int main(void)
 		CASE(test_avail),    CASE(test_used),	 CASE(test_start),
 		CASE(test_indirect), CASE(test_tx_head), CASE(test_tx_payload),
 		CASE(test_rx_copy),  CASE(test_lease),	 CASE(test_lease_commit),
-		CASE(test_log),	     CASE(test_several), CASE(test_both),
+		CASE(test_log),	     CASE(test_inflight_area), CASE(test_several), CASE(test_both),
 		CASE(test_hangup),   CASE(test_close),	 CASE(test_close_at_once),
 		CASE(test_foreign),  CASE(test_huge),	 CASE(test_huge_log),
 	};

@@ -272,24 +272,6 @@ static void test_2020_10725(void **state)
 	assert_works_again();
 }
 
-/* CVE-2020-10726, 2021-3839, 2022-0669, QEMU #3974: inflight areas. We complete in order and have none. */
-static void test_inflight(void **state)
-{
-	struct { uint64_t size, off; uint16_t queues, num; } p = { 4096, 0, 0xffff, 0xffff };
-	int fds[3] = { client.memfd, client.memfd, client.memfd }, before;
-	uint64_t protocol = VU_BIT(VU_P_INFLIGHT_SHMFD);
-
-	(void)state;
-	before = open_fds();
-	for (int i = 0; i < 100; i++) {
-		assert_int_equal(vc_ask(&client, VU_GET_INFLIGHT_FD, &p, 20, fds, i % 3), 1);
-		assert_int_equal(vc_ask(&client, VU_SET_INFLIGHT_FD, &p, 20, fds, (i + 1) % 3), 1);
-	}
-	assert_int_equal(vc_ask_u64(&client, VU_SET_PROTOCOL_FEATURES, protocol), 1);
-	assert_int_equal(open_fds(), before);
-	assert_works();
-}
-
 /* CVE-2022-2132: the header spread over many descriptors, and chains that are no longer than it. */
 static void test_2022_2132(void **state)
 {
@@ -503,7 +485,7 @@ static void test_foreign_control_queue(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(2018_1059), T(2019_14818), T(2020_10723), T(2020_10725), T(inflight), T(2022_2132),
+		T(2018_1059), T(2019_14818), T(2020_10723), T(2020_10725), T(2022_2132),
 		T(offload_requests), T(truncation), T(slots), T(2019_3900), T(avail_gap),
 		T(moved_ring_asks_for_doorbells),
 		cmocka_unit_test_setup_teardown(test_foreign_control_queue, open_two_pairs, close_bench),

@@ -79,7 +79,7 @@ static void test_features(void **state)
 	/* What was not offered is refused, and what was agreed stays. */
 	assert_int_equal(vc_ask_u64(&client, VU_SET_FEATURES, f | 1ull << 63), 1);
 	assert_int_equal(bench.echo->features, bench.echo->dev.offered);
-	assert_int_equal(vc_ask_u64(&client, VU_SET_PROTOCOL_FEATURES, p | 1ull << 12), 1);
+	assert_int_equal(vc_ask_u64(&client, VU_SET_PROTOCOL_FEATURES, p | VU_BIT(VU_P_INBAND_NOTIFICATIONS)), 1);
 	assert_true(vc_alive(&client));
 }
 
@@ -131,6 +131,10 @@ static const struct good {
 	{ VU_SET_BACKEND_REQ_FD, 0, 1 },
 	{ VU_GET_CONFIG, 12 + 6, 0, true, { .config = { 0, 6, 0, { 0 } } } },
 	{ VU_SET_CONFIG, 12 + 6, 0, false, { .config = { 0, 6, 0, { 1, 2, 3, 4, 5, 6 } } } },
+	{ VU_GET_INFLIGHT_FD, 20, 0, true, { .inflight = { 0, 0, 2, 64 } } },
+	{ VU_SET_INFLIGHT_FD, 20, 1, false, { .inflight = { 2 * 1088, VC_BUF, 2, 64 } } },
+	{ VU_GET_INFLIGHT_FD, 24, 0, true, { .inflight = { 0, 0, 2, 64 } } },
+	{ VU_SET_INFLIGHT_FD, 24, 1, false, { .inflight = { 2 * 1088, VC_BUF, 2, 64 } } },
 	{ VU_RESET_DEVICE, 0, 0 },
 	{ VU_GET_MAX_MEM_SLOTS, 0, 0, true },
 	{ VU_ADD_MEM_REG, 40, 1, false, { .slot = { 0, { VC_GPA, VC_MEM, VC_USER, 0 } } } },
@@ -142,7 +146,8 @@ static const struct good {
 /* An fd that suits the request: memory where memory is asked for. */
 static int suitable_fd(const struct vc *c, uint32_t request)
 {
-	if (request == VU_SET_MEM_TABLE || request == VU_ADD_MEM_REG || request == VU_SET_LOG_BASE)
+	if (request == VU_SET_MEM_TABLE || request == VU_ADD_MEM_REG || request == VU_SET_LOG_BASE ||
+	    request == VU_SET_INFLIGHT_FD)
 		return c->memfd;
 	return c->q[2].call;
 }
@@ -190,8 +195,9 @@ static void test_each_short_and_long(void **state)
 	(void)state;
 	for (size_t i = 0; i < N_GOODS; i++) {
 		const struct good *g = &goods[i];
-		/* These two have room for less (SET_MEM_TABLE) or an optional word behind them. */
-		bool lax = g->request == VU_SET_LOG_FD || g->request == VU_SET_BACKEND_REQ_FD;
+		/* These have room for less (SET_MEM_TABLE) or something optional behind them. */
+		bool lax = g->request == VU_SET_LOG_FD || g->request == VU_SET_BACKEND_REQ_FD ||
+			   g->request == VU_GET_INFLIGHT_FD || g->request == VU_SET_INFLIGHT_FD;
 
 		if (g->len > 0) {
 			begin(&client);
@@ -277,7 +283,7 @@ static void test_fd_bit_and_fd_disagree(void **state)
 
 static void test_unknown_requests(void **state)
 {
-	static const uint32_t unknown[] = { 0, 22, 23, 26, 27, 28, 29, 30, 31, 32, 33, 35, 41, 44, 1000, 0x7fffffff, 0xffffffff };
+	static const uint32_t unknown[] = { 0, 22, 23, 26, 27, 28, 29, 30, 33, 35, 41, 44, 1000, 0x7fffffff, 0xffffffff };
 	uint8_t junk[64] = { 1 };
 
 	(void)state;
@@ -299,6 +305,7 @@ static void test_not_negotiated(void **state)
 {
 	static const uint32_t gated[] = { VU_SET_LOG_BASE, VU_GET_QUEUE_NUM, VU_SEND_RARP, VU_NET_SET_MTU,
 					  VU_SET_BACKEND_REQ_FD, VU_GET_CONFIG, VU_SET_CONFIG,
+					  VU_GET_INFLIGHT_FD, VU_SET_INFLIGHT_FD,
 					  VU_RESET_DEVICE, VU_GET_MAX_MEM_SLOTS, VU_ADD_MEM_REG,
 					  VU_SET_STATUS, VU_GET_STATUS };
 

@@ -111,6 +111,7 @@ void vc_init(struct vc *c, struct vbench *b)
 	memset(c, 0, sizeof(*c));
 	c->b = b;
 	c->fd = -1;
+	c->reply_fd = -1;
 	c->memfd = memfd_create("guest", MFD_CLOEXEC);
 	if (ftruncate(c->memfd, VC_MEM) < 0)
 		abort();
@@ -121,15 +122,25 @@ void vc_init(struct vc *c, struct vbench *b)
 	}
 }
 
+static void take_fd(struct vc *c, int fd)
+{
+	if (c->reply_fd >= 0)
+		close(c->reply_fd);
+	c->reply_fd = fd;
+}
+
 void vc_hangup(struct vc *c)
 {
 	if (c->fd >= 0)
 		close(c->fd);
 	c->fd = -1;
 	c->protocol = 0;
-	memset(c->mem, 0, VC_MEM);
-	for (int i = 0; i < ECHO_QUEUES; i++)
-		c->q[i].avail = c->q[i].used = 0;
+	take_fd(c, -1);
+	if (!c->keep) {
+		memset(c->mem, 0, VC_MEM);
+		for (int i = 0; i < ECHO_QUEUES; i++)
+			c->q[i].avail = c->q[i].used = 0;
+	}
 	vbench_pump(c->b);
 }
 
@@ -201,6 +212,26 @@ void vc_send(struct vc *c, uint32_t request, uint32_t flags, const void *p, uint
 	vc_raw(c, buf, sizeof(h) + len, fds, n_fds);
 }
 
+static ssize_t receive(struct vc *c, void *to, size_t want)
+{
+	union {
+		char buf[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	struct iovec iov = { to, want };
+	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.buf,
+			     .msg_controllen = sizeof(control.buf) };
+	ssize_t n = recvmsg(c->fd, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	struct cmsghdr *cm = n > 0 ? CMSG_FIRSTHDR(&mh) : NULL;
+	int fd;
+
+	if (cm != NULL) {
+		memcpy(&fd, CMSG_DATA(cm), sizeof(fd));
+		take_fd(c, fd);
+	}
+	return n;
+}
+
 int vc_reply(struct vc *c)
 {
 	uint32_t got = 0;
@@ -214,7 +245,7 @@ int vc_reply(struct vc *c)
 		if (!head && want == 0)
 			return 1;
 		vbench_pump(c->b);
-		n = recv(c->fd, to, want, MSG_DONTWAIT);
+		n = receive(c, to, want);
 		if (n == 0 || (n < 0 && errno != EAGAIN))
 			return -1;
 		if (n < 0 && got == 0)

@@ -61,15 +61,17 @@ struct vc {
 	int memfd;
 	uint8_t *mem;
 	uint64_t protocol;
+	bool keep; /* the guest lives on when the connection ends */
 	struct vc_queue q[ECHO_QUEUES];
 	struct vu_header head; /* of the last reply */
 	union vu_payload reply;
+	int reply_fd; /* the last that came with one; -1: none yet */
 };
 
 void vc_init(struct vc *c, struct vbench *b);
 void vc_fini(struct vc *c);
 void vc_connect(struct vc *c);
-void vc_hangup(struct vc *c);
+void vc_hangup(struct vc *c); /* the guest starts afresh, unless c->keep */
 bool vc_alive(struct vc *c); /* after the back end has done what it had to */
 
 /* Sends as given. */
