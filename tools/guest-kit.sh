@@ -121,6 +121,9 @@ kit_program() { # DIR PROGRAM: into the guest, with its libraries where the load
 	kit_p=$(command -v "$2") && cp -L "$kit_p" "$1/bin/" || return 1
 	ldd "$kit_p" 2>/dev/null | grep -o '/[^ )]*' | while read -r kit_l; do
 		mkdir -p "$1/$(dirname "$kit_l")" && cp -L "$kit_l" "$1/$kit_l"
+		# What libc loads by itself when a thread is cancelled.
+		kit_l=$(dirname "$kit_l")/libgcc_s.so.1
+		[ ! -e "$kit_l" ] || cp -L "$kit_l" "$1/$kit_l"
 	done
 }
 
