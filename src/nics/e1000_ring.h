@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* e1000: descriptors as the guest writes them, and the state of the transmit, receive and interrupt
- * paths. */
+/* e1000: descriptors as the guest writes them, and the state of the transmit and receive paths. */
 #ifndef NICS_E1000_RING_H
 #define NICS_E1000_RING_H
 
@@ -43,13 +42,6 @@ union e1000_txd {
 		uint8_t status, popts;
 		le16 special;
 	} data;
-};
-
-/* Interrupt moderation (13.4.18 ITR, 13.4.30 RDTR, 13.4.32 RADV, 13.4.44 TIDV, 13.4.46 TADV). */
-struct e1000_irq {
-	uint32_t held; /* causes that wait for a delay timer before they enter ICR */
-	uint64_t next; /* no rising edge before this time (ns of the loop's clock) */
-	struct twx_timer itr, rx_delay, rx_abs, tx_delay, tx_abs;
 };
 
 /* The parts below belong to e1000_tx.c and e1000_rx.c. */
