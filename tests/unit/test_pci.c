@@ -966,6 +966,118 @@ static void without_a_host(void **state)
 	toy_free(t);
 }
 
+/* The ROM. */
+
+struct rom {
+	struct toy *t;
+	struct twx_nic nic;
+	struct twx_opts *opts;
+	char path[64];
+};
+
+/* A card with the options @text, in which %s stands for a file of @size bytes, all 0xc3. */
+static int rom_new(struct rom *r, const char *text, size_t size, struct twx_error *e)
+{
+	struct twx_net_config config = { .size = sizeof(config) };
+	char full[256], *bytes = malloc(size + 1);
+	int fd, rc;
+
+	*r = (struct rom){ .path = "/tmp/twinax-rom-XXXXXX" };
+	fd = mkstemp(r->path);
+	memset(bytes, 0xc3, size);
+	assert_int_equal(write(fd, bytes, size), size);
+	close(fd);
+	free(bytes);
+	assert_int_equal(twx_loop_new(&config.loop, e), 0);
+	assert_int_equal(twx_net_new(&r->nic.net, &config, e), 0);
+	r->nic.loop = config.loop;
+	strcpy(r->nic.id, "nic0");
+	snprintf(full, sizeof(full), text, r->path);
+	assert_int_equal(twx_opts_parse(&r->opts, full, NULL, e), 0);
+	assert_int_equal(twx_opts_check(r->opts, pci_options, e), 0);
+	r->t = calloc(1, sizeof(*r->t));
+	assert_int_equal(pci_dev_init(&r->t->pci, &r->nic, &toy_ops, &toy_info, e), 0);
+	ram_new(r->t);
+	rc = pci_load_rom(&r->t->pci, r->opts, e);
+	unlink(r->path);
+	return rc;
+}
+
+static void rom_free(struct rom *r)
+{
+	toy_free(r->t);
+	twx_opts_free(r->opts);
+	twx_net_free(r->nic.net);
+	twx_loop_free(r->nic.loop);
+}
+
+static void rom(void **state)
+{
+	struct twx_error e = { 0 };
+	struct rom r;
+	struct toy *t;
+	uint64_t at;
+
+	assert_int_equal(rom_new(&r, "romfile=%s", 3000, &e), 0);
+	t = r.t;
+	assert_int_equal(pci_bar_size(&t->pci, PCI_BAR_ROM), 4096);
+	assert_int_equal(bar(t, PCI_BAR_ROM, 2998, 4), 0xc3c3); /* padded with zeros */
+	assert_int_equal(pci_bar_read(&t->pci, PCI_BAR_ROM, 4095, &at, 2), -EINVAL);
+	bar_write(t, PCI_BAR_ROM, 0, 4, 0);
+	assert_int_equal(bar(t, PCI_BAR_ROM, 0, 4), 0xc3c3c3c3);
+	cfg_write(t, PCI_ROM_ADDRESS, 4, ~0u);
+	assert_int_equal(cfg(t, PCI_ROM_ADDRESS, 4), 0xfffff001);
+	enable(t, PCI_COMMAND_MEMORY);
+	assert_false(pci_bar_addr(&t->pci, PCI_BAR_ROM, &at));
+	cfg_write(t, PCI_ROM_ADDRESS, 4, 0xfeb40000);
+	assert_false(pci_bar_addr(&t->pci, PCI_BAR_ROM, &at));
+	cfg_write(t, PCI_ROM_ADDRESS, 4, 0xfeb40001);
+	assert_true(pci_bar_addr(&t->pci, PCI_BAR_ROM, &at));
+	assert_true(at == 0xfeb40000);
+	rom_free(&r);
+}
+
+static void rom_options(void **state)
+{
+	static const struct {
+		const char *text;
+		size_t file;
+		uint64_t size;	 /* of the BAR */
+		const char *why; /* or why it is refused */
+	} cases[] = {
+		{ "rombar=1", 1, 0, NULL },
+		{ "romfile=", 1, 0, NULL },
+		{ "romfile=%s", 1, 2048, NULL },
+		{ "romfile=%s", 65536, 65536, NULL },
+		{ "romfile=%s,rombar=0", 3000, 0, NULL },
+		{ "romfile=%s,romsize=256k", 3000, 262144, NULL },
+		{ "romfile=%s,romsize=0x2000", 3000, 8192, NULL },
+		{ "romfile=%s,romsize=3000", 3000, 0, "romsize=3000 is no power of two" },
+		{ "romfile=%s,romsize=2048", 3000, 0, "has 3000 bytes, romsize=2048" },
+		{ "romfile=%s,romsize=32M", 3000, 0, "no power of two between" },
+		{ "romsize=4096", 1, 0, "romsize= without a romfile" },
+		{ "romfile=/nonexistent", 1, 0, "cannot open romfile '/nonexistent'" },
+		{ "romfile=/dev/null", 1, 0, "romfile '/dev/null' is no file" },
+		{ "romfile=%s", 0, 0, "is no file of 1 to" },
+		{ "romfile=%s", (16 << 20) + 1, 0, "is no file of 1 to" },
+	};
+
+	for (size_t i = 0; i < array_size(cases); i++) {
+		struct twx_error e = { 0 };
+		struct rom r;
+		int rc = rom_new(&r, cases[i].text, cases[i].file, &e);
+
+		if (!cases[i].why)
+			assert_int_equal(rc, 0);
+		else if (rc == 0 || !strstr(e.what, cases[i].why) || !strstr(e.what, "nic0"))
+			fail_msg("%s: %d '%s'", cases[i].text, rc, e.what);
+		assert_int_equal(pci_bar_size(&r.t->pci, PCI_BAR_ROM), cases[i].size);
+		cfg_write(r.t, PCI_ROM_ADDRESS, 4, ~0u);
+		assert_true((cfg(r.t, PCI_ROM_ADDRESS, 4) != 0) == (cases[i].size != 0));
+		rom_free(&r);
+	}
+}
+
 /* PCIe. */
 
 static struct toy *toy_express(void)
@@ -1233,6 +1345,8 @@ int main(void)
 		cmocka_unit_test(dma),
 		cmocka_unit_test(dma_by_message),
 		cmocka_unit_test(without_a_host),
+		cmocka_unit_test(rom),
+		cmocka_unit_test(rom_options),
 		cmocka_unit_test(express),
 		cmocka_unit_test(function_level_reset),
 		cmocka_unit_test(power),
