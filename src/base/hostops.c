@@ -10,6 +10,9 @@
  * Between that answer and the unlink somebody else may have started to listen there; two servers
  * that are started on one stale path in the same instant can therefore take it from each other.
  *
+ * Names are resolved by the C library, which waits for an answer: hostops_resolve() is for set-up,
+ * and whoever connects again later uses the addresses that it gave.
+ *
  * Starting a program: vfork(), since a VMM's address space is expensive to copy. The child shares
  * our memory until it executes, so it runs with all signals blocked up to the point where no
  * handler of ours is installed any more, and tells a failure through a variable of the parent.
@@ -21,6 +24,7 @@
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <net/if.h>
+#include <netdb.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -67,6 +71,59 @@ int hostops_bind(const struct twx_hostops *h, int fd, const struct sockaddr *add
 	return bind(fd, addr, len) < 0 ? -errno : 0;
 }
 
+int hostops_connect(const struct twx_hostops *h, int fd, const struct sockaddr *addr, socklen_t len)
+{
+	if (HOSTOPS_HAS(h, connect))
+		return h->connect(h->opaque, fd, addr, len);
+	return connect(fd, addr, len) < 0 ? -errno : 0;
+}
+
+/* Names */
+
+static int resolve_errno(int code)
+{
+	switch (code) {
+	case EAI_NONAME:
+	case EAI_NODATA:
+		return -ENOENT;
+	case EAI_AGAIN:
+		return -EAGAIN;
+	case EAI_SERVICE:
+		return -EINVAL;
+	case EAI_MEMORY:
+		return -ENOMEM;
+	case EAI_FAMILY:
+	case EAI_ADDRFAMILY:
+		return -EAFNOSUPPORT;
+	case EAI_SYSTEM:
+		return errno ? -errno : -EIO;
+	default:
+		return -EIO;
+	}
+}
+
+int hostops_resolve(const struct twx_hostops *h, const char *host, const char *port, int family,
+		    int type, int flags, struct sockaddr_storage *out, int max)
+{
+	struct addrinfo hints = { .ai_family = family, .ai_socktype = type, .ai_flags = flags };
+	struct addrinfo *list, *a;
+	int err, n = 0;
+
+	if (HOSTOPS_HAS(h, resolve))
+		return h->resolve(h->opaque, host, port, family, type, flags, out, max);
+	err = getaddrinfo(host, port, &hints, &list);
+	if (err)
+		return resolve_errno(err);
+	for (a = list; a && n < max; a = a->ai_next) {
+		if (a->ai_addrlen > sizeof(*out))
+			continue;
+		memset(&out[n], 0, sizeof(*out));
+		memcpy(&out[n++], a->ai_addr, a->ai_addrlen);
+	}
+	freeaddrinfo(list);
+	return n ? n : -ENOENT;
+}
+
 /* Unix sockets */
 
 static int unix_addr(struct sockaddr_un *sun, const char *path)
@@ -82,14 +139,14 @@ static int unix_addr(struct sockaddr_un *sun, const char *path)
 	return 0;
 }
 
-static int unix_socket(void)
+static int unix_socket(int type)
 {
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int fd = socket(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
 	return fd < 0 ? -errno : fd;
 }
 
-int hostops_unix_connect(const struct twx_hostops *h, const char *path)
+static int unix_connect(const struct twx_hostops *h, const char *path, int type)
 {
 	struct sockaddr_un sun;
 	int err = unix_addr(&sun, path);
@@ -97,7 +154,7 @@ int hostops_unix_connect(const struct twx_hostops *h, const char *path)
 
 	if (err)
 		return err;
-	fd = unix_socket();
+	fd = unix_socket(type);
 	if (fd < 0)
 		return fd;
 	if (HOSTOPS_HAS(h, connect_unix))
@@ -111,8 +168,13 @@ int hostops_unix_connect(const struct twx_hostops *h, const char *path)
 	return fd;
 }
 
+int hostops_unix_connect(const struct twx_hostops *h, const char *path)
+{
+	return unix_connect(h, path, SOCK_STREAM);
+}
+
 /* Makes way for a bind: 0 if @path held a socket that nobody listens on, and is gone now. */
-static int unix_remove_stale(const struct twx_hostops *h, const char *path)
+static int unix_remove_stale(const struct twx_hostops *h, const char *path, int type)
 {
 	struct stat st;
 	int fd;
@@ -122,7 +184,7 @@ static int unix_remove_stale(const struct twx_hostops *h, const char *path)
 		return errno == ENOENT ? 0 : -errno;
 	if (!S_ISSOCK(st.st_mode))
 		return -EEXIST;
-	fd = hostops_unix_connect(h, path);
+	fd = unix_connect(h, path, type);
 	if (fd >= 0)
 		close(fd);
 	if (fd == -ENOENT)
@@ -134,23 +196,30 @@ static int unix_remove_stale(const struct twx_hostops *h, const char *path)
 	return fd == -ENOENT ? 0 : fd;
 }
 
-int hostops_unix_listen(const struct twx_hostops *h, const char *path)
+int hostops_unix_bind(const struct twx_hostops *h, int fd, const char *path)
 {
+	socklen_t len = sizeof(int);
 	struct sockaddr_un sun;
-	int err = unix_addr(&sun, path);
-	int fd;
+	int err = unix_addr(&sun, path), type;
 
 	if (err)
 		return err;
-	fd = unix_socket();
+	err = hostops_bind(h, fd, (struct sockaddr *)&sun, sizeof(sun));
+	if (err != -EADDRINUSE)
+		return err;
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0)
+		return -errno;
+	err = unix_remove_stale(h, path, type);
+	return err ? err : hostops_bind(h, fd, (struct sockaddr *)&sun, sizeof(sun));
+}
+
+int hostops_unix_listen(const struct twx_hostops *h, const char *path)
+{
+	int fd = unix_socket(SOCK_STREAM), err;
+
 	if (fd < 0)
 		return fd;
-	err = hostops_bind(h, fd, (struct sockaddr *)&sun, sizeof(sun));
-	if (err == -EADDRINUSE) {
-		err = unix_remove_stale(h, path);
-		if (!err)
-			err = hostops_bind(h, fd, (struct sockaddr *)&sun, sizeof(sun));
-	}
+	err = hostops_unix_bind(h, fd, path);
 	if (!err && listen(fd, SOMAXCONN) < 0) {
 		err = -errno;
 		hostops_unlink(h, path);

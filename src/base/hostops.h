@@ -21,11 +21,27 @@ struct twx_hostops {
 	int (*bind)(void *opaque, int fd, const struct sockaddr *addr, socklen_t len);
 	int (*connect_unix)(void *opaque, int fd, const char *path);
 	int (*spawn)(void *opaque, char *const argv[], const int *keep_fds, int n_keep, pid_t *pid);
+	int (*connect)(void *opaque, int fd, const struct sockaddr *addr, socklen_t len);
+	int (*resolve)(void *opaque, const char *host, const char *port, int family, int type,
+		       int flags, struct sockaddr_storage *out, int max);
 };
 
 int hostops_open(const struct twx_hostops *h, const char *path, int flags, mode_t mode);
 int hostops_unlink(const struct twx_hostops *h, const char *path);
 int hostops_bind(const struct twx_hostops *h, int fd, const struct sockaddr *addr, socklen_t len);
+/* connect(): 0, or -errno; -EINPROGRESS for a non-blocking socket. */
+int hostops_connect(const struct twx_hostops *h, int fd, const struct sockaddr *addr,
+		    socklen_t len);
+/*
+ * What @host (null: any address, or loopback without AI_PASSIVE) and @port stand for, by AF_*,
+ * SOCK_* and AI_* as getaddrinfo() has them. How many, at most @max, or -errno: -ENOENT no such
+ * name, -EINVAL no such port, -EAGAIN no answer now. Waits for name servers unless AI_NUMERICHOST
+ * is asked for: at set-up only.
+ */
+int hostops_resolve(const struct twx_hostops *h, const char *host, const char *port, int family,
+		    int type, int flags, struct sockaddr_storage *out, int max);
+/* Binds a unix socket of any type to @path; what hostops_unix_listen() says of files holds here. */
+int hostops_unix_bind(const struct twx_hostops *h, int fd, const char *path);
 /* A non-blocking listening unix stream socket. A socket file that nobody listens on is replaced; a
  * live one gives -EADDRINUSE, a file that is no socket -EEXIST, a path that does not fit
  * -ENAMETOOLONG. */

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <net/if.h>
+#include <netdb.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -185,6 +186,94 @@ static void binds(void **state)
 	assert_int_equal(hostops_bind(NULL, b, (struct sockaddr *)&sin, len), -EADDRINUSE);
 	close(a);
 	close(b);
+}
+
+static void datagram_sockets_bind_over_stale_files_only(void **state)
+{
+	int a = socket(AF_UNIX, SOCK_DGRAM, 0), b = socket(AF_UNIX, SOCK_DGRAM, 0);
+
+	assert_int_equal(hostops_unix_bind(NULL, a, path("s")), 0);
+	assert_int_equal(hostops_unix_bind(NULL, b, path("s")), -EADDRINUSE);
+	close(a);
+	assert_int_equal(hostops_unix_bind(NULL, b, path("s")), 0);
+	close(open(path("t"), O_CREAT | O_WRONLY, 0600));
+	a = socket(AF_UNIX, SOCK_DGRAM, 0);
+	assert_int_equal(hostops_unix_bind(NULL, a, path("t")), -EEXIST);
+	close(a);
+	close(b);
+}
+
+static int connect_refused(void *opaque, int fd, const struct sockaddr *addr, socklen_t len)
+{
+	*(int *)opaque = fd;
+	return -EACCES;
+}
+
+static void connects_through_the_table(void **state)
+{
+	struct sockaddr_in sin = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000001) };
+	int fd = socket(AF_INET, SOCK_DGRAM, 0), asked = -1;
+	struct twx_hostops ops = { .size = sizeof(ops), .opaque = &asked };
+
+	sin.sin_port = htons(9);
+	assert_int_equal(hostops_connect(&ops, fd, (struct sockaddr *)&sin, sizeof(sin)), 0);
+	ops.connect = connect_refused;
+	assert_int_equal(hostops_connect(&ops, fd, (struct sockaddr *)&sin, sizeof(sin)), -EACCES);
+	assert_int_equal(asked, fd);
+	close(fd);
+}
+
+/* Names */
+
+static void numbers_resolve_without_a_server(void **state)
+{
+	struct sockaddr_storage ss[2];
+	struct sockaddr_in *sin = (struct sockaddr_in *)ss;
+
+	assert_int_equal(hostops_resolve(NULL, "127.0.0.9", "5555", AF_UNSPEC, SOCK_STREAM,
+					 AI_NUMERICHOST, ss, 2),
+			 1);
+	assert_int_equal(sin->sin_family, AF_INET);
+	assert_int_equal(ntohl(sin->sin_addr.s_addr), 0x7f000009);
+	assert_int_equal(ntohs(sin->sin_port), 5555);
+	assert_int_equal(
+		hostops_resolve(NULL, "::1", "1", AF_UNSPEC, SOCK_DGRAM, AI_NUMERICHOST, ss, 2), 1);
+	assert_int_equal(ss[0].ss_family, AF_INET6);
+	assert_int_equal(hostops_resolve(NULL, NULL, "1", AF_INET, SOCK_STREAM, AI_PASSIVE, ss, 2),
+			 1);
+	assert_int_equal(sin->sin_addr.s_addr, htonl(INADDR_ANY));
+}
+
+static void what_does_not_resolve_says_why(void **state)
+{
+	struct sockaddr_storage ss;
+
+	assert_int_equal(hostops_resolve(NULL, "no-number", "1", AF_UNSPEC, SOCK_STREAM,
+					 AI_NUMERICHOST, &ss, 1),
+			 -ENOENT);
+	assert_int_equal(
+		hostops_resolve(NULL, "::1", "1", AF_INET, SOCK_STREAM, AI_NUMERICHOST, &ss, 1),
+		-EAFNOSUPPORT);
+	assert_int_equal(hostops_resolve(NULL, "127.0.0.1", "no-port", AF_INET, SOCK_STREAM,
+					 AI_NUMERICHOST, &ss, 1),
+			 -EINVAL);
+}
+
+static int resolve_served(void *opaque, const char *host, const char *port, int family, int type,
+			  int flags, struct sockaddr_storage *out, int max)
+{
+	assert_string_equal(host, "a.name");
+	out->ss_family = AF_INET6;
+	return 1;
+}
+
+static void resolves_through_the_table(void **state)
+{
+	struct twx_hostops ops = { .size = sizeof(ops), .resolve = resolve_served };
+	struct sockaddr_storage ss = { 0 };
+
+	assert_int_equal(hostops_resolve(&ops, "a.name", "1", AF_INET, SOCK_STREAM, 0, &ss, 1), 1);
+	assert_int_equal(ss.ss_family, AF_INET6);
 }
 
 /* Programs */
@@ -427,6 +516,11 @@ int main(void)
 		T(the_longest_path_fits),
 		T(opened_files_close_on_exec),
 		T(binds),
+		T(datagram_sockets_bind_over_stale_files_only),
+		cmocka_unit_test(connects_through_the_table),
+		cmocka_unit_test(numbers_resolve_without_a_server),
+		cmocka_unit_test(what_does_not_resolve_says_why),
+		cmocka_unit_test(resolves_through_the_table),
 		T(only_kept_fds_reach_the_program),
 		T(exec_failures_are_told),
 		T(bad_fds_are_refused),
