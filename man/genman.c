@@ -92,10 +92,17 @@ static void put_nics(void)
 static void put_hosts(void)
 {
 	const struct twx_host_type *const *h;
+	const struct twx_host_bus *bus;
 
 	for (h = twx_host_types(); *h; h++) {
 		put_section("export=", (*h)->name, ":ADDRESS", (*h)->help);
 		put_options((*h)->options);
+		for (bus = (*h)->buses; bus->bus; bus++) {
+			if (!bus->options)
+				continue;
+			printf(".PP\nWith a NIC that is a %s device:\n", bus->bus);
+			put_options(bus->options);
+		}
 	}
 }
 

@@ -64,7 +64,8 @@ static uint64_t map_unit(const struct stat *st)
 	return unit;
 }
 
-int mem_map_file(struct fault_area *map, int fd, uint64_t off, uint64_t size, uint8_t **at)
+static int map_file(struct fault_area *map, int fd, uint64_t off, uint64_t size, int prot,
+		    uint8_t **at)
 {
 	uint64_t end, unit, start;
 	struct stat st;
@@ -82,8 +83,7 @@ int mem_map_file(struct fault_area *map, int fd, uint64_t off, uint64_t size, ui
 	end = (end + unit - 1) & ~(unit - 1);
 	if (end - start > SIZE_MAX / 2)
 		return -EINVAL;
-	p = mmap(NULL, end - start, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,
-		 (off_t)start);
+	p = mmap(NULL, end - start, prot, MAP_SHARED | MAP_NORESERVE, fd, (off_t)start);
 	if (p == MAP_FAILED)
 		return -errno;
 	/* A guest's memory has no place in our core dumps; failing that changes nothing else. */
@@ -91,6 +91,16 @@ int mem_map_file(struct fault_area *map, int fd, uint64_t off, uint64_t size, ui
 	*map = (struct fault_area){ .base = p, .len = end - start, .unit = unit };
 	*at = (uint8_t *)p + (off - start);
 	return 0;
+}
+
+int mem_map_file(struct fault_area *map, int fd, uint64_t off, uint64_t size, uint8_t **at)
+{
+	return map_file(map, fd, off, size, PROT_READ | PROT_WRITE, at);
+}
+
+int mem_map_rdonly(struct fault_area *map, int fd, uint64_t off, uint64_t size, uint8_t **at)
+{
+	return map_file(map, fd, off, size, PROT_READ, at);
 }
 
 void mem_unmap(struct fault_area *map)

@@ -37,6 +37,8 @@ struct mem_map {
  * -EINVAL on wrap or when the file is shorter, or mmap's error. A file that shrinks later: net/fault.h.
  */
 int mem_map_file(struct fault_area *map, int fd, uint64_t off, uint64_t size, uint8_t **at);
+/* The same for reading alone; the file need not be open for writing. */
+int mem_map_rdonly(struct fault_area *map, int fd, uint64_t off, uint64_t size, uint8_t **at);
 void mem_unmap(struct fault_area *map); /* harmless when nothing is mapped */
 
 void mem_init(struct mem_map *m);
