@@ -18,22 +18,8 @@
 
 # --- peers -----------------------------------------------------------------------------------------------------------
 
-# The tree's programs run through the tree's own loader; a wrapper makes one word of that.
-tree_wrapper() { # PROGRAM OUT [ARG...]
-	w_p=$1 w_o=$2
-	shift 2
-	[ -x "$KIT_TREE/usr/bin/$w_p" ] || return 1
-	{
-		echo '#!/bin/sh'
-		# shellcheck disable=SC2016 # for the wrapper
-		printf 'exec "%s/lib64/ld-linux-x86-64.so.2" --library-path "%s/usr/lib/x86_64-linux-gnu" "%s/usr/bin/%s" %s "$@"\n' \
-			"$KIT_TREE" "$KIT_TREE" "$KIT_TREE" "$w_p" "$*"
-	} >"$w_o"
-	chmod 755 "$w_o"
-}
-
 bench_qemu() {
-	if [ -e "${KIT_TREE:-}/.complete" ] && tree_wrapper qemu-system-x86_64 "$T/qemu" \
+	if [ -e "${KIT_TREE:-}/.complete" ] && kit_wrapper qemu-system-x86_64 "$T/qemu" \
 		-L "$KIT_TREE/usr/share/qemu" -L "$KIT_TREE/usr/share/seabios"; then
 		KIT_QEMU=$T/qemu
 	else
@@ -48,7 +34,7 @@ bench_passt() {
 	b_best=passt
 	! grep -qw avx2 /proc/cpuinfo || b_best="passt.avx2 passt"
 	for PASST in $b_best; do
-		[ -e "${KIT_TREE:-}/.complete" ] && tree_wrapper "$PASST" "$T/$PASST" || continue
+		[ -e "${KIT_TREE:-}/.complete" ] && kit_wrapper "$PASST" "$T/$PASST" || continue
 		PASST=$T/$PASST
 		bench_passt_works && return 0
 	done

@@ -16,6 +16,8 @@
 #   guest_off DIR                   power off and wait; guest_kill DIR: at once
 #   kit_tree                        Debian 13 in a folder, for newer QEMU and passt: sets KIT_TREE
 #   kit_tree_run PROGRAM ARG...     a program of that tree, started through the tree's own loader
+#   kit_wrapper PROGRAM OUT ARG...  the same as one word: an executable OUT that adds ARG... in front
+#   kit_newer_qemu OUT              sets KIT_QEMU to a QEMU that knows vfio-user: the system's, or OUT made for the tree's
 #   kit_testpmd SOCKET...           DPDK's testpmd, interactive, as a polling vhost-user front end on these sockets
 #
 # A guest is driven through a second serial line: a command goes in as one line, its output comes back, then
@@ -275,6 +277,33 @@ kit_tree_run() { # PROGRAM ARG...
 	kit_p=$1
 	shift
 	"$KIT_TREE/lib64/ld-linux-x86-64.so.2" --library-path "$KIT_TREE/usr/lib/x86_64-linux-gnu" "$KIT_TREE/usr/bin/$kit_p" "$@"
+}
+
+kit_wrapper() { # PROGRAM OUT ARG...
+	kit_p=$1 kit_o=$2
+	shift 2
+	[ -x "$KIT_TREE/usr/bin/$kit_p" ] || return 1
+	{
+		echo '#!/bin/sh'
+		echo "export QEMU_MODULE_DIR='$KIT_TREE/usr/lib/x86_64-linux-gnu/qemu'"
+		# shellcheck disable=SC2016 # for the wrapper
+		printf 'exec "%s/lib64/ld-linux-x86-64.so.2" --library-path "%s/usr/lib/x86_64-linux-gnu" "%s/usr/bin/%s" %s "$@"\n' \
+			"$KIT_TREE" "$KIT_TREE" "$KIT_TREE" "$kit_p" "$*"
+	} >"$kit_o"
+	chmod 755 "$kit_o"
+}
+
+kit_knows_vfio_user() { "$1" -device vfio-user-pci,help >/dev/null 2>&1; }
+
+kit_newer_qemu() { # OUT
+	if kit_knows_vfio_user qemu-system-x86_64; then
+		KIT_QEMU=qemu-system-x86_64
+		return 0
+	fi
+	kit_cache
+	KIT_TREE=$KIT_CACHE/trixie
+	[ -e "$KIT_TREE/.complete" ] && kit_wrapper qemu-system-x86_64 "$1" -L "$KIT_TREE/usr/share/qemu" \
+		-L "$KIT_TREE/usr/share/seabios" && kit_knows_vfio_user "$1" && KIT_QEMU=$1
 }
 
 # One polling core and one for the prompt; memory is a memfd, so no huge pages are needed.

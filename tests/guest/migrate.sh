@@ -139,12 +139,7 @@ session() { # NAME MOVES
 
 port=5200
 session qemu "$MOVES" || for pid in "$T"/*/pid; do guest_kill "$(dirname "$pid")"; done
-if [ -z "${KIT_QEMU:-}" ] && [ -e "$KIT_CACHE/trixie/.complete" ] && kit_tree; then
-	qemu_of_tree() { # runs in a process of its own
-		exec "$KIT_TREE/lib64/ld-linux-x86-64.so.2" --library-path "$KIT_TREE/usr/lib/x86_64-linux-gnu" \
-			"$KIT_TREE/usr/bin/qemu-system-x86_64" -L "$KIT_TREE/usr/share/qemu" -L "$KIT_TREE/usr/share/seabios" "$@"
-	}
-	KIT_QEMU=qemu_of_tree
+if [ -z "${KIT_QEMU:-}" ] && kit_newer_qemu "$T/qemu"; then
 	VHOST_NIC="${VHOST_NIC%,vectors=0}$(kit_nic_quirks)"
 	session newer-qemu "$((MOVES / 2))"
 else
