@@ -131,8 +131,7 @@ void e1000_irq_timer(struct twx_timer *t);
 int e1000_irq_check(const struct e1000 *copy, struct twx_error *e);
 
 /*
- * e1000_stats.c. Lengths without FCS and padded to 60; the counters' own rules (13.7) are applied
- * there.
+ * e1000_stats.c. Lengths without FCS; the counters' own rules (13.7) are applied there.
  */
 void e1000_count_tx(struct e1000 *d, const uint8_t *dst, uint32_t len);
 /* @n segments of a TSO frame: @n - 1 of @len bytes, the last of @last. TSCTC too. */

@@ -68,12 +68,14 @@ static void irq_assert(struct e1000 *d, uint64_t now)
 	pci_set_intx(&d->pci, true);
 }
 
-/* When a held cause that the guest wants to hear of is due. */
+/* When there is a cause that the guest wants to hear of. */
 static uint64_t irq_due(const struct e1000 *d)
 {
 	uint32_t wanted = d->irq.held & d->reg[R_IMS];
 	uint64_t due = UINT64_MAX;
 
+	if (d->reg[R_ICR] & d->reg[R_IMS])
+		return 0;
 	if (wanted & ICR_RXT0)
 		due = d->irq.rx_due;
 	if (wanted & ICR_TXDW)
@@ -83,36 +85,29 @@ static uint64_t irq_due(const struct e1000 *d)
 
 void e1000_irq_update(struct e1000 *d)
 {
-	uint64_t now, when;
+	uint64_t due = irq_due(d), now;
 
-	if (d->reg[R_ICR] & d->reg[R_IMS]) {
-		if (d->pci.intx_wanted)
-			return;
-		now = e1000_now(d);
-		if (now >= d->irq.next) {
-			irq_assert(d, now);
-			return;
-		}
-		d->port->count.signals_skipped++;
-		when = d->irq.next;
-	} else {
+	if (due > 0)
 		pci_set_intx(&d->pci, false);
-		when = irq_due(d);
-		if (when != UINT64_MAX)
-			when = max(when, d->irq.next);
-	}
-	if (when != UINT64_MAX)
-		e1000_timer_set(d, &d->irq.timer, when);
-	else
+	else if (d->pci.intx_wanted)
+		return;
+	if (due == UINT64_MAX) {
 		twx_timer_cancel(&d->irq.timer);
+		return;
+	}
+	now = e1000_now(d);
+	due = max(due, d->irq.next);
+	if (due <= now) {
+		irq_assert(d, now);
+	} else {
+		d->port->count.signals_skipped++;
+		e1000_timer_set(d, &d->irq.timer, due);
+	}
 }
 
 void e1000_irq_timer(struct twx_timer *t)
 {
-	struct e1000 *d = container_of(t, struct e1000, irq.timer);
-
-	irq_fold(d, e1000_now(d));
-	e1000_irq_update(d);
+	e1000_irq_update(container_of(t, struct e1000, irq.timer));
 }
 
 /* A shorter interval counts from now at the latest; a longer one from the next interrupt. */

@@ -9,6 +9,7 @@
 #include "nics/e1000.h"
 
 #define FCS_LEN 4
+#define MIN_LEN 60u
 
 enum stat_read { STAT_READ_CLEAR = 1, STAT_READ_LOW, STAT_READ_HIGH };
 
@@ -106,6 +107,7 @@ void e1000_count_tso(struct e1000 *d, const uint8_t *dst, uint32_t len, uint32_t
 
 void e1000_count_rx(struct e1000 *d, const uint8_t *dst, uint32_t len)
 {
+	len = max(len, MIN_LEN); /* as the guest gets it */
 	stat_add(d, STAT_GPRC, 1);
 	stat_add(d, STAT_TPR, 1);
 	stat_add64(d, STAT_GORCL, len + FCS_LEN);
