@@ -293,7 +293,7 @@ kit_wrapper() { # PROGRAM OUT ARG...
 	chmod 755 "$kit_o"
 }
 
-kit_knows_vfio_user() { "$1" -device vfio-user-pci,help >/dev/null 2>&1; }
+kit_knows_vfio_user() { "$1" -device vfio-user-pci,help 2>/dev/null | grep -q "^vfio-user-pci options"; }
 
 kit_newer_qemu() { # OUT
 	if kit_knows_vfio_user qemu-system-x86_64; then
