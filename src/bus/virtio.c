@@ -19,6 +19,7 @@ int virtio_dev_init(struct virtio_dev *dev, const struct virtio_dev_ops *ops, st
 	dev->ops = ops;
 	dev->loop = loop;
 	dev->n_queues = n_queues;
+	twx_timer_init(&dev->look, loop, vq_look);
 	for (unsigned int i = 0; i < n_queues; i++) {
 		dev->queues[i].dev = dev;
 		dev->queues[i].index = (uint16_t)i;
@@ -28,6 +29,7 @@ int virtio_dev_init(struct virtio_dev *dev, const struct virtio_dev_ops *ops, st
 
 void virtio_dev_fini(struct virtio_dev *dev)
 {
+	twx_timer_cancel(&dev->look);
 	free(dev->queues);
 	dev->queues = NULL;
 	dev->n_queues = 0;
@@ -79,8 +81,9 @@ void virtio_queue_start(struct virtio_dev *dev, unsigned int queue)
 	if (vq->running || vq->size == 0 || !dev->mem)
 		return;
 	vq->used = vq->published = vq->signalled = virtio_queue_used_idx(&vq->ring);
-	vq->signal_known = false;
-	vq->broken = false;
+	vq->unheard = 0;
+	vq->looks = 0;
+	vq->signal_known = vq->asked = vq->broken = false;
 	vq->running = true;
 	vq->epoch++;
 	queue_features(vq);

@@ -57,6 +57,7 @@ struct virtio_dev {
 	unsigned int n_queues; /* all, control queue included and last */
 	unsigned int max_pairs;
 	struct virtqueue *queues;
+	struct twx_timer look; /* the queues' */
 };
 
 /* Ring memory, already translated and proven to have room for @size entries. */

@@ -22,6 +22,13 @@
  * NO_NOTIFY. In both directions a store is followed by a load of what the other side stores before
  * it loads ours; a full fence stands between them, on x86 too.
  *
+ * A second look. Not every guest has that fence: QEMU's tcg drops it while the machine has one CPU
+ * (LOCK prefixes up to 11.1 at least, MFENCE before 8.1). Its store then leaves the processor after
+ * its load, both sides find that nothing is due, and with an event index nothing ever will be: a
+ * network that stands still for good, within seconds at a high packet rate. So whenever doorbells
+ * are asked for, or an interrupt is spared, the ring is looked at again when no store can be on its
+ * way any more. One timer for the device, set only while there is something to look at.
+ *
  * Little-endian throughout: legacy rings are in guest order, and hosts and guests of this library
  * are little-endian. Migration: every write to the used ring is marked at ring.log_used_gpa.
  */
@@ -30,6 +37,7 @@
 #include <errno.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -41,6 +49,10 @@
 #define USED_HEADER 4 /* flags, idx */
 #define USED_ELEM 8   /* id, len */
 #define CHAIN_MAX_BYTES (1u << 30)
+#define LOOK_NS 10000000
+#define LOOKS 2 /* the next may come too soon, the one after it is LOOK_NS away */
+
+#define dev_of_look(t) ((struct virtio_dev *)((char *)(t)-offsetof(struct virtio_dev, look)))
 
 /* A descriptor's private copy, native. */
 struct desc {
@@ -310,24 +322,86 @@ void vq_publish(struct virtqueue *vq)
 	vq->published = vq->used;
 }
 
+static void look_later(struct virtqueue *vq)
+{
+	struct virtio_dev *dev = vq->dev;
+
+	vq->looks = LOOKS;
+	if (!dev->look.slot)
+		twx_timer_set(&dev->look, twx_loop_now(dev->loop) + LOOK_NS);
+}
+
+/* For what was published from @old to @new. */
+static bool signal_wanted(const struct virtqueue *vq, uint16_t new, uint16_t old)
+{
+	if (vq->event_idx)
+		return vring_need_event(
+			ring_load16(avail_at(vq, 4 + 2u * vq->size), __ATOMIC_RELAXED), new, old);
+	return !(ring_load16(avail_at(vq, 0), __ATOMIC_RELAXED) & VRING_AVAIL_F_NO_INTERRUPT);
+}
+
 enum vq_signal vq_signal(struct virtqueue *vq)
 {
 	uint16_t old = vq->signalled, new = vq->published;
-	bool known = vq->signal_known, wanted;
+	bool known = vq->signal_known;
 
 	if (old == new)
 		return VQ_SIGNAL_NOTHING;
 	vq->signalled = new;
 	vq->signal_known = true;
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	if (vq->event_idx)
-		wanted = vring_need_event(
-			ring_load16(avail_at(vq, 4 + 2u * vq->size), __ATOMIC_RELAXED), new, old);
-	else
-		wanted = !(ring_load16(avail_at(vq, 0), __ATOMIC_RELAXED) &
-			   VRING_AVAIL_F_NO_INTERRUPT);
 	/* The first after a start goes out anyway: a predecessor may have died before its own. */
-	return wanted || (vq->event_idx && !known) ? VQ_SIGNAL_SEND : VQ_SIGNAL_SKIP;
+	if (signal_wanted(vq, new, old) || (vq->event_idx && !known)) {
+		vq->unheard = 0;
+		return VQ_SIGNAL_SEND;
+	}
+	/* A guest that waits has an index among the last `size`. */
+	vq->unheard = (uint16_t)min((uint32_t)vq->unheard + (uint16_t)(new - old), vq->size);
+	look_later(vq);
+	return VQ_SIGNAL_SKIP;
+}
+
+/* What is not considered yet will be at the round's end. */
+static bool signal_missed(const struct virtqueue *vq)
+{
+	return vq->unheard && vq->signalled == vq->published &&
+	       signal_wanted(vq, vq->signalled, (uint16_t)(vq->signalled - vq->unheard));
+}
+
+static bool doorbell_missed(const struct virtqueue *vq)
+{
+	return vq->asked && ring_load16(avail_at(vq, 2), __ATOMIC_ACQUIRE) != vq->avail_idx;
+}
+
+static void look_again(struct virtqueue *vq)
+{
+	struct virtio_dev *dev = vq->dev;
+
+	if (signal_missed(vq) && dev->host_ops) {
+		vq->unheard = 0;
+		dev->host_ops->notify_queue(dev, vq->index);
+	}
+	if (doorbell_missed(vq))
+		dev->ops->kick(dev, vq->index);
+}
+
+void vq_look(struct twx_timer *t)
+{
+	struct virtio_dev *dev = dev_of_look(t);
+	bool more = false;
+
+	for (unsigned int i = 0; i < dev->n_queues; i++) {
+		struct virtqueue *vq = &dev->queues[i];
+
+		if (!vq->looks)
+			continue;
+		vq->looks--;
+		if (vq_ready(vq))
+			look_again(vq);
+		more |= vq->looks > 0;
+	}
+	if (more)
+		twx_timer_set(t, twx_loop_now(dev->loop) + LOOK_NS);
 }
 
 static void used_flags(struct virtqueue *vq, uint16_t flags)
@@ -342,6 +416,8 @@ bool vq_notify_enable(struct virtqueue *vq)
 
 	if (!vq_ready(vq))
 		return false;
+	vq->asked = true;
+	look_later(vq);
 	if (vq->event_idx) {
 		ring_store16(used_at(vq, off), vq->next, __ATOMIC_RELAXED);
 		used_dirty(vq, off, 2);
@@ -355,6 +431,7 @@ bool vq_notify_enable(struct virtqueue *vq)
 /* An event index that stays where it is asks for one doorbell at most: nothing to write. */
 void vq_notify_disable(struct virtqueue *vq)
 {
+	vq->asked = false;
 	if (vq_ready(vq) && !vq->event_idx)
 		used_flags(vq, VRING_USED_F_NO_NOTIFY);
 }

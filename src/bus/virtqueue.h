@@ -35,17 +35,20 @@ struct virtqueue {
 	struct virtio_dev *dev;
 	struct virtio_ring ring;
 	struct inflight *inflight; /* bus/inflight.h; null: no record is kept */
-	uint16_t index;	    /* in dev->queues */
-	uint16_t size;	    /* 0: not set up */
-	uint16_t avail_idx; /* the guest's, as last read */
-	uint16_t next;	    /* next avail slot to take */
-	uint16_t used;	    /* next used slot to fill */
-	uint16_t published; /* used slots that the guest has been told of */
-	uint16_t signalled; /* `published` when an interrupt was last considered */
-	uint64_t epoch;	    /* changes when translated addresses go stale; never the same again */
+	uint16_t index;		   /* in dev->queues */
+	uint16_t size;		   /* 0: not set up */
+	uint16_t avail_idx;	   /* the guest's, as last read */
+	uint16_t next;		   /* next avail slot to take */
+	uint16_t used;		   /* next used slot to fill */
+	uint16_t published;	   /* used slots that the guest has been told of */
+	uint16_t signalled;	   /* `published` when an interrupt was last considered */
+	uint16_t unheard;	   /* used slots since the last interrupt, `size` at most */
+	uint64_t epoch; /* changes when translated addresses go stale; never the same again */
 	bool running, broken;
 	bool event_idx, indirect; /* as negotiated */
 	bool signal_known;	  /* `signalled` is true to what the guest saw */
+	bool asked;		  /* for doorbells */
+	uint8_t looks;		  /* that are due, see virtqueue.c */
 };
 
 int virtio_dev_init(struct virtio_dev *dev, const struct virtio_dev_ops *ops, struct twx_loop *loop,
@@ -79,6 +82,9 @@ enum vq_signal vq_signal(struct virtqueue *vq);
 /* Asks for doorbells again; true if chains have come meanwhile (then no doorbell will). */
 bool vq_notify_enable(struct virtqueue *vq);
 void vq_notify_disable(struct virtqueue *vq);
+
+/* Of the device's timer: doorbells and interrupts that should have been. */
+void vq_look(struct twx_timer *t);
 
 /* The ring is malformed: stops this queue and reports it; the rest of the device lives. */
 void vq_break(struct virtqueue *vq);

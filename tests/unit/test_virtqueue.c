@@ -36,6 +36,7 @@ struct desc {
 
 struct rig {
 	struct virtio_dev dev;
+	struct twx_loop *loop;
 	struct mem_map mem;
 	uint8_t *ram;
 	struct virtqueue *vq;
@@ -114,7 +115,8 @@ static struct rig *rig_new(uint64_t features, uint16_t base)
 	mem_init(&r->mem);
 	assert_int_equal(mem_add_take(&r->mem, 0, RAM, 0, fd, 0), 0);
 	r->ram = mem_ptr(&r->mem, (gpa){ 0 }, RAM);
-	assert_int_equal(virtio_dev_init(&r->dev, &ops, NULL, 2), 0);
+	assert_int_equal(twx_loop_new(&r->loop, NULL), 0);
+	assert_int_equal(virtio_dev_init(&r->dev, &ops, r->loop, 2), 0);
 	r->dev.mem = &r->mem;
 	r->dev.host_ops = &host_ops;
 	r->dev.offered = FEATURES;
@@ -133,6 +135,7 @@ static void rig_free(struct rig *r)
 {
 	virtio_queue_stop(&r->dev, 0);
 	virtio_dev_fini(&r->dev);
+	twx_loop_free(r->loop);
 	mem_fini(&r->mem);
 	free(r);
 }
