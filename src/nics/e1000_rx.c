@@ -181,6 +181,8 @@ static inline void rx_fill(struct rx_src *s, uint8_t *to, uint32_t len)
 		rx_copy_short(to, f->iov[0].iov_base, f->len);
 		if (len > f->len)
 			memset(to + f->len, 0, len - f->len);
+		s->at = f->len;
+		s->i = 1;
 		return;
 	}
 	rx_read(s, to, len);
