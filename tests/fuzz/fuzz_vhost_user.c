@@ -148,6 +148,15 @@ static void template(struct input *in, uint32_t request, union vu_payload *p, ui
 		p->log.off = get16(in);
 		*len = 16;
 		break;
+	case VU_GET_INFLIGHT_FD:
+	case VU_SET_INFLIGHT_FD:
+		/* Where op_memory() writes, too. */
+		p->inflight.size = VC_MEM;
+		p->inflight.n_queues = q;
+		p->inflight.queue_size = (uint16_t)(1u << get8(in) % 17);
+		p->inflight.off = VC_BUF + get8(in) * 8u;
+		*len = 24;
+		break;
 	case VU_SET_VRING_ADDR:
 		p->addr = vc_addr(q);
 		p->addr.flags = get8(in) & 1;
