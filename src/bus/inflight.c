@@ -35,16 +35,16 @@
 
 /* The region's private copy, and what follows from it. */
 struct record {
-	struct inflight_region head;
-	struct inflight_desc *desc;
-	uint16_t n_desc;
+	uint64_t features;
+	uint16_t version, n_desc, last_batch_head;
+	uint16_t settled;	      /* the region's used_idx */
 	uint16_t avail_idx, used_idx; /* the ring's */
+	struct inflight_desc *desc;
 };
 
-/* Keeps the compiler from going back to shared memory for what it has copied to @p. */
-static void once(void *p)
+static uint16_t load16(const uint16_t *p)
 {
-	__asm__ volatile("" : : "r"(p) : "memory");
+	return __atomic_load_n(p, __ATOMIC_ACQUIRE);
 }
 
 static void store16(uint16_t *p, uint16_t v)
@@ -59,16 +59,20 @@ static void store8(uint8_t *p, uint8_t v)
 
 static uint16_t ring_idx(const void *ring)
 {
-	return le16toh(__atomic_load_n((const uint16_t *)ring + 1, __ATOMIC_ACQUIRE));
+	return le16toh(load16((const uint16_t *)ring + 1));
 }
 
 static void record_read_head(struct record *rec, const struct inflight_region *region)
 {
-	memcpy(&rec->head, region, sizeof(rec->head));
-	once(rec);
+	rec->version = load16(&region->version);
+	rec->features = __atomic_load_n(&region->features, __ATOMIC_RELAXED);
+	rec->n_desc = load16(&region->desc_num);
+	rec->last_batch_head = load16(&region->last_batch_head);
+	rec->settled = load16(&region->used_idx);
 }
 
-static int record_read(struct record *rec, const struct inflight_region *region, uint16_t desc_num)
+static int record_read_descs(struct record *rec, const struct inflight_region *region,
+			     uint16_t desc_num)
 {
 	uint32_t len = desc_num * (uint32_t)sizeof(*rec->desc);
 
@@ -76,8 +80,8 @@ static int record_read(struct record *rec, const struct inflight_region *region,
 	if (!rec->desc)
 		return -ENOMEM;
 	memcpy(rec->desc, region->desc, len);
-	once(rec->desc);
-	rec->n_desc = rec->head.desc_num;
+	/* The compiler is not to go back to shared memory for what it has copied. */
+	__asm__ volatile("" : : "r"(rec->desc) : "memory");
 	return rec->n_desc == 0 || rec->n_desc > desc_num ? -EPROTO : 0;
 }
 
@@ -87,8 +91,8 @@ static int record_read(struct record *rec, const struct inflight_region *region,
  */
 static int record_end_batch(struct record *rec)
 {
-	uint16_t n = (uint16_t)(rec->used_idx - rec->head.used_idx);
-	uint16_t i = rec->head.last_batch_head;
+	uint16_t n = (uint16_t)(rec->used_idx - rec->settled);
+	uint16_t i = rec->last_batch_head;
 
 	if (n > rec->n_desc)
 		return -EPROTO;
@@ -174,7 +178,7 @@ static void region_settle(struct inflight_region *region, const struct record *r
 
 static int take_over(struct inflight *f, struct record *rec, uint16_t desc_num, uint16_t size)
 {
-	int n, rc = record_read(rec, f->region, desc_num);
+	int n, rc = record_read_descs(rec, f->region, desc_num);
 
 	if (rc == 0)
 		rc = record_end_batch(rec);
@@ -185,7 +189,7 @@ static int take_over(struct inflight *f, struct record *rec, uint16_t desc_num, 
 		rc = record_heads(rec, f, (uint16_t)n);
 	if (n < 0 || rc < 0)
 		return n < 0 ? n : rc;
-	f->last = rec->head.last_batch_head;
+	f->last = rec->last_batch_head;
 	region_settle(f->region, rec);
 	return INFLIGHT_RESUME;
 }
@@ -198,8 +202,8 @@ int inflight_open(struct inflight *f, struct inflight_region *region, uint16_t d
 
 	*f = (struct inflight){ .region = region };
 	record_read_head(&rec, region);
-	if (rec.head.version != 0) {
-		if (rec.head.version != INFLIGHT_VERSION || rec.head.features != 0)
+	if (rec.version != 0) {
+		if (rec.version != INFLIGHT_VERSION || rec.features != 0)
 			return -EOPNOTSUPP;
 		rec.avail_idx = ring_idx(ring->avail);
 		rc = take_over(f, &rec, desc_num, size);
