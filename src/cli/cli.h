@@ -18,6 +18,7 @@ struct cli_command {
 
 int cmd_serve(int argc, char **argv);
 int cmd_ctl(int argc, char **argv);
+int cmd_qemu(int argc, char **argv);
 
 /* "twinax: CONTEXT: what" and the hint on a line of its own, to stderr. Returns exit status 1. */
 int cli_fail(const char *context, const struct twx_error *e);

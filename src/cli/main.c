@@ -16,7 +16,10 @@ static int cmd_help(int argc, char **argv);
 
 static const struct cli_command commands[] = {
 	{ "serve", "-netdev TYPE,id=ID,... -device MODEL,netdev=ID,export=HOST:ADDRESS ...",
-	  "run NICs and network backends for a VMM that speaks vhost-user", cmd_serve },
+	  "run NICs and network backends for a VMM that speaks vhost-user or vfio-user",
+	  cmd_serve },
+	{ "qemu", "[OPTION...] -- qemu-system-x86_64 ARGUMENT...",
+	  "run QEMU by its own command line, with its network served by twinax", cmd_qemu },
 	{ "ctl", "PATH COMMAND...", "send a command to a running twinax's control socket",
 	  cmd_ctl },
 	{ "version", "", "print the version", cmd_version },
@@ -75,7 +78,7 @@ static int cmd_help(int argc, char **argv)
 	c = find_command(argv[1]);
 	if (!c)
 		return cli_fail_text("", "try: twinax help", "there is no command '%s'", argv[1]);
-	if (c->run == cmd_serve || c->run == cmd_ctl) {
+	if (c->run != cmd_version && c->run != cmd_help) {
 		help[0] = argv[1];
 		return c->run(2, help);
 	}

@@ -2,12 +2,11 @@
 /*
  * `twinax serve`: NICs and backends for somebody else's virtual machine.
  *
- * The command line is read first, whole; then everything is made in QEMU's order whatever the order
- * of the options: backends, filters, NICs (which opens their sockets), control sockets. A failure
- * is one sentence naming the option, and everything made so far is taken back by twx_net_free().
- * After that the process is its loop: SIGTERM, SIGINT and SIGHUP arrive by signalfd and end it in
- * the same way. SIGBUS is an access to memory that a front end has truncated: the library deals
- * with it, and any other SIGBUS is what it always was.
+ * The command line is read first, whole; the session makes everything of it. After that the process
+ * is its loop: SIGTERM, SIGINT and SIGHUP arrive by signalfd and end it. Without NICs and backends
+ * on the command line there is one NIC of each kind that a machine can be given, each on a
+ * user-mode network of its own: two of them in one guest must not lie in the same subnet, and
+ * through a hub every frame would be copied.
  */
 #include <errno.h>
 #include <limits.h>
@@ -15,42 +14,26 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "base/macros.h"
+#include "cli/alloc.h"
 #include "cli/cli.h"
-#include "control/qmp.h"
-
-enum serve_kind { SERVE_NETDEV, SERVE_OBJECT, SERVE_DEVICE, SERVE_QMP, SERVE_N_KINDS };
-
-struct serve_item {
-	enum serve_kind kind;
-	const char *text;
-};
+#include "cli/session.h"
 
 struct serve {
-	struct serve_item *items;
-	int n_items;
+	struct session session;
+	struct session_dir dir; /* of the sockets that nobody named */
+	bool by_default;
 	int ready_fd;
-	bool quiet;
 	char *state_prefix;
-	struct twx_loop *loop;
-	struct twx_net *net;
-	struct qmp_server *qmp; /* list of all */
 	struct twx_watch signals;
-};
-
-static const char *const kind_option[] = {
-	[SERVE_NETDEV] = "netdev",
-	[SERVE_OBJECT] = "object",
-	[SERVE_DEVICE] = "device",
-	[SERVE_QMP] = "qmp",
 };
 
 /* clang-format off */
 static const char serve_usage[] =
-	"usage: twinax serve -netdev TYPE,id=ID,... -device MODEL,netdev=ID,export=HOST:ADDRESS\n"
+	"usage: twinax serve [-netdev TYPE,id=ID,... -device MODEL,netdev=ID,export=HOST:ADDRESS ...]\n"
 	"\n"
 	"  -netdev TYPE,id=ID,...      add a network backend (-netdev help lists the types)\n"
 	"  -device MODEL,netdev=ID,... add a NIC in front of one (-device help lists the models)\n"
@@ -62,25 +45,37 @@ static const char serve_usage[] =
 	"  -help                       print this\n"
 	"\n"
 	"Options may be repeated. TYPE,help and MODEL,help list what a type takes.\n"
-	"Example, and the matching part of QEMU's command line:\n"
+	"Without -netdev and -device there is a NIC of each kind on a user-mode network, and the\n"
+	"matching part of QEMU's command line is printed; with them, for example:\n"
 	"  twinax serve -netdev user,id=n0 \\\n"
 	"    -device virtio-net,netdev=n0,export=vhost-user:/tmp/net.sock\n"
 	"  qemu-system-x86_64 -m 512 -object memory-backend-memfd,id=m,size=512M,share=on \\\n"
 	"    -machine memory-backend=m -chardev socket,id=c,path=/tmp/net.sock \\\n"
-	"    -netdev vhost-user,id=n,chardev=c -device virtio-net-pci,netdev=n\n";
+	"    -netdev vhost-user,id=n,chardev=c -device virtio-net-pci,netdev=n\n"
+	"Several NICs on one network: -netdev hubport (see twinax-serve(1)). Without changing a\n"
+	"command line of QEMU: twinax help qemu.\n";
 /* clang-format on */
 
-static const char serve_example[] = "for example: twinax serve -netdev user,id=n0 "
-				    "-device virtio-net,netdev=n0,export=vhost-user:/tmp/net.sock";
+/* What is served when nothing is asked for, as far as this twinax has it. */
+static const struct serve_default {
+	const char *model, *host, *bus, *backend, *network, *who;
+	const char *qemu; /* the part of QEMU's command line behind its memory; %s: the socket */
+	const char *remark;
+} serve_defaults[] = {
+	{ "virtio-net", "vhost-user", "virtio", "user,id=n0", "10.0.2.0/24", "any QEMU",
+	  "-chardev socket,id=c0,path=%s \\\n"
+	  "    -netdev vhost-user,id=n0,chardev=c0 -device virtio-net-pci,netdev=n0 ...\n",
+	  "  (QEMU 7 without KVM: -device virtio-net-pci,netdev=n0,vectors=0)\n" },
+	{ "e1000", "vfio-user", "pci", "user,id=n1,net=10.0.3.0/24", "10.0.3.0/24",
+	  "QEMU 10.1 or newer",
+	  "-nic none \\\n    -device '{\"driver\":\"vfio-user-pci\","
+	  "\"socket\":{\"type\":\"unix\",\"path\":\"%s\"}}' ...\n",
+	  "" },
+};
 
-static void serve_log(void *opaque, enum twx_log_level level, const char *line)
-{
-	const struct serve *s = opaque;
-
-	if (level >= TWX_LOG_INFO && s->quiet)
-		return;
-	fprintf(stderr, "twinax: %s%s\n", level == TWX_LOG_WARNING ? "warning: " : "", line);
-}
+static const char serve_memory[] =
+	"  qemu-system-x86_64 -m 1G -object memory-backend-memfd,id=mem,size=1G,share=on \\\n"
+	"    -machine memory-backend=mem ";
 
 static int serve_misuse(const char *word, const char *why)
 {
@@ -116,86 +111,86 @@ static int serve_option(struct serve *s, int argc, char **argv)
 		return 0;
 	}
 	if (!strcmp(name, "quiet")) {
-		s->quiet = true;
+		s->session.quiet = true;
 		return 1;
 	}
-	for (k = 0; k < SERVE_N_KINDS; k++)
-		if (!strcmp(name, kind_option[k]))
+	for (k = 0; k < SESSION_N_KINDS; k++)
+		if (!strcmp(name, session_option[k]))
 			break;
-	if (k == SERVE_N_KINDS && strcmp(name, "ready-fd"))
+	if (k == SESSION_N_KINDS && strcmp(name, "ready-fd"))
 		return serve_misuse(argv[0], "invalid option");
 	if (argc < 2)
 		return serve_misuse(argv[0], "requires an argument");
-	if (k == SERVE_N_KINDS)
+	if (k == SESSION_N_KINDS)
 		return serve_take_ready_fd(s, argv[1]);
 	if (cli_help_for(name, argv[1]))
 		return 0;
-	s->items[s->n_items++] = (struct serve_item){ .kind = k, .text = argv[1] };
+	session_add(&s->session, (enum session_kind)k, argv[1]);
 	return 2;
 }
 
-static int serve_make_one(struct serve *s, const struct serve_item *item, struct twx_error *e)
-{
-	struct twx_backend *backend;
-	struct twx_filter *filter;
-	struct twx_nic *nic;
+/* One NIC of each kind. */
 
-	switch (item->kind) {
-	case SERVE_NETDEV:
-		return twx_backend_new(&backend, s->net, item->text, e);
-	case SERVE_OBJECT:
-		return twx_filter_new(&filter, s->net, item->text, e);
-	case SERVE_DEVICE:
-		return twx_nic_new(&nic, s->net, item->text, e);
-	default:
-		return qmp_server_add(&s->qmp, s->net, item->text, e);
-	}
+static bool have_default(const struct serve_default *d)
+{
+	const struct twx_nic_model *const *m;
+	const struct twx_host_type *const *h;
+
+	for (m = twx_nic_models(); *m && strcmp((*m)->name, d->model); m++)
+		;
+	for (h = twx_host_types(); *h && strcmp((*h)->name, d->host); h++)
+		;
+	return *m && *h && !strcmp((*m)->bus, d->bus) && twx_host_bus(*h, d->bus);
 }
 
-static int serve_make(struct serve *s)
+static char *default_socket(const struct serve *s, const struct serve_default *d)
 {
-	struct twx_error e;
-	char context[256];
-	int k, i;
+	return cli_printf("%s/%s.sock", s->dir.path, d->model);
+}
 
-	for (k = 0; k < SERVE_N_KINDS; k++) {
-		for (i = 0; i < s->n_items; i++) {
-			if (s->items[i].kind != (enum serve_kind)k)
-				continue;
-			memset(&e, 0, sizeof(e));
-			if (!serve_make_one(s, &s->items[i], &e))
-				continue;
-			cli_default_hint(kind_option[k], s->items[i].text, &e);
-			snprintf(context, sizeof(context), "-%s %s", kind_option[k],
-				 s->items[i].text);
-			return cli_fail(context, &e);
+static int serve_add_defaults(struct serve *s)
+{
+	struct twx_error e = { 0 };
+	size_t i;
+
+	s->by_default = true;
+	if (session_dir_make(&s->dir, &e))
+		return cli_fail("serve", &e);
+	for (i = 0; i < array_size(serve_defaults); i++) {
+		const struct serve_default *d = &serve_defaults[i];
+		char *path = default_socket(s, d), *device;
+
+		if (have_default(d)) {
+			device = cli_printf("%s,netdev=n%zu,export=%s:%s", d->model, i, d->host,
+					    path);
+			session_add(&s->session, SESSION_NETDEV, d->backend);
+			session_add(&s->session, SESSION_DEVICE, device);
+			free(device);
 		}
+		free(path);
 	}
 	return 0;
 }
 
-/* Of one network, since a signal handler has no other way to know it; null while there is none. */
-static struct twx_net *volatile fault_net;
-
-static void serve_fault(int sig, siginfo_t *si, void *context)
+static void serve_say_defaults(const struct serve *s)
 {
-	struct twx_net *net = fault_net;
+	size_t i;
 
-	if (si->si_code > 0 && net && twx_net_fault(net, si->si_addr))
-		return;
-	signal(sig, SIG_DFL);
-	raise(sig);
+	for (i = 0; i < array_size(serve_defaults); i++) {
+		const struct serve_default *d = &serve_defaults[i];
+		const char *at = strstr(d->qemu, "%s");
+		char *path = default_socket(s, d);
+
+		if (have_default(d))
+			printf("\n%s has a user-mode network of its own, %s. For %s:\n%s%.*s%s%s%s",
+			       d->model, d->network, d->who, serve_memory, (int)(at - d->qemu),
+			       d->qemu, path, at + 2, d->remark);
+		free(path);
+	}
+	printf("\nBoth may be in one guest. Its memory is yours to choose, the same size twice.\n");
 }
 
-static int serve_watch_faults(struct serve *s, struct twx_error *e)
-{
-	struct sigaction sa = { .sa_sigaction = serve_fault, .sa_flags = SA_SIGINFO | SA_NODEFER };
-
-	fault_net = s->net;
-	if (sigaction(SIGBUS, &sa, NULL) < 0)
-		return twx_error_set(e, errno, "cannot catch SIGBUS: %s", strerror(errno));
-	return 0;
-}
+/* Running. */
 
 static void serve_signal(struct twx_watch *w, uint32_t events)
 {
@@ -205,12 +200,11 @@ static void serve_signal(struct twx_watch *w, uint32_t events)
 		twx_loop_stop(w->loop);
 }
 
-static int serve_watch_signals(struct serve *s, struct twx_error *e)
+static int serve_watch_signals(struct serve *s)
 {
 	sigset_t set;
 	int fd, err;
 
-	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
@@ -218,25 +212,13 @@ static int serve_watch_signals(struct serve *s, struct twx_error *e)
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (fd < 0)
-		return twx_error_set(e, errno, "cannot make a signalfd: %s", strerror(errno));
-	err = twx_watch_add(&s->signals, s->loop, fd, EPOLLIN, serve_signal);
+		return cli_fail_text("serve", NULL, "cannot make a signalfd: %s", strerror(errno));
+	err = twx_watch_add(&s->signals, s->session.loop, fd, EPOLLIN, serve_signal);
 	if (err) {
 		close(fd);
-		return twx_error_set(e, -err, "cannot watch signals: %s", strerror(-err));
+		return cli_fail_text("serve", NULL, "cannot watch signals: %s", strerror(-err));
 	}
 	return 0;
-}
-
-/* A flow is a socket: the soft limit of 1024 descriptors is for programs that still use select().
- */
-static void serve_raise_limits(void)
-{
-	struct rlimit rl;
-
-	if (!getrlimit(RLIMIT_NOFILE, &rl) && rl.rlim_cur < rl.rlim_max) {
-		rl.rlim_cur = rl.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &rl);
-	}
 }
 
 /* One line per NIC, then "ready": a script waits for that line or uses -ready-fd. */
@@ -244,12 +226,12 @@ static void serve_say_ready(struct serve *s)
 {
 	struct twx_opts *o;
 	const char *export, *driver;
-	int i;
+	size_t i;
 
-	for (i = 0; i < s->n_items && !s->quiet; i++) {
-		if (s->items[i].kind != SERVE_DEVICE)
+	for (i = 0; i < s->session.n_items && !s->session.quiet; i++) {
+		if (s->session.items[i].kind != SESSION_DEVICE)
 			continue;
-		if (twx_opts_parse(&o, s->items[i].text, "driver", NULL))
+		if (twx_opts_parse(&o, s->session.items[i].text, "driver", NULL))
 			continue;
 		export = twx_opts_raw(o, "export");
 		driver = twx_opts_raw(o, "driver");
@@ -257,7 +239,9 @@ static void serve_say_ready(struct serve *s)
 			printf("%s at %s\n", driver, export);
 		twx_opts_free(o);
 	}
-	if (!s->quiet)
+	if (s->by_default && !s->session.quiet)
+		serve_say_defaults(s);
+	if (!s->session.quiet)
 		printf("ready\n");
 	fflush(stdout);
 	if (s->ready_fd >= 0) {
@@ -275,12 +259,13 @@ static char *serve_state_prefix(const struct serve *s)
 {
 	char *prefix = NULL;
 	struct twx_opts *o;
+	size_t i;
 
-	for (int i = 0; i < s->n_items && !prefix; i++) {
+	for (i = 0; i < s->session.n_items && !prefix; i++) {
 		const char *export;
 
-		if (s->items[i].kind != SERVE_DEVICE ||
-		    twx_opts_parse(&o, s->items[i].text, "driver", NULL))
+		if (s->session.items[i].kind != SESSION_DEVICE ||
+		    twx_opts_parse(&o, s->session.items[i].text, "driver", NULL))
 			continue;
 		export = twx_opts_raw(o, "export");
 		export = export ? strchr(export, ':') : NULL;
@@ -293,76 +278,54 @@ static char *serve_state_prefix(const struct serve *s)
 
 static int serve_run(struct serve *s)
 {
-	struct twx_net_config config = { .size = sizeof(config) };
-	struct twx_error e = { 0 };
 	int err;
 
-	if (twx_loop_new(&s->loop, &e) || serve_watch_signals(s, &e))
-		return cli_fail("serve", &e);
-	config.loop = s->loop;
-	config.log = serve_log;
-	config.log_opaque = s;
-	config.log_level = TWX_LOG_INFO;
-	config.state_prefix = s->state_prefix = serve_state_prefix(s);
-	if (twx_net_new(&s->net, &config, &e) || serve_watch_faults(s, &e))
-		return cli_fail("serve", &e);
-	if (serve_make(s))
+	s->session.state_prefix = s->state_prefix = serve_state_prefix(s);
+	if (session_open(&s->session) || serve_watch_signals(s) || session_make(&s->session))
 		return 1;
-	twx_net_check(s->net);
 	serve_say_ready(s);
-	err = twx_loop_run(s->loop);
+	err = twx_loop_run(s->session.loop);
 	return err ? cli_fail_text("serve", NULL, "the event loop failed: %s", strerror(-err)) : 0;
 }
 
 static void serve_end(struct serve *s)
 {
-	qmp_servers_free(s->qmp);
-	if (s->net)
-		twx_net_free(s->net);
-	fault_net = NULL;
 	if (s->signals.loop) {
 		twx_watch_del(&s->signals);
 		close(s->signals.fd);
 	}
-	if (s->loop)
-		twx_loop_free(s->loop);
-	free(s->items);
+	session_close(&s->session);
+	session_dir_remove(&s->dir);
 	free(s->state_prefix);
 }
 
 static bool serve_has_work(const struct serve *s)
 {
-	int i;
+	size_t i;
 
-	for (i = 0; i < s->n_items; i++)
-		if (s->items[i].kind == SERVE_NETDEV || s->items[i].kind == SERVE_DEVICE)
+	for (i = 0; i < s->session.n_items; i++)
+		if (s->session.items[i].kind != SESSION_QMP)
 			return true;
 	return false;
 }
 
 int cmd_serve(int argc, char **argv)
 {
-	struct serve s = { .ready_fd = -1 };
-	int i = 1, used, status;
+	struct serve s = { .session = { .command = "serve", .log_level = TWX_LOG_INFO },
+			   .dir = { .fd = -1 },
+			   .ready_fd = -1 };
+	int i = 1, used = 1, status = 0;
 
-	s.items = calloc((size_t)argc, sizeof(*s.items));
-	if (!s.items)
-		return cli_fail_text("serve", NULL, "out of memory");
-	while (i < argc) {
+	while (i < argc && used > 0) {
 		used = serve_option(&s, argc - i, argv + i);
-		if (used <= 0) {
-			free(s.items);
-			return used ? 1 : 0;
-		}
 		i += used;
 	}
-	if (!serve_has_work(&s)) {
-		free(s.items);
-		return cli_fail_text("serve", serve_example,
-				     "needs at least one -netdev or -device");
-	}
-	serve_raise_limits();
-	status = serve_run(&s);
+	if (used <= 0)
+		status = used ? 1 : 0;
+	else if (!serve_has_work(&s))
+		status = serve_add_defaults(&s);
+	if (used > 0 && !status)
+		status = serve_run(&s);
 	serve_end(&s);
 	return status;
 }

@@ -94,6 +94,8 @@ ok 'usage: twinax serve' help serve
 ok 'usage: twinax serve' serve -help
 ok 'usage: twinax serve' serve --help
 ok 'usage: twinax ctl' help ctl
+ok 'usage: twinax qemu' help qemu
+ok 'usage: twinax qemu' qemu --help
 ok 'twinax ' version
 ok 'twinax ' --version
 ok 'virtio-net' serve -device help
@@ -125,8 +127,6 @@ user=user,id=n0
 nic=virtio-net,netdev=n0,export=vhost-user:$dir/s
 
 bad "no command 'frob'" 'twinax help' frob
-bad 'at least one -netdev or -device' 'for example: twinax serve' serve
-bad 'at least one -netdev or -device' 'for example: twinax serve' serve -quiet -qmp "unix:$dir/s"
 bad '-frob: invalid option' 'twinax help serve' serve -frob
 bad '-netdev: requires an argument' '' serve -netdev
 bad 'user: unexpected argument' 'twinax help serve' serve user
@@ -252,6 +252,148 @@ kill "$pid"
 gone "$pid" 0
 [ ! -s "$dir/out" ] || complain "-quiet speaks: $(cat "$dir/out")"
 
+# --- serve without arguments: one NIC of each kind in a private folder ---
+
+export XDG_RUNTIME_DIR="$dir/run"
+mkdir "$XDG_RUNTIME_DIR"
+start f
+f=$pid
+[ "$(stat -c %a "$dir/run/twinax")" = 700 ] || complain "the sockets' folder is not private"
+for kind in 'virtio-net vhost-user' 'e1000 vfio-user'; do
+	# shellcheck disable=SC2086
+	set -- $kind
+	sock=$dir/run/twinax/$1.sock
+	[ -S "$sock" ] || complain "no socket for $1"
+	grep -qxF "$1 at $2:$sock" "$dir/f.out" || complain "it is not said that $1 is at $sock"
+	[ "$(grep -cF "$sock" "$dir/f.out")" -eq 2 ] || complain "the line for QEMU does not name $sock"
+done
+grep -q 'QEMU 10.1' "$dir/f.out" || complain 'the QEMU that vfio-user needs is not named'
+start g -qmp "unix:$dir/q"
+[ -S "$dir/run/twinax-2/e1000.sock" ] || complain 'a second one has no sockets of its own'
+ok 'n1: index=0,type=user,net=10.0.3.0' ctl "$dir/q" info network
+kill "$pid"
+gone "$pid" 0
+[ ! -e "$dir/run/twinax-2" ] || complain 'the second one left its folder behind'
+kill -KILL "$f"
+wait "$f" 2>/dev/null
+start h
+grep -qF "e1000 at vfio-user:$dir/run/twinax/e1000.sock" "$dir/h.out" || complain 'a left folder is not taken over'
+kill "$pid"
+gone "$pid" 0
+[ -z "$(ls "$dir/run")" ] || complain "serve left behind: $(ls "$dir/run")"
+
+# --- qemu: with a program in the place of QEMU that says what it was given ---
+
+cat >"$dir/qemu-system-x86_64" <<-'FAKE'
+	#!/bin/sh
+	case $* in
+	-version) echo "QEMU emulator version ${FAKE_VERSION:-10.1.0}"; exit ;;
+	"-device vfio-user-pci,help") echo 'socket=<SocketAddress>'; exit ;;
+	esac
+	printf '%s\n' "$@" >"$FAKE/args"
+	ls -l /proc/$$/fd | sed 's/.* -> //' | grep -c twinax >"$FAKE/fds"
+	grep SigBlk /proc/self/status >"$FAKE/mask"
+	ls "$XDG_RUNTIME_DIR"/twinax >"$FAKE/sockets" 2>/dev/null
+	eval "${FAKE_DO:-:}"
+FAKE
+chmod 755 "$dir/qemu-system-x86_64"
+fake=$dir/qemu-system-x86_64
+export FAKE="$dir" FAKE_DO
+
+# qemu STATUS ARGUMENT...: what the fake does is in $FAKE_DO
+qemu()
+{
+	want=$1
+	shift
+	rm -f "$dir/args" "$dir/sockets"
+	timeout 20 "$twinax" qemu "$@" >"$dir/out" 2>"$dir/err" </dev/null
+	status=$?
+	[ $status -eq "$want" ] || complain "twinax qemu $*: exit status $status: $(cat "$dir/err")"
+	[ -z "$(ls "$dir/run")" ] || complain "twinax qemu $*: left behind: $(ls "$dir/run")"
+}
+
+FAKE_DO='echo from-qemu; exit 7'
+qemu 7 -- "$fake" -m 64 -nic user,model=virtio disk.img
+[ "$(cat "$dir/out")" = from-qemu ] || complain "standard output is not QEMU's alone: $(cat "$dir/out")"
+[ "$(cat "$dir/sockets")" = nic0 ] || complain 'no socket listened when QEMU started'
+[ "$(cat "$dir/fds")" = 0 ] || complain 'QEMU has inherited descriptors'
+grep -q '0000000000000000$' "$dir/mask" || complain "QEMU has signals blocked: $(cat "$dir/mask")"
+tail -n 3 "$dir/args" | tr '\n' ' ' | grep -qx -- '-m 64 disk.img ' || complain "QEMU's arguments: $(cat "$dir/args")"
+grep -q 'serves virtio-net-pci on net0 by vhost-user' "$dir/err" || complain "nothing is said: $(cat "$dir/err")"
+qemu 7 -quiet "$fake" -nic user,model=e1000
+[ ! -s "$dir/err" ] || complain "-quiet speaks: $(cat "$dir/err")"
+FAKE_DO='kill -KILL $$'
+qemu 137 -- "$fake" -nic user,model=e1000
+FAKE_DO='echo "$1"'
+qemu 0 -- "$fake" -device help
+[ "$(cat "$dir/out")" = -device ] || complain "help is not QEMU's: $(cat "$dir/out")"
+qemu 0 -- "$fake" -nic none
+[ "$(cat "$dir/out" "$dir/err")" = -nic ] || complain "a QEMU without networks: $(cat "$dir/out" "$dir/err")"
+FAKE_VERSION=10.0.2
+export FAKE_VERSION
+qemu 0 -- "$fake" -nic user,model=e1000
+grep -q 'stays with QEMU: e1000 takes QEMU 10.1 or newer.*this is 10.0' "$dir/err" || complain "too old: $(cat "$dir/err")"
+[ "$(cat "$dir/args")" = "-nic
+user,model=e1000" ] || complain "an old QEMU gets: $(cat "$dir/args")"
+unset FAKE_VERSION
+
+# Signals reach QEMU, which decides.
+for signal in TERM:5 INT:2 HUP:1 QUIT:3; do
+	FAKE_DO="trap 'kill \$!; exit 3${signal#*:}' ${signal%:*}; sleep 20 & echo up >\$FAKE/up; wait"
+	rm -f "$dir/up"
+	# Not by a shell's background, where SIGINT and SIGQUIT are ignored.
+	setsid -f sh -c 'trap - INT QUIT; "$1" qemu -- "$2" -nic user,model=virtio; echo $? >"$3"' _ "$twinax" "$fake" \
+		"$dir/status" >/dev/null 2>&1
+	i=0
+	until [ -s "$dir/up" ] || [ $i -gt 200 ]; do
+		sleep 0.05
+		i=$((i + 1))
+	done
+	child=$(pgrep -f -x "/bin/sh $fake .*" | head -1)
+	kill "-${signal%:*}" "$(ps -o ppid= -p "$child" | tr -d ' ')"
+	until [ -s "$dir/status" ] || [ $i -gt 400 ]; do
+		sleep 0.05
+		i=$((i + 1))
+	done
+	[ "$(cat "$dir/status" 2>/dev/null)" = "3${signal#*:}" ] || complain "SIG${signal%:*}: status $(cat "$dir/status")"
+	rm -f "$dir/status"
+	[ -z "$(ls "$dir/run")" ] || complain "SIG${signal%:*}: left behind: $(ls "$dir/run")"
+done
+
+# The control socket is twinax's; `quit` ends QEMU, too.
+FAKE_DO='trap "kill \$!; exit 0" TERM; sleep 20 & wait'
+"$twinax" qemu -qmp "unix:$dir/q" -- "$fake" -nic user,model=virtio >/dev/null 2>&1 &
+pid=$!
+pids="$pids $pid"
+i=0
+until "$twinax" ctl "$dir/q" info network >"$dir/out" 2>/dev/null || [ $i -gt 200 ]; do
+	sleep 0.05
+	i=$((i + 1))
+done
+grep -q 'net0: index=0,type=user' "$dir/out" || complain "the control socket of qemu: $(cat "$dir/out")"
+ok '' ctl "$dir/q" quit
+gone "$pid" 0
+
+# A dry run prints what a shell can run.
+FAKE_DO='echo ran'
+qemu 0 -n -- "$fake" -name "it's me" -nic user,model=e1000 -nic user,model=virtio
+grep -q '^  -netdev user,id=net0 ' "$dir/out" || complain "dry run: $(cat "$dir/out")"
+sed -n '/qemu-system/,$p' "$dir/out" >"$dir/line"
+[ "$(sh "$dir/line")" = ran ] || complain "the printed line does not run: $(cat "$dir/line")"
+grep -qx "it's me" "$dir/args" || complain "the printed line has lost its quotes: $(cat "$dir/args")"
+
+qemu 127 -- "$dir/none" -nic user,model=virtio
+grep -q 'cannot run .*/none: No such file' "$dir/err" || complain "no QEMU: $(cat "$dir/err")"
+qemu 127 -- "$dir/none" -nic none
+bad "needs QEMU's command line" 'for example: twinax qemu' qemu
+bad "needs QEMU's command line" '' qemu -quiet --
+bad '-frob: invalid option' 'twinax help qemu' qemu -frob -- "$fake"
+bad "can't find value 'zz'" '-netdev TYPE,id=zz' qemu -- "$fake" -nic none -device virtio-net-pci,netdev=zz
+bad 'Invalid host forwarding rule' '' qemu -quiet -- "$fake" -nic user,hostfwd=foo,model=virtio
+bad "guest memory 'm' is not shared" 'share=on' qemu -- "$fake" -object memory-backend-file,id=m,size=1M,mem-path=/x \
+	-machine memory-backend=m -nic user,model=virtio
+unset XDG_RUNTIME_DIR
+
 # --- completion ---
 
 # complete LINE WANTED
@@ -278,6 +420,11 @@ if command -v bash >/dev/null; then
 	complete_line 'twinax serve -netdev user,id=n0,hostf' user,id=n0,hostfwd=
 	complete_line 'twinax serve -netdev user,id=n0 -device virtio-net,ma' virtio-net,mac=
 	complete_line 'twinax serve -object fil' filter-dump
+	complete_line 'twinax qe' qemu
+	complete_line 'twinax qemu -dry' -dry-run
+	complete_line 'twinax qemu -- qemu-system-x86_64 -net' -netdev
+	complete_line 'twinax qemu -- qemu-system-x86_64 -netdev us' user
+	complete_line 'twinax qemu -- qemu-system-x86_64 -device e1' e1000
 	complete_line 'twinax ctl /x set' set_link
 	complete_line 'twinax ctl /x info net' network
 fi

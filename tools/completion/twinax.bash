@@ -21,6 +21,43 @@ _twinax_list()
 	COMPREPLY=($(compgen -P "${cur%,*}," -W "id= $name" -- "${cur##*,}"))
 }
 
+# The value of -netdev, -device, -object in the word being typed, $cur.
+_twinax_value()
+{
+	_twinax_list "$1" "$2" "$cur"
+	# What readline regards as done must not come twice.
+	if [[ $cur == *[=:]* && $COMP_WORDBREAKS == *[=:]* ]]; then
+		local done=${cur%"${cur##*[=:]}"} i
+		for i in "${!COMPREPLY[@]}"; do
+			COMPREPLY[i]=${COMPREPLY[i]#"$done"}
+		done
+	fi
+}
+
+# twinax's options, QEMU's name, QEMU's options as far as they are about networks; files otherwise.
+_twinax_qemu()
+{
+	local prog=$1 before=" ${line% *} "
+	case $prev in
+	-netdev | -device | -object) _twinax_value "$prog" "${prev#-}" ;;
+	-nic) _twinax_value "$prog" netdev ;;
+	-qmp)
+		COMPREPLY=($(compgen -W "unix:" -- "$cur"))
+		compopt -o nospace 2>/dev/null
+		;;
+	--) COMPREPLY=($(compgen -c -- "${cur:-qemu-system-}")) ;;
+	*)
+		if [[ $before == *" -- "* && $cur == -* ]]; then
+			COMPREPLY=($(compgen -W "-netdev -nic -net -device -object -machine -accel -cpu -smp -m -drive -kernel -initrd -append -nographic -nodefaults" -- "$cur"))
+		elif [[ $before == *" -- "* ]]; then
+			COMPREPLY=($(compgen -f -- "$cur"))
+		else
+			COMPREPLY=($(compgen -W "-dry-run -qmp -quiet -help --" -- "$cur"))
+		fi
+		;;
+	esac
+}
+
 _twinax()
 {
 	local prog=${COMP_WORDS[0]} cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
@@ -29,28 +66,19 @@ _twinax()
 	# readline splits at "=" and ":"; the whole word is what stands behind the last blank.
 	line=${COMP_LINE:0:COMP_POINT}
 	if ((COMP_CWORD == 1)); then
-		COMPREPLY=($(compgen -W "serve ctl version help" -- "$cur"))
+		COMPREPLY=($(compgen -W "serve qemu ctl version help" -- "$cur"))
 		return
 	fi
 	case ${COMP_WORDS[1]} in
 	help)
-		COMPREPLY=($(compgen -W "serve ctl version help" -- "$cur"))
+		COMPREPLY=($(compgen -W "serve qemu ctl version help" -- "$cur"))
 		;;
 	serve)
 		cur=${line##* }
 		prev=${line% *}
 		prev=${prev##* }
 		case $prev in
-		-netdev | -device | -object)
-			_twinax_list "$prog" "${prev#-}" "$cur"
-			# What readline regards as done must not come twice.
-			if [[ $cur == *[=:]* && $COMP_WORDBREAKS == *[=:]* ]]; then
-				local done=${cur%"${cur##*[=:]}"} i
-				for i in "${!COMPREPLY[@]}"; do
-					COMPREPLY[i]=${COMPREPLY[i]#"$done"}
-				done
-			fi
-			;;
+		-netdev | -device | -object) _twinax_value "$prog" "${prev#-}" ;;
 		-qmp)
 			COMPREPLY=($(compgen -W "unix:" -- "$cur"))
 			compopt -o nospace 2>/dev/null
@@ -60,6 +88,12 @@ _twinax()
 			COMPREPLY=($(compgen -W "-netdev -device -object -qmp -ready-fd -quiet -help" -- "$cur"))
 			;;
 		esac
+		;;
+	qemu)
+		cur=${line##* }
+		prev=${line% *}
+		prev=${prev##* }
+		_twinax_qemu "$prog"
 		;;
 	ctl)
 		if ((COMP_CWORD == 2)); then
