@@ -3,6 +3,7 @@
 # Sourced by ./demo, tests/guest/ and bench/; POSIX sh. Everything comes from Debian's archive through apt.
 #
 #   kit_kernel                      unpack Debian's kernel; sets KIT_KERNEL (image) and KIT_MODULES (folder of .ko)
+#   kit_newest_kernel               the newest of Debian's later suites, by way of kit_tree's folder; sets KIT_NEWEST_KERNEL
 #   kit_uml_modules [FOLDER]        the same for user-mode Linux's modules
 #   kit_root DIR MODULE...          a guest's root folder: busybox, modules, and what KIT_PROGRAMS names
 #   kit_initrd DIR OUT              that folder as an initrd
@@ -44,7 +45,7 @@ kit_cache() {
 # What of the kernel package is kept; dependencies among the modules are resolved when a root is made.
 kit_kernel_parts() {
 	# shellcheck disable=SC2046 # names without blanks
-	printf '*/%s\n' 'boot/vmlinuz-*' $(printf 'kernel/%s ' drivers/virtio drivers/vhost drivers/net/ethernet/intel/e1000 \
+	printf '*/%s\n' 'boot/vmlinuz-*' 'modules/*/vmlinuz' $(printf 'kernel/%s ' drivers/virtio drivers/vhost drivers/net/ethernet/intel/e1000 \
 		drivers/net/ethernet/intel/e1000e drivers/crypto/ccp drivers/char/hw_random drivers/ptp drivers/pps lib \
 		net/core net/packet net/8021q net/802 net/llc net/9p fs/9p fs/netfs fs/fscache arch/x86/kvm virt)
 	printf '*/kernel/drivers/net/%s.ko*\n' virtio_net net_failover tun tap dummy
@@ -69,21 +70,53 @@ kit_uml_modules() { # [FOLDER to keep links in]
 		find /usr/lib/uml/modules -name '*.ko' -exec ln -sf {} "$KIT_MODULES/" \;
 }
 
-kit_unpack_kernel() { # PACKAGE
+# Kept under another kind of name, so that kit_kernel does not take it for this system's.
+kit_newest_kernel() {
+	kit_cache
+	KIT_NEWEST_KERNEL=
+	[ "$(id -u)" = 0 ] && [ -e "$KIT_CACHE/trixie/.complete" ] || return 1
+	kit_new=$(chroot "$KIT_CACHE/trixie" apt-cache -o APT::Default-Release=trixie-backports depends linux-image-amd64 \
+		2>/dev/null | sed -n 's/.*Depends: \(linux-image-.*\)/\1/p' | head -1)
+	[ -n "$kit_new" ] || return 1
+	[ -d "$KIT_CACHE/newest-$kit_new" ] || kit_unpack_kernel "$kit_new" "newest-$kit_new" "$KIT_CACHE/trixie" || return 1
+	KIT_NEWEST_KERNEL=$(ls "$KIT_CACHE/newest-$kit_new"/vmlinuz-* 2>/dev/null | head -1)
+	[ -n "$KIT_NEWEST_KERNEL" ]
+}
+
+# Debian's kernels from 2026 on have their image and modules in packages of their own.
+kit_download() { # PACKAGE FOLDER [ROOT]: a kernel by apt, or by the apt of another root
+	if [ -z "${3:-}" ]; then
+		(cd "$2" && apt-get -q download "$1")
+		return
+	fi
+	kit_in=$(mktemp -d "$3/tmp/kernel.XXXXXX") && chmod 755 "$kit_in" || return 1
+	# shellcheck disable=SC2016 # expanded by the inner shell
+	chroot "$3" sh -c 'cd "$1" && apt-get -q download "$2" $(apt-cache depends "$2" |
+		sed -n "s/.*Depends: \(linux-binary-.*\|linux-modules-.*\)/\1/p")' \
+		kit_download "${kit_in#"$3"}" "$1" && mv "$kit_in"/*.deb "$2/"
+	kit_status=$?
+	rm -rf "$kit_in"
+	return $kit_status
+}
+
+kit_unpack_kernel() { # PACKAGE [NAME [ROOT]]
 	[ -n "$1" ] || return 1
 	kit_tmp=$(mktemp -d "$KIT_CACHE/new.XXXXXX") || return 1
 	chmod 755 "$kit_tmp"
 	mkdir "$kit_tmp/x" "$kit_tmp/modules"
-	(cd "$kit_tmp" && apt-get -q download "$1") >>"$KIT_CACHE/kernel.log" 2>&1 || { rm -rf "$kit_tmp"; return 1; }
+	kit_download "$1" "$kit_tmp" "${3:-}" >>"$KIT_CACHE/kernel.log" 2>&1 || { rm -rf "$kit_tmp"; return 1; }
 	kit_kernel_parts >"$kit_tmp/parts"
 	# tar complains about parts that this kernel has built in; what counts is checked below.
-	dpkg-deb --fsys-tarfile "$kit_tmp"/linux-image-*.deb |
-		tar -x -C "$kit_tmp/x" --wildcards -T "$kit_tmp/parts" 2>>"$KIT_CACHE/kernel.log"
+	for kit_p in "$kit_tmp"/linux-*.deb; do
+		dpkg-deb --fsys-tarfile "$kit_p" |
+			tar -x -C "$kit_tmp/x" --wildcards -T "$kit_tmp/parts" 2>>"$KIT_CACHE/kernel.log"
+	done
 	find "$kit_tmp/x" -name 'vmlinuz-*' -exec mv {} "$kit_tmp/" \;
+	find "$kit_tmp/x" -name vmlinuz -exec mv {} "$kit_tmp/vmlinuz-image" \;
 	find "$kit_tmp/x" -name '*.ko*' -exec mv {} "$kit_tmp/modules/" \;
 	find "$kit_tmp/modules" -name '*.xz' -exec busybox unxz {} \;
 	rm -rf "$kit_tmp/x" "$kit_tmp"/*.deb "$kit_tmp/parts"
-	if ls "$kit_tmp"/vmlinuz-* >/dev/null 2>&1 && mv "$kit_tmp" "$KIT_CACHE/$1" 2>/dev/null; then return 0; fi
+	if ls "$kit_tmp"/vmlinuz-* >/dev/null 2>&1 && mv "$kit_tmp" "$KIT_CACHE/${2:-$1}" 2>/dev/null; then return 0; fi
 	rm -rf "$kit_tmp"
 	return 1
 }

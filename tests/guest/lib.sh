@@ -31,8 +31,9 @@ if [ -z "${T_INSIDE:-}" ]; then
 	# Whatever comes over the network or belongs to the caller is had out here.
 	kit_cache
 	kit_kernel || KIT_KERNEL=
+	[ -z "${T_NEWEST:-}" ] || kit_newest_kernel || KIT_NEWEST_KERNEL=
 	T_INSIDE=1
-	export T_INSIDE KIT_CACHE KIT_KERNEL KIT_MODULES
+	export T_INSIDE KIT_CACHE KIT_KERNEL KIT_MODULES KIT_NEWEST_KERNEL
 	if [ "$(id -u)" = 0 ]; then t_user=; else t_user=-r; fi
 	# Asked first, so that a machine that forbids namespaces is a skip and not a failure.
 	# shellcheck disable=SC2086
