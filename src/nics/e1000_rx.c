@@ -242,7 +242,7 @@ static void rx_complete(struct rx_pass *p, const struct rx_buf *bufs, const stru
 		pci_dma_write(&p->d->pci, (gpa){ bufs[at / p->bsize].addr + at % p->bsize },
 			      &bytes[i], 1);
 	}
-	s->sum = csum_add(csum_add(s->sum, ~(uint64_t)seed.raw), v.raw);
+	s->change = csum_add(~(uint64_t)seed.raw, v.raw);
 }
 
 /* --- one frame --- */

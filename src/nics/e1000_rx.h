@@ -18,6 +18,7 @@ struct e1000_rx_sums {
 	bool check;  /* TCP or UDP, of which `l4_len` bytes are to be verified */
 	uint32_t start, field, l4_len;
 	uint64_t sum;
+	uint64_t change; /* of the sum by filling the field in */
 	uint8_t status, errors; /* for the last descriptor */
 	uint16_t packet;	/* its checksum field */
 	struct packet p;

@@ -105,6 +105,8 @@ static uint16_t rx_packet_sum(const struct twx_frame *f, uint32_t strip, uint32_
 	uint32_t here = (uint32_t)min(f->iov[0].iov_len, (size_t)f->len) - strip, odd;
 	uint64_t sum = s->sum;
 
+	if (pcss <= s->field)
+		sum = csum_add(sum, s->change);
 	if (pcss == s->start)
 		return csum_fold_raw(sum);
 	if (max(pcss, s->start) > here)
