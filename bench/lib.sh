@@ -5,7 +5,7 @@
 #
 #   bench_qemu                     sets KIT_QEMU, QEMU_VERSION: the newest QEMU that can be had
 #   bench_passt                    sets PASST, PASST_VERSION: a passt that knows --vhost-user; 1 if there is none
-#   backend_twinax NAME            twinax serve on $T/NAME.sock; its pid in $T/NAME.pid
+#   backend_twinax NAME [MODEL HOST]  twinax serve on $T/NAME.sock; its pid in $T/NAME.pid
 #   backend_passt NAME             the same with passt
 #   boot NAME ARG...               a QEMU guest; boot_uml NAME ARG...: a user-mode Linux guest
 #   address NAME DEV GUEST GATEWAY set up its NIC
@@ -55,8 +55,8 @@ socket_up() { # PATH PID
 	done
 }
 
-backend_twinax() { # NAME
-	"$TWINAX" serve -netdev user,id=n0 -device "virtio-net,netdev=n0,export=vhost-user:$T/$1.sock" \
+backend_twinax() { # NAME [MODEL HOST]
+	"$TWINAX" serve -netdev user,id=n0 -device "${2:-virtio-net},netdev=n0,export=${3:-vhost-user}:$T/$1.sock" \
 		-qmp "unix:$T/$1.qmp,server=on,wait=off" </dev/null >"$T/$1.log" 2>&1 &
 	echo $! >"$T/$1.pid"
 	socket_up "$T/$1.sock" $!
@@ -88,6 +88,10 @@ boot_uml() { # NAME ARG...: root folders are not shared, a guest writes to its o
 
 vhost_user_args() { # NAME
 	echo "-chardev socket,id=c0,path=$T/$1.sock -netdev vhost-user,id=n0,chardev=c0"
+}
+
+vfio_user_device() { # NAME
+	printf '{"driver":"vfio-user-pci","socket":{"type":"unix","path":"%s"}}' "$T/$1.sock"
 }
 
 address() { # NAME DEV GUEST GATEWAY

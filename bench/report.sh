@@ -87,6 +87,32 @@ bars() { # the arguments of bar without DIR
 	printf '  %-29s %-26s %s\n' "bar" "$3: $2, bar $1" "$6: $5, bar $4"
 }
 
+# Bars that are a factor each way: NAME OTHER OUT IN.
+factor() { # NAME OTHER DIR FACTOR
+	awk -v a="$(median kbit "$1" "$3")" -v b="$(median kbit "$2" "$3")" -v f="$4" 'BEGIN {
+		if (a == "-" || b == "-") print "not measured"
+		else printf "%s, bar %s times\n", (a + 0 >= f * b) ? "pass" : "short", f }'
+}
+
+factors() {
+	printf '  %-29s %-26s %s\n' "bar" "$(factor "$1" "$2" out "$3")" "$(factor "$1" "$2" in "$4")"
+}
+
+round_trips() {
+	echo "$R_HEAD: median (least)"
+	for r_c in e1000-vfio e1000 twinax slirp; do
+		# shellcheck disable=SC2046
+		set -- $(stats_of "$T/results" "rtt $r_c")
+		[ "$4" = 0 ] || echo "$1 $2" | awk -v t="$(title "$r_c")" '{ printf "  %-46s %8.0f (%.0f)\n", t, $1 * 1000, $2 * 1000 }'
+	done
+	limit "times QEMU's own e1000" "$(rtt_ratio e1000-vfio e1000)" 2 ""
+}
+
+rtt_ratio() {
+	echo "$(stats_of "$T/results" "rtt $1") $(stats_of "$T/results" "rtt $2")" |
+		awk '{ if ($4 && $8) printf "%.2f\n", $1 / $5; else print "-" }'
+}
+
 # Below LIMIT is a pass.
 limit() { # WHAT HAVE LIMIT UNIT
 	awk -v w="$1" -v h="$2" -v l="$3" -v u="$4" 'BEGIN {
@@ -103,9 +129,15 @@ report_table() {
 	facts
 	echo
 	echo "Gbit/s, median (lowest..highest); CPU seconds per GB: guest to host, host to guest"
-	R_HEAD="QEMU guest" rows twinax passt slirp e1000 tap
-	ratios twinax passt slirp e1000 tap
+	R_HEAD="QEMU guest" rows twinax passt slirp tap
+	ratios twinax passt slirp tap
 	bars twinax tap passt slirp
+	echo
+	R_HEAD="QEMU guest with an e1000" rows e1000-vfio e1000
+	ratios e1000-vfio e1000
+	factors e1000-vfio e1000 2 1.2
+	echo
+	R_HEAD="Round trip of a ping, us" round_trips
 	echo
 	R_HEAD="user-mode Linux guest" rows uml-twinax uml-tap
 	ratios uml-twinax uml-tap

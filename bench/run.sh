@@ -54,12 +54,13 @@ bench_qemu || die "no QEMU: install qemu-system-x86"
 
 # --- configurations --------------------------------------------------------------------------------------------------
 
-ALL="twinax passt slirp e1000 tap uml-twinax uml-tap"
+ALL="twinax passt slirp tap e1000-vfio e1000 uml-twinax uml-tap"
 title() {
 	case $1 in
 	twinax) echo "twinax user, vhost-user" ;;
 	passt) echo "passt, vhost-user" ;;
 	slirp) echo "QEMU user, virtio-net-pci" ;;
+	e1000-vfio) echo "twinax user, e1000, vfio-user" ;;
 	e1000) echo "QEMU user, e1000" ;;
 	tap) echo "ceiling: tap with TSO" ;;
 	uml-twinax) echo "twinax user, vhost-user" ;;
@@ -74,6 +75,8 @@ set_up() { # NAME: backend, guest and address, ready for runs
 	twinax) backend_twinax twinax && boot twinax $(vhost_user_args twinax) -device "$VIRTIO$(kit_nic_quirks)" ;;
 	passt) bench_passt && backend_passt passt && boot passt $(vhost_user_args passt) -device "$VIRTIO$(kit_nic_quirks)" ;;
 	slirp) boot slirp -netdev user,id=n0 -device "$VIRTIO" ;;
+	e1000-vfio) kit_knows_vfio_user "$KIT_QEMU" && backend_twinax e1000-vfio e1000 vfio-user &&
+		boot e1000-vfio -device "$(vfio_user_device e1000-vfio)" ;;
 	e1000) boot e1000 -netdev user,id=n0 -device e1000,netdev=n0,romfile= ;;
 	tap) boot tap -netdev tap,id=n0,ifname=tap0,script=no,downscript=no,vhost=off -device "$VIRTIO" ;;
 	uml-twinax) backend_twinax uml-twinax && boot_uml uml-twinax "virtio_uml.device=$T/uml-twinax.sock:1" ;;
@@ -93,6 +96,7 @@ far_end() { # NAME: address and port of its iperf3 server; each has one of its o
 	slirp) echo 10.0.2.2 5203 ;;
 	e1000) echo 10.0.2.2 5204 ;;
 	tap) echo 10.0.9.1 5205 ;;
+	e1000-vfio) echo 10.0.2.2 5208 ;;
 	uml-twinax) echo 10.0.2.2 5206 ;;
 	uml-tap) echo 10.0.8.1 5207 ;;
 	esac
@@ -194,6 +198,16 @@ idle_load() {
 	IDLE=$(((b_sum - b_before) * 100 / (3 * HZ)))
 }
 
+# Round trips of small packets, which the built-in device answers without another process.
+pings() {
+	for c in $CONFIGS; do
+		case $c in e1000 | e1000-vfio | twinax | slirp) ;; *) continue ;; esac
+		for b_w in 1 2 3; do
+			guest "$T/$c" 30 "ping -c 60 -i 0.02 10.0.2.2" | sed -n "s/.* time=\\([0-9.]*\\) ms/rtt $c \\1/p" >>"$T/results"
+		done
+	done
+}
+
 memory_of() { # WHEN
 	for c in $CONFIGS; do
 		[ -e "$T/$c.pid" ] || continue
@@ -217,6 +231,7 @@ idle_load
 memory_of idle
 warm_up
 rounds
+pings
 memory_of after
 for c in $CONFIGS; do guest_kill "$T/$c"; done
 
@@ -224,4 +239,4 @@ for c in $CONFIGS; do guest_kill "$T/$c"; done
 . "$ROOT/bench/report.sh"
 report_table
 report_json >"$BUILD/bench.json" && echo "JSON: $BUILD/bench.json"
-grep -q '^kbit twinax\|^kbit uml-twinax' "$T/results" || die "twinax could not be measured"
+grep -q '^kbit twinax\|^kbit uml-twinax\|^kbit e1000-vfio' "$T/results" || die "twinax could not be measured"
