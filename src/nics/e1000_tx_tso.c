@@ -11,8 +11,9 @@
  * The headers are parsed here and must be where the context says, so that what is sent is what the
  * chip would have sent. A request that is not like that is dropped: header length zero or beyond
  * the core's (OFFLOAD_MAX_HDR), segments shorter than OFFLOAD_MIN_GSO, neither TCP nor UDP, headers
- * that do not end where the payload is said to begin. PAYLEN only tells what may be awaited; the
- * descriptor with EOP ends the frame, as in QEMU.
+ * that do not end where the payload is said to begin; so is one whose tag has another type than
+ * 802.1Q's, which the core would not find its way through. PAYLEN only tells what may be awaited;
+ * the descriptor with EOP ends the frame, as in QEMU.
  */
 #include "nics/e1000_tx.h"
 
