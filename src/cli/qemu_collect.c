@@ -323,29 +323,49 @@ static int collect_object(struct qemu_plan *plan, const struct qemu_token *t, st
 	return 0;
 }
 
-/* -set GROUP.ID.KEY=VALUE is one more key of an option given before it. */
+static void add_set(struct qemu_plan *plan, const struct qemu_token *t, const bool *taken)
+{
+	plan->sets = cli_grow(plan->sets, plan->n_sets, sizeof(*plan->sets));
+	plan->sets[plan->n_sets++] = (struct qemu_set){ t, taken };
+}
+
+static struct qemu_nic *find_device(const struct qemu_plan *plan, const char *id)
+{
+	size_t i;
+
+	for (i = 0; i < plan->n_nics; i++) {
+		const char *own = kv_get(plan->nics[i].kv, "id");
+
+		if (plan->nics[i].from == FROM_DEVICE && own && !strcmp(own, id))
+			return &plan->nics[i];
+	}
+	return NULL;
+}
+
+/* -set GROUP.ID.KEY=VALUE is one more key of an option. In the last pass: nothing is added behind
+ * it. */
 static int collect_set(struct qemu_plan *plan, const struct qemu_token *t, struct twx_error *e)
 {
 	const char *dot = strchr(t->value, '.'), *dot2 = dot ? strchr(dot + 1, '.') : NULL,
 		   *eq = dot2 ? strchr(dot2, '=') : NULL;
+	struct qemu_netdev *netdev;
+	struct qemu_nic *nic;
 	char *id, *key;
-	size_t i;
 
 	if (!eq)
 		return 0;
 	id = qemu_keep(plan, cli_printf("%.*s", (int)(dot2 - dot - 1), dot + 1));
 	key = qemu_keep(plan, cli_printf("%.*s", (int)(eq - dot2 - 1), dot2 + 1));
-	if (!strncmp(t->value, "device.", 7)) {
-		for (i = 0; i < plan->n_nics; i++) {
-			const char *own = kv_get(plan->nics[i].kv, "id");
-
-			if (plan->nics[i].from != FROM_DEVICE || !own || strcmp(own, id))
-				continue;
-			kv_set(plan->nics[i].kv, key, eq + 1);
-			return strcmp(key, "mac") ? 0 : take_mac(&plan->nics[i], eq + 1, e);
-		}
-	} else if (!strncmp(t->value, "net", 3) && qemu_find_netdev(plan, id)) {
-		kv_set(qemu_find_netdev(plan, id)->kv, key, eq + 1);
+	nic = strncmp(t->value, "device.", 7) ? NULL : find_device(plan, id);
+	netdev = strncmp(t->value, "netdev.", 7) ? NULL : qemu_find_netdev(plan, id);
+	if (nic) {
+		add_set(plan, t, &nic->taken);
+		kv_set(nic->kv, key, eq + 1);
+		return strcmp(key, "mac") ? 0 : take_mac(nic, eq + 1, e);
+	}
+	if (netdev) {
+		add_set(plan, t, &netdev->taken);
+		kv_set(netdev->kv, key, eq + 1);
 	}
 	return 0;
 }

@@ -217,29 +217,6 @@ static const struct qemu_nic *nic_of(const struct qemu_plan *plan, const struct 
 	return NULL;
 }
 
-/* -set GROUP.ID.KEY=VALUE of something that is QEMU's no longer. */
-static bool set_is_ours(const struct qemu_plan *plan, const struct qemu_token *t)
-{
-	const char *id = strchr(t->value, '.'), *own;
-	size_t i, len;
-
-	if (!id++ || !strchr(id, '.'))
-		return false;
-	len = (size_t)(strchr(id, '.') - id);
-	for (i = 0; i < plan->n_nics && !strncmp(t->value, "device.", 7); i++) {
-		own = kv_get(plan->nics[i].kv, "id");
-		if (plan->nics[i].from == FROM_DEVICE && plan->nics[i].taken && own &&
-		    strlen(own) == len && !strncmp(own, id, len))
-			return true;
-	}
-	for (i = 0; i < plan->n_netdevs && !strncmp(t->value, "net", 3); i++) {
-		own = kv_get(plan->netdevs[i].kv, "id");
-		if (plan->netdevs[i].taken && strlen(own) == len && !strncmp(own, id, len))
-			return true;
-	}
-	return false;
-}
-
 /* True if nothing of @t is left for QEMU. */
 static bool is_taken(const struct emit *m, const struct qemu_token *t)
 {
@@ -248,8 +225,9 @@ static bool is_taken(const struct emit *m, const struct qemu_token *t)
 
 	if (t == m->memory.drop)
 		return true;
-	if (t->value && qemu_token_is(t, "set"))
-		return set_is_ours(plan, t);
+	for (i = 0; i < plan->n_sets; i++)
+		if (plan->sets[i].token == t)
+			return *plan->sets[i].taken;
 	for (i = 0; i < plan->n_netdevs; i++)
 		if (plan->netdevs[i].token == t)
 			return plan->netdevs[i].taken;

@@ -434,6 +434,7 @@ void qemu_plan_free(struct qemu_plan *plan)
 	free(plan->netdevs);
 	free(plan->nics);
 	free(plan->filters);
+	free(plan->sets);
 	free(plan->notes);
 	free(plan->strings);
 	free(plan->hubs);

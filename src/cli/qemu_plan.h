@@ -50,6 +50,12 @@ struct qemu_filter {
 	bool taken;
 };
 
+/* A -set that was applied. */
+struct qemu_set {
+	const struct qemu_token *token;
+	const bool *taken; /* of what it was applied to */
+};
+
 struct qemu_hub {
 	int id;
 	size_t node;
@@ -61,7 +67,8 @@ struct qemu_plan {
 	struct qemu_netdev *netdevs;
 	struct qemu_nic *nics; /* in the order in which QEMU makes them */
 	struct qemu_filter *filters;
-	size_t n_netdevs, n_nics, n_filters;
+	struct qemu_set *sets;
+	size_t n_netdevs, n_nics, n_filters, n_sets;
 	bool readconfig; /* a file may define more */
 	size_t n_taken;	 /* NICs */
 	char **notes;	 /* sentences about what stays with QEMU */
