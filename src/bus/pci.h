@@ -164,7 +164,22 @@ int pci_dev_init(struct pci_dev *dev, struct twx_nic *nic, const struct pci_dev_
 void pci_dev_fini(struct pci_dev *dev);
 
 /* romfile, rombar and romsize: options of every PCI NIC, and how they are obeyed; after
- * pci_dev_init(). */
+ * pci_dev_init(). The macro is for tables that have more. */
+#define PCI_OPTIONS                                                                                \
+	{ .name = "romfile",                                                                       \
+	  .type = TWX_OPT_STR,                                                                     \
+	  .help = "option ROM that the firmware finds on the card (none)",                         \
+	  .words = "PATH" },                                                                       \
+		{ .name = "rombar",                                                                \
+		  .type = TWX_OPT_INT,                                                             \
+		  .def = "1",                                                                      \
+		  .min = 0,                                                                        \
+		  .max = 1,                                                                        \
+		  .help = "0 hides the option ROM" },                                              \
+	{                                                                                          \
+		.name = "romsize", .type = TWX_OPT_SIZE,                                           \
+		.help = "room for the option ROM, a power of two (what the file needs)"            \
+	}
 extern const struct twx_opt_desc pci_options[];
 int pci_load_rom(struct pci_dev *dev, const struct twx_opts *opts, struct twx_error *e);
 
@@ -176,6 +191,8 @@ int pci_load_rom(struct pci_dev *dev, const struct twx_opts *opts, struct twx_er
 uint8_t pci_add_capability(struct pci_dev *dev, uint8_t id, uint8_t len, const void *body,
 			   const void *wmask);
 
+/* What the guest's driver has chosen, by the enable bit alone. */
+bool pci_msix_enabled(const struct pci_dev *dev);
 /* Level of the interrupt pin, before any masking. */
 void pci_set_intx(struct pci_dev *dev, bool level);
 /*

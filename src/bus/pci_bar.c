@@ -192,22 +192,7 @@ int pci_bar_write(struct pci_dev *dev, unsigned int bar, uint64_t off, const voi
 
 /* The ROM. */
 
-const struct twx_opt_desc pci_options[] = {
-	{ .name = "romfile",
-	  .type = TWX_OPT_STR,
-	  .help = "option ROM that the firmware finds on the card (none)",
-	  .words = "PATH" },
-	{ .name = "rombar",
-	  .type = TWX_OPT_INT,
-	  .def = "1",
-	  .min = 0,
-	  .max = 1,
-	  .help = "0 hides the option ROM" },
-	{ .name = "romsize",
-	  .type = TWX_OPT_SIZE,
-	  .help = "room for the option ROM, a power of two (what the file needs)" },
-	{ 0 },
-};
+const struct twx_opt_desc pci_options[] = { PCI_OPTIONS, { 0 } };
 
 static int rom_read(struct pci_dev *dev, int fd, const char *path, uint32_t len,
 		    struct twx_error *e)

@@ -114,6 +114,11 @@ static uint16_t msix_flags(const struct pci_dev *dev)
 	return dev->msix_cap ? pci_get16(dev->config + dev->msix_cap + PCI_MSIX_FLAGS) : 0;
 }
 
+bool pci_msix_enabled(const struct pci_dev *dev)
+{
+	return msix_flags(dev) & PCI_MSIX_FLAGS_ENABLE;
+}
+
 /* The line. */
 
 static void intx_update(struct pci_dev *dev)
@@ -273,7 +278,7 @@ void pci_notify(struct pci_dev *dev, unsigned int vector)
 void pci_irq_update(struct pci_dev *dev)
 {
 	if (!dev->host_masks) {
-		dev->irq_mode = msix_flags(dev) & PCI_MSIX_FLAGS_ENABLE ? PCI_IRQ_MSIX
+		dev->irq_mode = pci_msix_enabled(dev)		   ? PCI_IRQ_MSIX
 				: msi_flags(dev) & PCI_MSI_FLAGS_ENABLE ? PCI_IRQ_MSI
 									: PCI_IRQ_INTX;
 	}

@@ -106,10 +106,11 @@ static unsigned int descs_of(struct pci_dev *dev, struct state_desc d[4])
 
 		d[n++] = (struct state_desc){ dev->msix_sections, m, size };
 	}
-	if (dev->state.sections)
-		d[n++] = dev->state;
+	/* The inner device is up before the one around it looks. */
 	if (dev->inner.sections)
 		d[n++] = dev->inner;
+	if (dev->state.sections)
+		d[n++] = dev->state;
 	return n;
 }
 
@@ -123,6 +124,11 @@ int pci_save(struct pci_dev *dev, uint8_t **out, size_t *len)
 int pci_load(struct pci_dev *dev, const uint8_t *data, size_t len, struct twx_error *e)
 {
 	struct state_desc descs[4];
+	int rc;
 
-	return state_load(descs, descs_of(dev, descs), data, len, e);
+	/* What the device holds of memory belongs to where it stands now. */
+	pci_mem_changing(dev);
+	rc = state_load(descs, descs_of(dev, descs), data, len, e);
+	pci_mem_changed(dev);
+	return rc;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What lies between a virtio device (src/nics) and the transport that carries it (src/hosts, virtio-pci). */
+/* What lies between a virtio device (src/nics) and the transport that carries it (src/hosts,
+ * virtio-pci). */
 #ifndef BUS_VIRTIO_H
 #define BUS_VIRTIO_H
 
@@ -10,6 +11,7 @@
 #include <twinax/loop.h>
 
 #include "bus/mem.h"
+#include "bus/state.h"
 
 struct virtio_dev;
 struct virtqueue; /* bus/virtqueue.h */
@@ -37,12 +39,18 @@ struct virtio_dev_ops {
 	/* Device configuration space; out-of-range accesses return -EINVAL and touch nothing. */
 	int (*config_read)(struct virtio_dev *dev, uint32_t off, void *buf, uint32_t len);
 	int (*config_write)(struct virtio_dev *dev, uint32_t off, const void *buf, uint32_t len);
-	void (*set_status)(struct virtio_dev *dev, uint8_t status); /* optional; DRIVER_OK and friends */
-	void (*set_mtu)(struct virtio_dev *dev, uint16_t mtu);	     /* optional; VHOST_USER_NET_SET_MTU */
-	void (*announce)(struct virtio_dev *dev, const uint8_t mac[6]); /* optional; VHOST_USER_SEND_RARP */
+	void (*set_status)(struct virtio_dev *dev,
+			   uint8_t status); /* optional; DRIVER_OK and friends */
+	void (*set_mtu)(struct virtio_dev *dev,
+			uint16_t mtu); /* optional; VHOST_USER_NET_SET_MTU */
+	void (*announce)(struct virtio_dev *dev,
+			 const uint8_t mac[6]); /* optional; VHOST_USER_SEND_RARP */
 	/* To the state after open: queues stopped, features 0. */
 	void (*reset)(struct virtio_dev *dev);
 };
+
+/* What a PCI transport makes of the device where the user does not say. */
+enum virtio_form { VIRTIO_FORM_ANY, VIRTIO_FORM_TRANSITIONAL, VIRTIO_FORM_MODERN };
 
 /* Embedded at the start of a virtio device's private state (nic->priv). */
 struct virtio_dev {
@@ -51,20 +59,31 @@ struct virtio_dev {
 	void *host;
 	struct mem_map *mem; /* the transport's guest memory; null while none is attached */
 	struct twx_loop *loop;
-	uint64_t offered;  /* device feature bits, without transport bits such as VHOST_USER_F_PROTOCOL_FEATURES */
+	uint64_t offered;  /* device feature bits, without transport bits such as
+			      VHOST_USER_F_PROTOCOL_FEATURES */
 	uint64_t features; /* agreed */
 	uint8_t status;
 	unsigned int n_queues; /* all, control queue included and last */
 	unsigned int max_pairs;
 	struct virtqueue *queues;
 	struct twx_timer look; /* the queues' */
+
+	/* For transports that present the device by themselves (PCI); constant after open. */
+	uint16_t id;	     /* virtio 1.2, 5: 1 is a network card */
+	uint32_t class_code; /* PCI's */
+	enum virtio_form form;
+	uint32_t config_len;  /* of the configuration space that the offered features call for */
+	uint64_t legacy_only; /* feature bits that modern drivers do not get to see */
+	uint64_t blind; /* what a legacy driver that agrees to anything (bit 30) understands */
+	const struct state_desc
+		*state; /* what it saves, VIRTIO_STATE_SECTION first; null: nothing */
 };
 
 /* Ring memory, already translated and proven to have room for @size entries. */
 struct virtio_ring {
 	void *desc, *avail, *used;
-	bool log;		/* used-ring writes are to be marked dirty ... */
-	uint64_t log_used_gpa;	/* ... at this guest address */
+	bool log;	       /* used-ring writes are to be marked dirty ... */
+	uint64_t log_used_gpa; /* ... at this guest address */
 };
 
 /* For transports. Size is a power of two, 1..32768; -EINVAL otherwise or while the queue runs. */
@@ -73,17 +92,27 @@ int virtio_queue_setup(struct virtio_dev *dev, unsigned int queue, uint16_t size
 /* Between setup and start: keeps this record of the queue up to date until it stops. */
 void virtio_queue_track(struct virtio_dev *dev, unsigned int queue, struct inflight *f);
 void virtio_queue_start(struct virtio_dev *dev, unsigned int queue); /* runs ops->queue_start */
-/* Stops; everything taken from the ring has been given back. The index to resume from. Idempotent. */
+/* Stops; everything taken from the ring has been given back. The index to resume from. Idempotent.
+ */
 uint16_t virtio_queue_stop(struct virtio_dev *dev, unsigned int queue);
 bool virtio_queue_running(const struct virtio_dev *dev, unsigned int queue);
 /*
- * New addresses of rings that run (same indices). To be called for every running queue after each change
- * of the memory table, moved or not: it also drops the translations that the device keeps.
+ * New addresses of rings that run (same indices). To be called for every running queue after each
+ * change of the memory table, moved or not: it also drops the translations that the device keeps.
  */
 void virtio_queue_move(struct virtio_dev *dev, unsigned int queue, const struct virtio_ring *ring);
 /* Where the guest's used ring stands: resume point after a crash (in-order completion). */
 uint16_t virtio_queue_used_idx(const struct virtio_ring *ring);
 void virtio_reset(struct virtio_dev *dev);
 void virtio_set_features(struct virtio_dev *dev, uint64_t features); /* masks by offered */
+
+/* Features and status of an object that begins with a virtio_dev. */
+extern const struct state_field virtio_state_fields[];
+int virtio_state_check(const void *copy, struct twx_error *e);
+#define VIRTIO_STATE_SECTION                                                                       \
+	{                                                                                          \
+		.name = "virtio", .version = 1, .fields = virtio_state_fields,                     \
+		.check = virtio_state_check                                                        \
+	}
 
 #endif

@@ -37,6 +37,7 @@ struct virtqueue {
 	struct inflight *inflight; /* bus/inflight.h; null: no record is kept */
 	uint16_t index;		   /* in dev->queues */
 	uint16_t size;		   /* 0: not set up */
+	uint16_t size_max;	   /* what a transport that chooses the size (PCI) offers */
 	uint16_t avail_idx;	   /* the guest's, as last read */
 	uint16_t next;		   /* next avail slot to take */
 	uint16_t used;		   /* next used slot to fill */

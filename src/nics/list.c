@@ -10,7 +10,8 @@
 const struct twx_nic_model *const *twx_nic_models(void)
 {
 	static const struct twx_nic_model *const list[] = {
-		&virtio_net_model,    &virtio_net_pci_model, &e1000_model, &e1000_82540em_model,
+		&virtio_net_model,    &virtio_net_pci_model, &virtio_net_transitional_model,
+		&virtio_net_non_transitional_model, &e1000_model, &e1000_82540em_model,
 		&e1000_82544gc_model, &e1000_82545em_model,  NULL,
 	};
 

@@ -21,7 +21,7 @@
  * buffers. A pair without a receive ring (or above the number that VQ_PAIRS_SET selected) passes
  * what its peer sends to one of the pairs that have one.
  *
- * Limits: VNET_TX_BUDGET frames or VNET_TX_SEGMENTS segments per doorbell; VNET_RX_BUFS chains per
+ * Limits: x-txburst frames or VNET_TX_SEGMENTS segments per doorbell; VNET_RX_BUFS chains per
  * received frame; VQ_MAX_IOV descriptors per chain; VNET_MAC_TABLE addresses in the filter,
  * promiscuous beyond.
  *
@@ -38,120 +38,6 @@
 #include <string.h>
 
 #include "base/macros.h"
-
-/* X(option and feature, bit, default, help) */
-#define VNET_FEATURES(X)                                                                           \
-	X("csum", VIRTIO_NET_F_CSUM, "the guest may leave checksums to us")                        \
-	X("guest_csum", VIRTIO_NET_F_GUEST_CSUM, "the guest may be given unfinished checksums")    \
-	X("gso", VIRTIO_NET_F_GSO, "legacy bit for every kind of segmentation")                    \
-	X("guest_tso4", VIRTIO_NET_F_GUEST_TSO4, "the guest may be given large TCP/IPv4 frames")   \
-	X("guest_tso6", VIRTIO_NET_F_GUEST_TSO6, "the guest may be given large TCP/IPv6 frames")   \
-	X("guest_ecn", VIRTIO_NET_F_GUEST_ECN, "the guest may be given large TCP frames with ECN") \
-	X("guest_ufo", VIRTIO_NET_F_GUEST_UFO, "the guest may be given unfragmented UDP")          \
-	X("guest_uso4", VIRTIO_NET_F_GUEST_USO4,                                                   \
-	  "the guest may be given joined UDP/IPv4 datagrams")                                      \
-	X("guest_uso6", VIRTIO_NET_F_GUEST_USO6,                                                   \
-	  "the guest may be given joined UDP/IPv6 datagrams")                                      \
-	X("host_tso4", VIRTIO_NET_F_HOST_TSO4, "the guest may send large TCP/IPv4 frames")         \
-	X("host_tso6", VIRTIO_NET_F_HOST_TSO6, "the guest may send large TCP/IPv6 frames")         \
-	X("host_ecn", VIRTIO_NET_F_HOST_ECN, "the guest may send large TCP frames with ECN")       \
-	X("host_ufo", VIRTIO_NET_F_HOST_UFO, "the guest may send unfragmented UDP")                \
-	X("host_uso", VIRTIO_NET_F_HOST_USO, "the guest may send joined UDP datagrams")            \
-	X("mrg_rxbuf", VIRTIO_NET_F_MRG_RXBUF, "received frames may span several buffers")         \
-	X("status", VIRTIO_NET_F_STATUS, "the guest sees the link's state")                        \
-	X("ctrl_vq", VIRTIO_NET_F_CTRL_VQ, "control queue")                                        \
-	X("ctrl_rx", VIRTIO_NET_F_CTRL_RX, "receive filter by the control queue")                  \
-	X("ctrl_vlan", VIRTIO_NET_F_CTRL_VLAN, "VLAN filter by the control queue")                 \
-	X("ctrl_rx_extra", VIRTIO_NET_F_CTRL_RX_EXTRA, "more receive modes by the control queue")  \
-	X("ctrl_mac_addr", VIRTIO_NET_F_CTRL_MAC_ADDR, "MAC address by the control queue")         \
-	X("ctrl_guest_offloads", VIRTIO_NET_F_CTRL_GUEST_OFFLOADS,                                 \
-	  "receive offloads by the control queue")                                                 \
-	X("guest_announce", VIRTIO_NET_F_GUEST_ANNOUNCE, "the guest announces itself when asked")  \
-	X("event_idx", VIRTIO_RING_F_EVENT_IDX, "interrupts and doorbells by event index")         \
-	X("indirect_desc", VIRTIO_RING_F_INDIRECT_DESC, "indirect descriptors")
-
-static const struct twx_opt_desc vnet_options[] = {
-#define X(key, bit, text) { .name = key, .type = TWX_OPT_BOOL, .def = "on", .help = text },
-	VNET_FEATURES(X)
-#undef X
-		{ .name = "mq",
-		  .type = TWX_OPT_BOOL,
-		  .help = "offer several queue pairs (on if there are several)" },
-	{ .name = "queues",
-	  .type = TWX_OPT_INT,
-	  .min = 1,
-	  .max = TWX_MAX_QUEUES,
-	  .help = "queue pairs (as many as the backend has)" },
-	{ .name = "host_mtu",
-	  .type = TWX_OPT_INT,
-	  .def = "0",
-	  .min = 0,
-	  .max = 65535,
-	  .help = "MTU that the guest is told (0: none)" },
-	{ 0 },
-};
-
-static const struct {
-	const char *key;
-	uint8_t bit;
-} vnet_features[] = {
-#define X(key, bit, text) { key, bit },
-	VNET_FEATURES(X)
-#undef X
-};
-
-#define GUEST_OFFLOADS                                                                             \
-	(VNET_BIT(VIRTIO_NET_F_GUEST_CSUM) | VNET_BIT(VIRTIO_NET_F_GUEST_TSO4) |                   \
-	 VNET_BIT(VIRTIO_NET_F_GUEST_TSO6) | VNET_BIT(VIRTIO_NET_F_GUEST_ECN) |                    \
-	 VNET_BIT(VIRTIO_NET_F_GUEST_UFO) | VNET_BIT(VIRTIO_NET_F_GUEST_USO4) |                    \
-	 VNET_BIT(VIRTIO_NET_F_GUEST_USO6))
-#define GUEST_SEGMENTS (GUEST_OFFLOADS & ~VNET_BIT(VIRTIO_NET_F_GUEST_CSUM))
-#define HOST_SEGMENTS                                                                              \
-	(VNET_BIT(VIRTIO_NET_F_HOST_TSO4) | VNET_BIT(VIRTIO_NET_F_HOST_TSO6) |                     \
-	 VNET_BIT(VIRTIO_NET_F_HOST_ECN) | VNET_BIT(VIRTIO_NET_F_HOST_UFO) |                       \
-	 VNET_BIT(VIRTIO_NET_F_HOST_USO) | VNET_BIT(VIRTIO_NET_F_GSO))
-#define CTRL_CLASSES                                                                               \
-	(VNET_BIT(VIRTIO_NET_F_CTRL_RX) | VNET_BIT(VIRTIO_NET_F_CTRL_VLAN) |                       \
-	 VNET_BIT(VIRTIO_NET_F_CTRL_RX_EXTRA) | VNET_BIT(VIRTIO_NET_F_CTRL_MAC_ADDR) |             \
-	 VNET_BIT(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS) | VNET_BIT(VIRTIO_NET_F_GUEST_ANNOUNCE) |      \
-	 VNET_BIT(VIRTIO_NET_F_MQ))
-
-/* virtio 1.2, 5.1.3.1: what makes no sense without another feature. */
-static uint64_t features_require(uint64_t f, unsigned int needs, uint64_t dependents)
-{
-	return f & VNET_BIT(needs) ? f : f & ~dependents;
-}
-
-/* The control queue may be the front end's own, so only offloads depend on each other once agreed
- * on. */
-static uint64_t offload_requirements(uint64_t f)
-{
-	f = features_require(f, VIRTIO_NET_F_CSUM, HOST_SEGMENTS);
-	return features_require(f, VIRTIO_NET_F_GUEST_CSUM, GUEST_SEGMENTS);
-}
-
-static uint64_t features_offered(const struct vnet *vn, const struct twx_opts *opts)
-{
-	uint64_t f = VNET_BIT(VIRTIO_F_VERSION_1) | VNET_BIT(VIRTIO_F_ANY_LAYOUT) |
-		     VNET_BIT(VIRTIO_NET_F_MAC);
-	bool mq = vn->dev.max_pairs > 1;
-
-	for (size_t i = 0; i < array_size(vnet_features); i++)
-		if (twx_opts_bool(opts, vnet_features[i].key))
-			f |= VNET_BIT(vnet_features[i].bit);
-	if (twx_opts_given(opts, "mq"))
-		mq = twx_opts_bool(opts, "mq");
-	if (mq)
-		f |= VNET_BIT(VIRTIO_NET_F_MQ);
-	if (vn->host_mtu)
-		f |= VNET_BIT(VIRTIO_NET_F_MTU);
-	return offload_requirements(features_require(f, VIRTIO_NET_F_CTRL_VQ, CTRL_CLASSES));
-}
-
-uint64_t vnet_guest_offloads(uint64_t features)
-{
-	return offload_requirements(features) & GUEST_OFFLOADS;
-}
 
 /* What receive() passes on to the guest as it is. */
 void vnet_update_caps(struct vnet *vn)
@@ -228,6 +114,13 @@ void vnet_update_active(struct vnet *vn)
 
 /* Interrupts. */
 
+/* Legacy drivers may ask for one whenever the ring has run empty (2.7.7 of virtio 0.9.5). */
+static bool vnet_notify_empty(const struct virtqueue *vq)
+{
+	return (vq->dev->features & VNET_BIT(VIRTIO_F_NOTIFY_ON_EMPTY)) && vq->used == vq->next &&
+	       vq->next == vq->avail_idx;
+}
+
 static void vnet_signal(struct vnet_pair *p, struct virtqueue *vq)
 {
 	struct virtio_dev *dev = &p->vn->dev;
@@ -242,12 +135,25 @@ static void vnet_signal(struct vnet_pair *p, struct virtqueue *vq)
 		dev->host_ops->notify_queue(dev, vq->index);
 		break;
 	case VQ_SIGNAL_SKIP:
+		if (unlikely(vnet_notify_empty(vq))) {
+			dev->host_ops->notify_queue(dev, vq->index);
+			break;
+		}
 		port->count.signals_skipped++;
 		TWX_TRACE(port->trace, TWX_HOP_SIGNAL_SKIP, port->name, 0, vq->index);
 		break;
 	case VQ_SIGNAL_NOTHING:
 		break;
 	}
+}
+
+static void vnet_announce(struct virtio_dev *dev, const uint8_t mac[6]);
+
+/* The network learns where the guest is now. */
+static void vnet_arrived(struct vnet *vn)
+{
+	vn->announce_due = false;
+	vnet_announce(&vn->dev, vn->filter.mac);
 }
 
 /* End of a round: what the round's bursts share. */
@@ -260,6 +166,8 @@ static void vnet_task(struct twx_task *t)
 		p->rx.ready = false;
 		twx_port_ready(p->port);
 	}
+	if (unlikely(vn->announce_due) && p == vn->pairs && p->rxq->running)
+		vnet_arrived(vn);
 	if (vn->ctrl && p == vn->pairs && vn->ctrl_again)
 		vnet_ctrl_kick(vn);
 	vnet_tx_poll(p);
@@ -330,6 +238,8 @@ static void vnet_queue_start(struct virtio_dev *dev, unsigned int queue)
 	} else if (p->rxq->index == queue) {
 		vq_notify_disable(p->rxq);
 		vnet_update_active(vn);
+		if (vn->announce_due)
+			vnet_defer(&vn->pairs[0]);
 	} else {
 		p->tx.polling = true;
 		vnet_defer(p);
@@ -381,8 +291,8 @@ static void vnet_config(const struct vnet *vn, struct virtio_net_config *c)
 		.status = htole16(status),
 		.max_virtqueue_pairs = htole16((uint16_t)vn->dev.max_pairs),
 		.mtu = htole16(vn->mtu ? vn->mtu : vn->host_mtu),
-		.speed = htole32(0xffffffff), /* unknown, both */
-		.duplex = 0xff,
+		.speed = htole32(vn->speed),
+		.duplex = vn->duplex,
 	};
 	memcpy(c->mac, vn->filter.mac, 6);
 }
@@ -445,6 +355,7 @@ static void vnet_reset(struct virtio_dev *dev)
 
 	vnet_filter_reset(vn);
 	vn->announcing = false;
+	vn->announce_due = false;
 	vn->ctrl_again = false;
 	vn->mtu = 0;
 	vnet_set_features(dev, 0);
@@ -464,7 +375,7 @@ static const struct virtio_dev_ops vnet_dev_ops = {
 
 /* The core's calls. */
 
-static void vnet_link_changed(struct twx_port *port)
+void vnet_link_changed(struct twx_port *port)
 {
 	struct vnet *vn = vnet_pair(port)->vn;
 	bool up = !vn->pairs[0].port->link_down;
@@ -496,29 +407,6 @@ static const struct twx_port_ops vnet_port_ops = {
 
 /* Set-up. */
 
-static int vnet_count_pairs(const struct twx_nic *nic, const struct twx_opts *opts, unsigned int *n,
-			    struct twx_error *e)
-{
-	unsigned int has = nic->backend ? nic->backend->n_ports : 1;
-
-	*n = has;
-	if (twx_opts_given(opts, "queues"))
-		*n = (unsigned int)twx_opts_int(opts, "queues");
-	if (!nic->backend || *n <= has)
-		return 0;
-	twx_error_set(e, EINVAL, "device %s: queues=%u, but netdev %s has %u", nic->id, *n,
-		      nic->backend->id, has);
-	return twx_error_hint(e, "use at most queues=%u here, or give the netdev more", has);
-}
-
-static int vnet_check_mtu(const struct twx_nic *nic, int64_t mtu, struct twx_error *e)
-{
-	if (mtu == 0 || mtu >= VNET_MTU_MIN)
-		return 0;
-	twx_error_set(e, EINVAL, "device %s: host_mtu=%d is too small", nic->id, (int)mtu);
-	return twx_error_hint(e, "use %d or more, or 0 for none", VNET_MTU_MIN);
-}
-
 static int vnet_add_pairs(struct vnet *vn, struct twx_error *e)
 {
 	for (unsigned int i = 0; i < vn->dev.max_pairs; i++) {
@@ -528,6 +416,7 @@ static int vnet_add_pairs(struct vnet *vn, struct twx_error *e)
 		p->rxq = &vn->dev.queues[2 * i];
 		p->txq = &vn->dev.queues[2 * i + 1];
 		p->task.fn = vnet_task;
+		twx_timer_init(&p->tx_timer, vn->nic->loop, vnet_tx_due);
 		p->port = twx_nic_add_port(vn->nic, e);
 		if (!p->port)
 			return e && e->code ? -e->code : -ENOMEM;
@@ -541,27 +430,34 @@ static void vnet_free(struct vnet *vn)
 	virtio_dev_fini(&vn->dev);
 }
 
+static enum virtio_form vnet_form(const struct twx_nic_model *model)
+{
+	return model == &virtio_net_transitional_model	     ? VIRTIO_FORM_TRANSITIONAL
+	       : model == &virtio_net_non_transitional_model ? VIRTIO_FORM_MODERN
+							     : VIRTIO_FORM_ANY;
+}
+
 static int vnet_open(struct twx_nic *nic, const struct twx_opts *opts, struct twx_error *e)
 {
 	struct vnet *vn = nic->priv;
 	unsigned int n;
 	int rc;
 
-	rc = vnet_count_pairs(nic, opts, &n, e);
-	if (rc == 0)
-		rc = vnet_check_mtu(nic, twx_opts_int(opts, "host_mtu"), e);
+	vn->nic = nic;
+	rc = vnet_take_options(vn, opts, e);
 	if (rc < 0)
 		return rc;
-	vn->nic = nic;
-	vn->host_mtu = (uint16_t)twx_opts_int(opts, "host_mtu");
-	vn->dev.max_pairs = n;
+	n = vn->dev.max_pairs;
 	vn->link_up = true;
 	vn->pairs = calloc(n, sizeof(*vn->pairs));
 	if (!vn->pairs || virtio_dev_init(&vn->dev, &vnet_dev_ops, nic->loop, 2 * n + 1) < 0) {
 		vnet_free(vn);
 		return twx_error_set(e, ENOMEM, "device %s: out of memory", nic->id);
 	}
-	vn->dev.offered = features_offered(vn, opts);
+	vnet_describe(vn, opts);
+	vn->dev.form = vnet_form(nic->model);
+	vn->state = (struct state_desc){ vnet_sections, vn, sizeof(*vn) };
+	vn->dev.state = &vn->state;
 	rc = vnet_add_pairs(vn, e);
 	if (rc < 0) {
 		vnet_free(vn);
@@ -596,3 +492,7 @@ static void vnet_close(struct twx_nic *nic)
 
 VNET_MODEL(virtio_net_model, "virtio-net", "virtio network card");
 VNET_MODEL(virtio_net_pci_model, "virtio-net-pci", "the same, by QEMU's name");
+VNET_MODEL(virtio_net_transitional_model, "virtio-net-pci-transitional",
+	   "virtio network card, as a PCI function with the legacy interface");
+VNET_MODEL(virtio_net_non_transitional_model, "virtio-net-pci-non-transitional",
+	   "virtio network card, as a PCI function without the legacy interface");

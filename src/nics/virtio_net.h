@@ -3,7 +3,9 @@
 #ifndef NICS_VIRTIO_NET_H
 #define NICS_VIRTIO_NET_H
 
+#include <linux/ethtool.h>
 #include <linux/virtio_config.h>
+#include <linux/virtio_ids.h>
 #include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
 
@@ -25,11 +27,10 @@
 #endif
 
 #define VNET_BIT(name) (1ull << (name))
-#define VNET_HDR_MAX 12	   /* with num_buffers; 10 in legacy form */
-#define VNET_TX_BUDGET 256 /* frames per doorbell, and per round after it */
+#define VNET_HDR_MAX 12	       /* with num_buffers; 10 in legacy form */
 #define VNET_TX_SEGMENTS 16384 /* that they may ask for, so that tiny ones do not hold the loop */
-#define VNET_TX_COPY 256   /* frames up to here are copied whole, longer ones up to TWX_HDR_ROOM */
-#define VNET_RX_BUFS 256   /* chains fetched ahead, and so the most that one frame may span */
+#define VNET_TX_COPY 256 /* frames up to here are copied whole, longer ones up to TWX_HDR_ROOM */
+#define VNET_RX_BUFS 256 /* chains fetched ahead, and so the most that one frame may span */
 #define VNET_MAC_TABLE 64
 #define VNET_MTU_MIN 68
 
@@ -81,6 +82,7 @@ struct vnet_pair {
 	struct twx_task task; /* end of round: announce readiness, transmit again, interrupt */
 	struct vnet_rx rx;
 	struct vnet_tx tx;
+	struct twx_timer tx_timer; /* armed between a doorbell and its work, with tx_delay */
 };
 
 /* Receive filter, as the control queue sets it. */
@@ -101,14 +103,22 @@ struct vnet {
 	unsigned int n_active;	 /* leading pairs that have a receive ring and are selected */
 	unsigned int curr_pairs; /* as selected by VQ_PAIRS_SET */
 	uint16_t mtu;		 /* 0: none agreed on */
-	uint16_t host_mtu;	 /* as configured */
+	/* As configured. */
+	uint16_t host_mtu, rx_size, tx_size;
+	uint32_t speed; /* Mbit/s */
+	uint8_t duplex;
+	uint32_t tx_budget; /* frames per doorbell, and per round after it */
+	uint64_t tx_delay;  /* ns from a doorbell to its work; 0: none */
+
 	uint8_t hdr_len;
 	bool mergeable;
 	bool link_up, announcing; /* the two bits of `status` */
+	bool announce_due;	  /* the guest has come from elsewhere; once it runs */
 	bool learned_valid;
 	uint8_t learned[6]; /* source of the last burst that was sent */
 	uint64_t offloads;  /* GUEST_* in force */
 	struct vnet_filter filter;
+	struct state_desc state;
 	struct virtqueue *ctrl; /* while CTRL_VQ is negotiated, else null */
 	bool ctrl_again;	/* commands are left for the next round */
 };
@@ -117,10 +127,19 @@ struct vnet {
 void vnet_update_caps(struct vnet *vn);
 void vnet_update_active(struct vnet *vn);
 void vnet_defer(struct vnet_pair *p);
+void vnet_link_changed(struct twx_port *port);
 void vnet_ready_later(struct vnet *vn); /* twx_port_ready() for every port, at the round's end */
-uint64_t vnet_guest_offloads(uint64_t features);
 /* The pair whose receive ring takes this port's frames; null while none does. */
 struct vnet_pair *vnet_rx_pair(struct vnet_pair *p);
+
+/* virtio_net_opts.c */
+extern const struct twx_opt_desc vnet_options[];
+int vnet_take_options(struct vnet *vn, const struct twx_opts *opts, struct twx_error *e);
+void vnet_describe(struct vnet *vn, const struct twx_opts *opts); /* features, to the transport */
+uint64_t vnet_guest_offloads(uint64_t features);
+
+/* virtio_net_state.c */
+extern const struct state_section vnet_sections[];
 
 /* virtio_net_hdr.c */
 /* Translates what the guest wrote; false if it asks for what was not negotiated. */
@@ -132,6 +151,7 @@ void vnet_hdr_from_meta(struct vnet_hdr *h, const struct twx_meta *meta, uint16_
 void vnet_tx_kick(struct vnet_pair *p);
 void vnet_tx_poll(struct vnet_pair *p); /* from the pair's task */
 void vnet_tx_resume(struct twx_port *port);
+void vnet_tx_due(struct twx_timer *t); /* tx=timer */
 void vnet_tx_stop(struct vnet_pair *p);
 
 /* virtio_net_rx.c */
@@ -149,7 +169,8 @@ void vnet_filter_reset(struct vnet *vn);
 /* Whether the guest wants this frame; @head holds its first @len bytes, 14 at least. */
 bool vnet_filter_pass(const struct vnet_filter *f, const uint8_t *head, uint32_t len);
 
-extern const struct twx_nic_model virtio_net_model, virtio_net_pci_model;
+extern const struct twx_nic_model virtio_net_model, virtio_net_pci_model,
+	virtio_net_transitional_model, virtio_net_non_transitional_model;
 
 static inline struct vnet_pair *vnet_pair(struct twx_port *port)
 {

@@ -11,7 +11,7 @@
  * Doorbells cost a guest an exit (some 10 us under tcg), so they stay off from the first one until
  * the ring was found empty twice: by the doorbell's callback, and by the pair's task at the round's
  * end, when other work has given the guest time to add more. Each of these passes takes
- * VNET_TX_BUDGET frames, or fewer that ask to be cut into VNET_TX_SEGMENTS; while there are more,
+ * x-txburst frames, or fewer that ask to be cut into VNET_TX_SEGMENTS; while there are more,
  * the task comes back in the next round, behind the other ports.
  */
 #include "nics/virtio_net.h"
@@ -178,7 +178,7 @@ static unsigned int tx_burst(struct vnet_pair *p, unsigned int max)
 /* True if the budget ran out before the ring did. */
 static bool tx_run(struct vnet_pair *p)
 {
-	unsigned int budget = VNET_TX_BUDGET;
+	unsigned int budget = p->vn->tx_budget;
 	uint32_t segments = VNET_TX_SEGMENTS;
 
 	/* A resume from within a send ends up here again; the outer run goes on. */
@@ -197,15 +197,35 @@ static bool tx_run(struct vnet_pair *p)
 	return !budget || !segments;
 }
 
+static void tx_work(struct vnet_pair *p)
+{
+	vq_notify_disable(p->txq);
+	tx_run(p);
+	p->tx.polling = true;
+	vnet_defer(p);
+}
+
+/* With tx=timer the first doorbell only starts the clock; a second one says that it is urgent. */
 void vnet_tx_kick(struct vnet_pair *p)
 {
 	p->port->count.kicks++;
 	if (p->tx.blocked || !vq_ready(p->txq))
 		return;
-	vq_notify_disable(p->txq);
-	tx_run(p);
-	p->tx.polling = true;
-	vnet_defer(p);
+	if (unlikely(p->vn->tx_delay && !p->tx_timer.slot && !p->tx.polling)) {
+		vq_notify_disable(p->txq);
+		twx_timer_set(&p->tx_timer, twx_loop_now(p->vn->nic->loop) + p->vn->tx_delay);
+		return;
+	}
+	twx_timer_cancel(&p->tx_timer);
+	tx_work(p);
+}
+
+void vnet_tx_due(struct twx_timer *t)
+{
+	struct vnet_pair *p = container_of(t, struct vnet_pair, tx_timer);
+
+	if (!p->tx.blocked && vq_ready(p->txq))
+		tx_work(p);
 }
 
 void vnet_tx_poll(struct vnet_pair *p)
@@ -238,4 +258,5 @@ void vnet_tx_stop(struct vnet_pair *p)
 {
 	p->tx.blocked = false;
 	p->tx.polling = false;
+	twx_timer_cancel(&p->tx_timer);
 }
