@@ -4,14 +4,20 @@
 
 #include <twinax/net.h>
 
+extern const struct twx_backend_type dgram_backend;
 extern const struct twx_backend_type hubport_backend;
+extern const struct twx_backend_type socket_backend;
+extern const struct twx_backend_type stream_backend;
 extern const struct twx_backend_type tap_backend;
 extern const struct twx_backend_type user_backend;
 
 const struct twx_backend_type *const *twx_backend_types(void)
 {
 	static const struct twx_backend_type *const list[] = {
+		&dgram_backend,
 		&hubport_backend,
+		&socket_backend,
+		&stream_backend,
 		&tap_backend,
 		&user_backend,
 		NULL,

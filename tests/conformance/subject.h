@@ -6,8 +6,11 @@
 #include "../unit/toy.h"
 
 #include <dirent.h>
+#include <net/if.h>
 #include <sched.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -16,16 +19,24 @@ struct scene {
 	const void *type; /* struct twx_backend_type or twx_nic_model */
 	struct world *w;
 	struct toy *toy;
-	struct toy *second; /* for types that need somebody else to send; null until then */
+	struct toy *second;    /* for types that need somebody else to send; null until then */
+	struct twx_watch peer; /* for types with a socket: its other end, which takes what comes */
 };
 
-/* A network namespace of our own, so that nothing here reaches a real network. */
+/* A network namespace of our own, so that nothing here reaches a real network; loopback is up. */
 static inline bool own_namespace(void)
 {
+	struct ifreq ifr = { .ifr_name = "lo", .ifr_flags = IFF_UP };
 	static int done = -1;
+	int fd;
 
-	if (done < 0)
-		done = unshare(CLONE_NEWNET) == 0 || unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0;
+	if (done >= 0)
+		return done > 0;
+	done = unshare(CLONE_NEWNET) == 0 || unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0;
+	fd = socket(AF_INET, SOCK_DGRAM, 0);
+	if (done && ioctl(fd, SIOCSIFFLAGS, &ifr))
+		fail_msg("loopback stays down");
+	close(fd);
 	return done > 0;
 }
 

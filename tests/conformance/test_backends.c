@@ -8,12 +8,14 @@
 #include <net/if.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 /* How a type is opened here, and how it is made to send a frame to its peer. */
 struct recipe {
 	const char *name;
 	const char *options;
-	const char *(*missing)(void); /* why it cannot be opened here, or null */
+	const char *(*missing)(void);	 /* why it cannot be opened here, or null */
+	void (*attend)(struct scene *s); /* brings the other end of its socket, or null */
 	void (*provoke)(struct scene *s);
 };
 
@@ -71,10 +73,102 @@ static void provoke_tap(struct scene *s)
 	close(fd);
 }
 
+/* --- the other end of a socket --- */
+
+static const char *sock_missing(void)
+{
+	return own_namespace() ? NULL : "no network namespace can be made";
+}
+
+static void peer_event(struct twx_watch *w, uint32_t events)
+{
+	static uint8_t buf[70000];
+	ssize_t n;
+
+	do
+		n = recv(w->fd, buf, sizeof(buf), MSG_DONTWAIT);
+	while (n > 0);
+	if (!n || errno != EAGAIN) {
+		twx_watch_del(w);
+		close(w->fd);
+	}
+}
+
+static void peer_add(struct scene *s, int fd)
+{
+	assert_int_equal(twx_watch_add(&s->peer, s->w->loop, fd, EPOLLIN, peer_event), 0);
+}
+
+static void peer_send(struct scene *s, const void *buf, size_t len)
+{
+	assert_int_equal(send(s->peer.fd, buf, len, MSG_NOSIGNAL), len);
+}
+
+static struct sockaddr_in loopback(uint16_t port)
+{
+	return (struct sockaddr_in){ .sin_family = AF_INET,
+				     .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+				     .sin_port = htons(port) };
+}
+
+static void attend_stream(struct scene *s)
+{
+	struct sockaddr_un to = { .sun_family = AF_UNIX, .sun_path = "\0twxconf" };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(sa_family_t) + 8), 0);
+	peer_add(s, fd);
+	world_poll(s->w);
+}
+
+static void attend_tcp(struct scene *s)
+{
+	struct sockaddr_in to = loopback(7003);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+	peer_add(s, fd);
+	world_poll(s->w);
+}
+
+static void attend_udp(struct scene *s)
+{
+	struct sockaddr_in own = loopback(7002), to = loopback(7001);
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(bind(fd, (struct sockaddr *)&own, sizeof(own)), 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+	peer_add(s, fd);
+}
+
+/* A frame behind its length. */
+static void provoke_stream(struct scene *s)
+{
+	uint8_t buf[64] = { [3] = 60 };
+	struct twx_frame f = toy_frame(60, 'p');
+
+	memcpy(buf + 4, f.iov[0].iov_base, 60);
+	peer_send(s, buf, sizeof(buf));
+}
+
+static void provoke_datagram(struct scene *s)
+{
+	struct twx_frame f = toy_frame(60, 'p');
+
+	peer_send(s, f.iov[0].iov_base, f.len);
+}
+
 static const struct recipe recipes[] = {
-	{ "hubport", "hubid=7", NULL, provoke_hubport },
-	{ "tap", "ifname=twxconf,script=no,downscript=no", tap_missing, provoke_tap },
-	{ "user", "restrict=on", NULL, provoke_user },
+	{ "dgram",
+	  "local.type=inet,local.host=127.0.0.1,local.port=7001,"
+	  "remote.type=inet,remote.host=127.0.0.1,remote.port=7002",
+	  sock_missing, attend_udp, provoke_datagram },
+	{ "hubport", "hubid=7", NULL, NULL, provoke_hubport },
+	{ "socket", "listen=127.0.0.1:7003", sock_missing, attend_tcp, provoke_stream },
+	{ "stream", "server=on,addr.type=unix,addr.abstract=on,addr.path=twxconf", sock_missing,
+	  attend_stream, provoke_stream },
+	{ "tap", "ifname=twxconf,script=no,downscript=no", tap_missing, NULL, provoke_tap },
+	{ "user", "restrict=on", NULL, NULL, provoke_user },
 };
 
 static const struct recipe *recipe_of(const struct twx_backend_type *type)
@@ -114,6 +208,8 @@ static struct twx_backend *subject_open_paired(struct scene *s)
 
 	assert_true(b->n_ports >= 1);
 	assert_int_equal(twx_port_pair(&s->toy->port, b->ports[0], NULL), 0);
+	if (recipe_of(s->type)->attend)
+		recipe_of(s->type)->attend(s);
 	return b;
 }
 
@@ -148,6 +244,10 @@ static int scene_teardown(void **state)
 	toy_free(s->toy);
 	if (s->second)
 		toy_free(s->second);
+	if (s->peer.loop) {
+		twx_watch_del(&s->peer);
+		close(s->peer.fd);
+	}
 	world_teardown((void **)&s->w);
 	free(s);
 	return 0;
