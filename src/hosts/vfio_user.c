@@ -62,6 +62,7 @@
 #include <unistd.h>
 
 #include "base/macros.h"
+#include "bus/virtio_pci.h"
 #include "net/net_priv.h"
 
 static const struct pci_host_ops pci_ops = {
@@ -174,11 +175,31 @@ static void vfio_user_close(struct twx_host *h)
 	vfu_irq_fini(vfu);
 	free(vfu->mem);
 	vfu->mem = NULL;
+	if (vfu->own_dev)
+		virtio_pci_free(vfu->dev);
+	vfu->own_dev = false;
 }
 
-static int attach(struct vfu_host *vfu, struct twx_error *e)
+/* A virtio device gets its PCI function from us; the others are one. */
+static int take_function(struct vfu_host *vfu, const struct twx_opts *opts, struct twx_error *e)
 {
-	vfu->dev = vfu->host->nic->priv;
+	struct twx_nic *nic = vfu->host->nic;
+	int err;
+
+	vfu->dev = nic->priv;
+	if (strcmp(nic->model->bus, "virtio") != 0)
+		return 0;
+	err = virtio_pci_new(&vfu->dev, nic, nic->priv, opts, e);
+	vfu->own_dev = err == 0;
+	return err;
+}
+
+static int attach(struct vfu_host *vfu, const struct twx_opts *opts, struct twx_error *e)
+{
+	int err = take_function(vfu, opts, e);
+
+	if (err < 0)
+		return err;
 	vfu->mem = malloc(sizeof(*vfu->mem));
 	if (vfu->mem == NULL || vfu_irq_init(vfu) < 0)
 		return twx_error_set(e, ENOMEM, "%s: out of memory", vfu->host->nic->id);
@@ -202,7 +223,7 @@ static int vfio_user_open(struct twx_host *h, const char *address, const struct 
 					   .task.fn = memory_lost,
 					   .find = vfu_area_at,
 					   .lost = vfu_memory_lost };
-	err = attach(vfu, e);
+	err = attach(vfu, opts, e);
 	fault_guard_add(h->net, &vfu->guard);
 	if (err == 0)
 		err = server_sock_take_path(&vfu->sock, address, e);
@@ -229,7 +250,9 @@ static const struct twx_opt_desc options[] = {
 	{ .name = NULL },
 };
 
-static const struct twx_host_bus buses[] = { { "pci", pci_options }, { NULL, NULL } };
+static const struct twx_host_bus buses[] = { { "pci", pci_options },
+					     { "virtio", virtio_pci_options },
+					     { NULL, NULL } };
 
 const struct twx_host_type host_vfio_user = {
 	.name = "vfio-user",
