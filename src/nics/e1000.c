@@ -122,6 +122,7 @@ static void clock_stop(struct e1000 *d)
 	d->clock = e1000_now(d);
 	twx_timer_cancel(&d->autoneg_timer);
 	twx_timer_cancel(&d->irq.timer);
+	twx_timer_cancel(&d->tx.patience);
 }
 
 static void clock_start(struct e1000 *d)
@@ -130,6 +131,7 @@ static void clock_start(struct e1000 *d)
 	if (d->autoneg_due)
 		e1000_timer_set(d, &d->autoneg_timer, d->autoneg_due);
 	e1000_irq_update(d);
+	e1000_tx_wait(d);
 }
 
 /* The end of a round. */
@@ -326,7 +328,7 @@ static int nic_init_pci(struct e1000 *d, const struct twx_opts *opts, struct twx
 	rc = pci_load_rom(&d->pci, opts, e);
 	if (rc < 0)
 		pci_dev_fini(&d->pci);
-	d->pci.state = (struct state_desc){ e1000_sections, d, sizeof(*d) };
+	e1000_state_init(d);
 	return rc;
 }
 
@@ -356,6 +358,7 @@ static int nic_open(struct twx_nic *nic, const struct twx_opts *opts, struct twx
 	d->task.fn = nic_task;
 	twx_timer_init(&d->autoneg_timer, nic->loop, e1000_autoneg_done);
 	twx_timer_init(&d->irq.timer, nic->loop, e1000_irq_timer);
+	twx_timer_init(&d->tx.patience, nic->loop, e1000_tx_impatient);
 	e1000_eeprom_init(d);
 	nic_reset(&d->pci);
 	return 0;
@@ -369,6 +372,7 @@ static void nic_close(struct twx_nic *nic)
 	twx_loop_undefer(nic->loop, &d->task);
 	twx_timer_cancel(&d->autoneg_timer);
 	twx_timer_cancel(&d->irq.timer);
+	twx_timer_cancel(&d->tx.patience);
 	pci_dev_fini(&d->pci);
 }
 

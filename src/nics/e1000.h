@@ -17,6 +17,7 @@
 #define E1000_IO_SIZE 64
 #define E1000_EEPROM_WORDS 64
 #define E1000_PHY_REGS 32
+#define E1000_N_SECTIONS 8
 
 /* The models differ in their ids only. */
 struct e1000_kind {
@@ -66,6 +67,7 @@ struct e1000 {
 	struct twx_timer autoneg_timer;
 	struct twx_task task; /* end of round: transmit again, announce readiness */
 	struct e1000_irq irq;
+	struct state_section sections[E1000_N_SECTIONS + 1]; /* as migrate_tso_props wants them */
 	struct e1000_tx tx;
 	struct e1000_rx rx;
 	/* Last: its pages are not touched until the guest writes there, which none does. */
@@ -145,6 +147,8 @@ void e1000_tx_start(struct e1000 *d); /* TDT or TCTL was written */
 void e1000_tx_poll(struct e1000 *d);  /* from the task: what the last doorbell's budget left */
 void e1000_tx_reset(struct e1000 *d);
 void e1000_tx_resume(struct twx_port *port);
+void e1000_tx_wait(struct e1000 *d); /* the clock runs again, maybe for a peer that refused */
+void e1000_tx_impatient(struct twx_timer *t);
 
 /* e1000_rx.c */
 int e1000_rx_receive(struct twx_port *port, const struct twx_frame *frames, int n);
@@ -163,13 +167,12 @@ void e1000_mem_stale(struct e1000 *d);
 bool e1000_filter_pass(const struct e1000 *d, const uint8_t *head, uint32_t len, bool has_vlan,
 		       uint16_t vlan);
 
-/* Sections of the data path for the state table (e1000_state.c has the list). */
+/* e1000_state.c, and what the data path adds to its table. */
 extern const struct state_field e1000_tx_fields[], e1000_rx_fields[];
-int e1000_tx_check(const void *copy, struct twx_error *e);
 int e1000_rx_check(const void *copy, struct twx_error *e);
 void e1000_tx_loaded(void *obj);
 void e1000_rx_loaded(void *obj);
-extern const struct state_section e1000_sections[];
+void e1000_state_init(struct e1000 *d);
 
 extern const struct twx_nic_model e1000_model, e1000_82540em_model, e1000_82544gc_model,
 	e1000_82545em_model;

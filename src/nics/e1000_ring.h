@@ -50,11 +50,12 @@ union e1000_txd {
 #define E1000_TX_HEAD 288  /* of a frame's front: TSO's longest header (255) and a VLAN tag */
 #define E1000_TX_PIECES 64 /* of a frame's payload; what has more is copied into one */
 #define E1000_TX_IOV 1024
-#define E1000_TX_FRAMES 256	      /* per doorbell, and per round after it ... */
-#define E1000_TX_SEGMENTS 16384	      /* ... or segments that they ask for ... */
-#define E1000_TX_DESCRIPTORS 4096     /* ... or descriptors, which need not lead to frames */
-#define E1000_TX_PLAIN_MAX 65536      /* the packet buffer; data beyond is cut off */
-#define E1000_TX_TSO_MAX (65535 + 14) /* the longest IP packet, untagged */
+#define E1000_TX_FRAMES 256	  /* per doorbell, and per round after it ... */
+#define E1000_TX_SEGMENTS 16384	  /* ... or segments that they ask for ... */
+#define E1000_TX_DESCRIPTORS 4096 /* ... or descriptors, which need not lead to frames */
+#define E1000_TX_PATIENCE_MS 250
+#define E1000_TX_PLAIN_MAX 65536	      /* the packet buffer; data beyond is cut off */
+#define E1000_TX_TSO_MAX (65535 + 14)	      /* the longest IP packet, untagged */
 #define E1000_TX_DATA (E1000_TX_TSO_MAX + 51) /* room for either, a multiple of 16 */
 
 enum e1000_tx_kind {
@@ -97,10 +98,15 @@ struct e1000_tx {
 	struct e1000_tx_open open; /* a frame whose first descriptors are gone; its bytes in data */
 	uint32_t skip;		   /* bytes of the descriptor at TDH that are gone as well */
 	uint16_t head;		   /* TDH that this is true for: a driver that moves it forgets */
+	uint8_t ctx_last;	   /* which context came last */
+	union e1000_txd ctx_one;   /* it, for migrate_tso_props=off */
 
 	/* Not saved. */
 	bool blocked; /* the peer refused; descriptors stay in the ring until resume */
+	bool posting; /* it has refused for too long: its queue takes them */
 	bool running, resumed;
+	uint64_t deadline; /* when it has refused for too long */
+	struct twx_timer patience;
 	bool more; /* the budget ran out; the task goes on */
 
 	/* One burst on its way out. */

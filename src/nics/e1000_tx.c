@@ -9,7 +9,10 @@
  *
  * What the peer does not take stays in the ring: each frame of a burst has a mark (descriptor,
  * bytes of it, contexts, segments sent), and TDH goes back to the mark of the first that was
- * refused. Nothing is kept that a reset or a new memory map would leave dangling.
+ * refused. Nothing is kept that a reset or a new memory map would leave dangling. But a wire never
+ * refuses for long: a driver takes a ring that stands still for a broken card and resets it (Linux
+ * after a second). So after E1000_TX_PATIENCE_MS frames go into the peer's queue, which drops what
+ * is too much, until it takes frames again.
  *
  * A frame without EOP when the ring is empty has been consumed all the same, as the chip does; its
  * bytes move to data[], which is part of the state, as is a TSO frame of which segments have been
@@ -400,6 +403,16 @@ static void tx_save_open(struct e1000 *d)
 	tx->skip = 0;
 }
 
+/* Which lie among the descriptors, or are those of before. */
+static void tx_keep_contexts(struct e1000_tx *tx, const union e1000_txd *const now[2])
+{
+	union e1000_txd ctx[2] = { *now[0], *now[1] };
+
+	if (now[0] != &tx->ctx[0] || now[1] != &tx->ctx[1])
+		tx->ctx_last = now[0] == &tx->ctx[0] || (now[1] != &tx->ctx[1] && now[1] > now[0]);
+	memcpy(tx->ctx, ctx, sizeof(ctx));
+}
+
 /*
  * Brings the state to where the burst has got. @more: the batch is not all that the ring has, so a
  * frame that it cuts in two can as well be fetched again. How many descriptors are done.
@@ -408,7 +421,6 @@ static uint32_t tx_settle(struct e1000 *d, unsigned int done, bool more)
 {
 	struct e1000_tx *tx = &d->tx;
 	const struct e1000_tx_mark *m = NULL;
-	union e1000_txd ctx[2];
 	uint32_t n = tx->i;
 
 	if (done < tx->n_frames)
@@ -421,9 +433,7 @@ static uint32_t tx_settle(struct e1000 *d, unsigned int done, bool more)
 	} else {
 		tx_save_open(d);
 	}
-	ctx[0] = *(m ? m->ctx[0] : tx->ctx_now[0]);
-	ctx[1] = *(m ? m->ctx[1] : tx->ctx_now[1]);
-	memcpy(tx->ctx, ctx, sizeof(ctx));
+	tx_keep_contexts(tx, m ? m->ctx : tx->ctx_now);
 	return n;
 }
 
@@ -445,6 +455,10 @@ static unsigned int tx_send(struct e1000 *d)
 		return tx->n_frames;
 	if (unlikely(tx_loops(d))) {
 		e1000_rx_loopback(d, tx->frames, tx->n_frames);
+		return tx->n_frames;
+	}
+	if (unlikely(tx->posting)) {
+		twx_port_post(d->port, tx->frames, tx->n_frames);
 		return tx->n_frames;
 	}
 	tx->resumed = false;
@@ -519,6 +533,32 @@ static void tx_run(struct e1000 *d)
 	d->tx.more = more && !d->tx.blocked;
 	if (d->tx.more)
 		e1000_defer(d);
+	if (unlikely(d->tx.blocked)) {
+		d->tx.deadline = e1000_now(d) + E1000_TX_PATIENCE_MS * 1000000ull;
+		e1000_tx_wait(d);
+	}
+}
+
+void e1000_tx_wait(struct e1000 *d)
+{
+	if (d->tx.blocked)
+		e1000_timer_set(d, &d->tx.patience, d->tx.deadline);
+}
+
+void e1000_tx_impatient(struct twx_timer *t)
+{
+	struct e1000 *d = container_of(t, struct e1000, tx.patience);
+
+	d->tx.blocked = false;
+	d->tx.posting = true;
+	tx_run(d);
+}
+
+/* It takes frames, or there is another state of affairs altogether. */
+static void tx_unblock(struct e1000 *d)
+{
+	d->tx.blocked = d->tx.posting = false;
+	twx_timer_cancel(&d->tx.patience);
 }
 
 void e1000_tx_start(struct e1000 *d)
@@ -538,7 +578,7 @@ void e1000_tx_resume(struct twx_port *port)
 {
 	struct e1000 *d = e1000_of(port);
 
-	d->tx.blocked = false;
+	tx_unblock(d);
 	d->tx.resumed = true;
 	tx_run(d);
 }
@@ -550,45 +590,18 @@ void e1000_tx_reset(struct e1000 *d)
 	struct e1000_tx *tx = &d->tx;
 
 	memset(tx->ctx, 0, sizeof(tx->ctx));
+	tx->ctx_last = 0;
 	memset(&tx->open, 0, sizeof(tx->open));
 	tx->skip = tx->head = 0;
-	tx->blocked = tx->more = false;
-}
-
-const struct state_field e1000_tx_fields[] = {
-	{ "tx.ctx", offsetof(struct e1000, tx.ctx), 1, sizeof(union e1000_txd) * 2 },
-	STATE_U8(struct e1000, tx.open.kind),
-	STATE_U8(struct e1000, tx.open.popts),
-	STATE_U8(struct e1000, tx.open.vle),
-	STATE_U16(struct e1000, tx.open.tci),
-	STATE_U32(struct e1000, tx.open.len),
-	STATE_U32(struct e1000, tx.open.n_segs),
-	{ "tx.open.ctx", offsetof(struct e1000, tx.open.ctx), 1, sizeof(union e1000_txd) },
-	STATE_U32(struct e1000, tx.skip),
-	STATE_U16(struct e1000, tx.head),
-	STATE_U8(struct e1000, tx.data),
-	{ 0 },
-};
-
-int e1000_tx_check(const void *copy, struct twx_error *e)
-{
-	const struct e1000_tx *tx = &((const struct e1000 *)copy)->tx;
-
-	if (tx->open.kind >= E1000_TX_N_KINDS || tx->open.len > E1000_TX_TSO_MAX ||
-	    (tx->open.kind == E1000_TX_PLAIN && tx->open.len > E1000_TX_PLAIN_MAX) ||
-	    tx->skip > 0xfffff) {
-		return twx_error_set(e, EINVAL,
-				     "e1000: the transmit state is none that a guest "
-				     "can bring about");
-	}
-	return 0;
+	tx->more = false;
+	tx_unblock(d);
 }
 
 void e1000_tx_loaded(void *obj)
 {
 	struct e1000 *d = obj;
 
-	d->tx.blocked = false;
+	tx_unblock(d);
 	d->tx.more = true;
 	e1000_defer(d);
 }

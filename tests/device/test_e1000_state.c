@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "base/macros.h"
-#include "fake_e1000.h"
+#include "fake_e1000_rings.h"
 
 #define MS 1000000ull
 #define US(n) ((n)*1024ull)
@@ -245,6 +245,41 @@ static void test_cable_differs(void **state)
 	fp_free(b);
 }
 
+/* A context for segments, then one for checksums, or the other way round. */
+static void two_contexts(struct fr *r, bool tso_last)
+{
+	struct fr_ctx tso = { .tucmd = TUCMD_TSE, .mss = 1000, .hdr_len = 54 };
+	struct fr_ctx plain = { .tucss = 34, .tucso = 50 };
+
+	fr_context(r, tso_last ? &plain : &tso);
+	fr_context(r, tso_last ? &tso : &plain);
+	fr_send(r);
+}
+
+/* With migrate_tso_props=off the one that came last is both of them afterwards. */
+static void test_tso_props(void **state)
+{
+	for (int i = 0; i < 4; i++) {
+		bool off = i & 1;
+		unsigned int last = i & 2 ? E1000_TX_CTX_TSO : E1000_TX_CTX_PLAIN, other = !last;
+		const char *opts = off ? ",migrate_tso_props=off" : "";
+		struct fr *a = fr_new(opts), *b = fr_new(opts);
+		struct e1000_tx *from = &fe_dev(a->g)->tx, *to = &fe_dev(b->g)->tx;
+		struct stream s;
+
+		two_contexts(a, last == E1000_TX_CTX_TSO);
+		s = save(a->g);
+		assert_loads(b->g, s);
+		assert_memory_equal(&to->ctx[last], &from->ctx[last], sizeof(*to->ctx));
+		assert_memory_equal(&to->ctx[other], &from->ctx[off ? last : other],
+				    sizeof(*to->ctx));
+		assert_memory_not_equal(&from->ctx[0], &from->ctx[1], sizeof(*from->ctx));
+		free(s.data);
+		fr_free(a);
+		fr_free(b);
+	}
+}
+
 static void refuse(const char *name, unsigned int i, uint8_t size, uint64_t v)
 {
 	struct fp *a = busy_device(), *b = fe_new("");
@@ -353,7 +388,7 @@ int main(void)
 		cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_timers_go_on),
 		cmocka_unit_test(test_running),	      cmocka_unit_test(test_line),
 		cmocka_unit_test(test_cable_differs), cmocka_unit_test(test_refused_values),
-		cmocka_unit_test(test_other_devices),
+		cmocka_unit_test(test_tso_props),     cmocka_unit_test(test_other_devices),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -240,7 +240,9 @@ static void test_retention(void **state)
 	/* Another doorbell changes nothing, and nobody polls. */
 	fr_kick(r);
 	assert_int_equal(r->g->wire->n_frames, 3);
+	fe_freeze(r->g); /* so that its patience lasts, however slow the machine is */
 	assert_int_equal(twx_loop_poll(r->g->loop, 0), 0);
+	fe_thaw(r->g);
 	r->g->wire->room = 2;
 	twx_port_ready(r->g->wire->port);
 	fp_run(r->g);
@@ -253,6 +255,45 @@ static void test_retention(void **state)
 	for (uint8_t i = 0; i < 100; i++)
 		assert_frame(r, i, 300, i, 300);
 	assert_int_equal(fp_rd(r->g, O_ICR), ICR_TXDW | ICR_TXQE);
+	fr_free(r);
+}
+
+/* No driver waits for ever: what is not taken in time goes the way of other senders' frames. */
+static void test_patience(void **state)
+{
+	struct fr *r = fr_new(",mitigation=off");
+	struct fg_wire *w = r->g->wire;
+
+	w->room = 1;
+	for (uint8_t i = 0; i < 5; i++)
+		send_one(r, 300, i);
+	fr_send(r);
+	assert_int_equal(fp_rd(r->g, O_TDH), 1);
+	fe_pass(r->g, E1000_TX_PATIENCE_MS * 1000000ull);
+	assert_int_equal(fp_rd(r->g, O_TDH), 5);
+	assert_true(fr_tx_done(r, 4));
+	assert_int_equal(w->n_frames, 1);
+	/* From then on at once, until it takes frames again. */
+	send_one(r, 300, 5);
+	fr_send(r);
+	assert_int_equal(fp_rd(r->g, O_TDH), 6);
+	assert_int_equal(w->n_frames, 1);
+	w->room = ~0u;
+	twx_port_ready(w->port);
+	fp_run(r->g);
+	assert_int_equal(w->n_frames, 6);
+	for (uint8_t i = 0; i < 6; i++)
+		assert_frame(r, i, 300, i, 300);
+	w->room = 0;
+	send_one(r, 300, 6);
+	fr_kick(r);
+	assert_int_equal(fp_rd(r->g, O_TDH), 6);
+	/* And a reset does not wait for anything. */
+	fp_wr(r->g, O_CTRL, CTRL_RST);
+	assert_int_equal(fe_dev(r->g)->tx.patience.slot, 0);
+	w->room = ~0u;
+	fe_pass(r->g, 1000000000);
+	assert_int_equal(w->n_frames, 6);
 	fr_free(r);
 }
 
@@ -638,6 +679,7 @@ int main(void)
 		cmocka_unit_test(test_padding),
 		cmocka_unit_test(test_tags),
 		cmocka_unit_test(test_retention),
+		cmocka_unit_test(test_patience),
 		cmocka_unit_test(test_retained_frames_survive_a_new_memory_map),
 		cmocka_unit_test(test_half_a_frame),
 		cmocka_unit_test(test_half_a_frame_is_forgotten),
