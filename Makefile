@@ -14,6 +14,7 @@ check:
 
 bench: all
 	@bench/run.sh
+	@bench/micro.sh
 
 demo:
 	@./demo
