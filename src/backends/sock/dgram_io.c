@@ -42,6 +42,12 @@ static void dgram_watch(struct dgram *d)
 		twx_watch_set(&d->out_watch, out);
 }
 
+/* The watch that tells of room for what is sent. */
+static struct twx_watch *dgram_out_watch(struct dgram *d)
+{
+	return d->out == d->in ? &d->watch : &d->out_watch;
+}
+
 static void dgram_drop(struct dgram *d, enum twx_drop cause, const struct twx_frame *frames, int n)
 {
 	int i;
@@ -60,6 +66,8 @@ static int dgram_send_failed(struct dgram *d, const struct twx_frame *frames, in
 {
 	switch (errno) {
 	case EAGAIN:
+		if (!dgram_out_watch(d)->loop) /* nothing would say that there is room */
+			break;
 		d->blocked = true;
 		dgram_watch(d);
 		return -EAGAIN;
@@ -162,6 +170,19 @@ static void dgram_take(struct dgram *d, int n)
 	}
 }
 
+/* An error that the network reports is gone when it was read; one that stays ends the reading. */
+static bool dgram_read_failed(struct dgram *d)
+{
+	if (errno == EAGAIN)
+		d->n_errors = 0;
+	if (errno == EAGAIN || errno == EINTR)
+		return false;
+	if (++d->n_errors < MAX_ERRORS)
+		return true;
+	dgram_gone(d, strerror(errno));
+	return false;
+}
+
 /* One read of a burst. True if there may be more. */
 static bool dgram_read(struct dgram *d)
 {
@@ -170,10 +191,8 @@ static bool dgram_read(struct dgram *d)
 	for (i = 0; d->group && i < TWX_BURST; i++)
 		d->rx[i].msg_hdr.msg_namelen = sizeof(d->from[i].ss);
 	n = recvmmsg(d->in, d->rx, TWX_BURST, MSG_DONTWAIT, NULL);
-	if (n < 0 && errno != EAGAIN && errno != EINTR && ++d->n_errors >= MAX_ERRORS)
-		dgram_gone(d, strerror(errno));
-	if (n <= 0)
-		return false;
+	if (n < 0)
+		return dgram_read_failed(d);
 	d->n_errors = 0;
 	dgram_take(d, n);
 	TWX_TRACE(d->port->trace, TWX_HOP_RECVMSG, d->port->name, d->rx[0].msg_len, n);
