@@ -26,9 +26,9 @@
 struct request {
 	struct vfu_header head;
 	struct vfu_dma_rw rw;
-	const uint8_t *data; /* to write; null: read */
-	uint8_t *to;	     /* where to read to */
-	size_t sent;	     /* bytes of head, rw and data */
+	bool write;
+	uint8_t *data;
+	size_t sent; /* bytes of head, rw and data */
 	bool done;
 	int err;
 };
@@ -59,7 +59,7 @@ static int send_some(struct vfu_host *vfu, struct request *r)
 	struct iovec iov[] = {
 		{ &r->head, sizeof(r->head) },
 		{ &r->rw, sizeof(r->rw) },
-		{ (void *)(uintptr_t)r->data, r->data != NULL ? r->rw.count : 0 },
+		{ r->data, r->write ? r->rw.count : 0 },
 	};
 	struct msghdr mh = { .msg_iov = iov, .msg_iovlen = array_size(iov) };
 	size_t skip = r->sent;
@@ -97,7 +97,7 @@ static void take_answer(struct vfu_host *vfu, struct request *r, const struct vf
 		r->err = -EFAULT;
 		return;
 	}
-	if (r->data != NULL)
+	if (r->write)
 		return;
 	if (m->len != sizeof(rw) + r->rw.count) {
 		vfu->dead = "an answer of the wrong length";
@@ -107,7 +107,7 @@ static void take_answer(struct vfu_host *vfu, struct request *r, const struct vf
 	if (rw.count != r->rw.count)
 		vfu->dead = "an answer of the wrong length";
 	else
-		memcpy(r->to, m->data + sizeof(rw), r->rw.count);
+		memcpy(r->data, m->data + sizeof(rw), r->rw.count);
 }
 
 static void take_messages(struct vfu_host *vfu, struct request *r)
@@ -176,8 +176,8 @@ int vfu_dma_message(struct vfu_host *vfu, uint64_t addr, void *buf, uint32_t len
 				  .size = (uint32_t)(sizeof(r.head) + sizeof(r.rw)) +
 					  (write ? n : 0) },
 			.rw = { addr, n },
-			.data = write ? p : NULL,
-			.to = p,
+			.write = write,
+			.data = p,
 		};
 
 		err = exchange(vfu, &r);
