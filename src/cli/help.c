@@ -66,7 +66,7 @@ static void device_list(void)
 	printf("NIC models for -device MODEL,netdev=ID,export=HOST:ADDRESS,... (MODEL,help lists "
 	       "the options):\n");
 	for (m = twx_nic_models(); *m; m++)
-		printf("  %-16s %s\n", (*m)->name, (*m)->help);
+		printf("  %-32s %s\n", (*m)->name, (*m)->help);
 }
 
 static bool device_help(const char *model)

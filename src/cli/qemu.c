@@ -256,13 +256,16 @@ static void pass_signal(struct twx_watch *w, uint32_t events)
 {
 	struct launcher *l = container_of(w, struct launcher, signals);
 	struct signalfd_siginfo si;
+	bool stop;
 
 	if (read(w->fd, &si, sizeof(si)) != sizeof(si))
 		return;
-	/* The terminal's go to the whole process group. */
+	/* Asking to stop has no effect on a group without a shell to continue it; SIGSTOP has. */
+	stop = si.ssi_signo == SIGTSTP;
+	/* The terminal's signals go to the whole process group. */
 	if (l->pid && si.ssi_code != SI_KERNEL)
-		kill(l->pid, (int)si.ssi_signo);
-	if (si.ssi_signo == SIGTSTP)
+		kill(l->pid, stop ? SIGSTOP : (int)si.ssi_signo);
+	if (stop)
 		raise(SIGSTOP);
 }
 

@@ -68,7 +68,7 @@ start()
 	pid=$!
 	pids="$pids $pid"
 	i=0
-	while ! grep -qx ready "$dir/$name.out"; do
+	while ! grep -qsx ready "$dir/$name.out"; do
 		i=$((i + 1))
 		if [ $i -gt 200 ] || ! kill -0 $pid 2>/dev/null; then
 			complain "serve $*: did not start: $(cat "$dir/$name.err")"
@@ -291,7 +291,7 @@ cat >"$dir/qemu-system-x86_64" <<-'FAKE'
 	"-device vfio-user-pci,help") echo 'socket=<SocketAddress>'; exit ;;
 	esac
 	printf '%s\n' "$@" >"$FAKE/args"
-	ls -l /proc/$$/fd | sed 's/.* -> //' | grep -c twinax >"$FAKE/fds"
+	ls -l /proc/$$/fd 2>/dev/null | sed 's/.* -> //' | grep -c twinax >"$FAKE/fds"
 	grep SigBlk /proc/self/status >"$FAKE/mask"
 	ls "$XDG_RUNTIME_DIR"/twinax >"$FAKE/sockets" 2>/dev/null
 	eval "${FAKE_DO:-:}"
@@ -359,6 +359,35 @@ for signal in TERM:5 INT:2 HUP:1 QUIT:3; do
 	rm -f "$dir/status"
 	[ -z "$(ls "$dir/run")" ] || complain "SIG${signal%:*}: left behind: $(ls "$dir/run")"
 done
+
+# Stopped and continued, both of them.
+FAKE_DO='exec sleep 20'
+state() { cut -d' ' -f3 "/proc/$1/stat"; }
+reaches() # PID STATE
+{
+	i=0
+	until [ "$(state "$1")" = "$2" ] || [ $i -gt 200 ]; do
+		sleep 0.05
+		i=$((i + 1))
+	done
+	[ "$(state "$1")" = "$2" ] || complain "process $1 is in state $(state "$1"), not $2"
+}
+setsid "$twinax" qemu -quiet -- "$fake" -nic user,model=virtio &
+pid=$!
+pids="$pids $pid"
+i=0
+until child=$(pgrep -P "$pid" -x sleep) || [ $i -gt 200 ]; do
+	sleep 0.05
+	i=$((i + 1))
+done
+kill -TSTP "$pid"
+reaches "$pid" T
+reaches "$child" T
+kill -CONT "$pid"
+reaches "$pid" S
+reaches "$child" S
+kill -TERM "$pid"
+gone "$pid" 143
 
 # The control socket is twinax's; `quit` ends QEMU, too.
 FAKE_DO='trap "kill \$!; exit 0" TERM; sleep 20 & wait'
