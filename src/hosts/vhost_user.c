@@ -276,6 +276,21 @@ static int take_options(struct vu_host *vu, const char *address, const struct tw
 	return 0;
 }
 
+/* The front end makes the rings. */
+static int check_rings(const struct vu_host *vu, const struct twx_opts *opts, struct twx_error *e)
+{
+	static const char *const keys[] = { "rx_queue_size", "tx_queue_size" };
+
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+		if (!twx_opts_given(opts, keys[i]))
+			continue;
+		twx_error_set(e, EINVAL, "%s: %s= is for the front end, which makes the rings",
+			      vu->host->nic->id, keys[i]);
+		return twx_error_hint(e, "give it to the front end's own device");
+	}
+	return 0;
+}
+
 /* The fds of a ring come with its number in 8 bits. */
 static int check_pairs(const struct vu_host *vu, struct twx_error *e)
 {
@@ -324,6 +339,8 @@ static int vhost_user_open(struct twx_host *h, const char *address, const struct
 	err = take_options(vu, address, opts, e);
 	if (err == 0)
 		err = check_pairs(vu, e);
+	if (err == 0)
+		err = check_rings(vu, opts, e);
 	if (err == 0)
 		err = attach(vu, e);
 	if (err == 0)

@@ -946,6 +946,8 @@ static void options_of_the_card(void **state)
 		{ "rsc_interval=5", "rsc_interval= is not possible" },
 		{ "ebpf-rss-fds=5", "ebpf-rss-fds= is not possible" },
 		{ "x-txburst=0", "x-txburst" },
+		{ "rx_queue_size=512,export=vhost-user:/nonexistent/s",
+		  "rx_queue_size= is for the front end" },
 	};
 	static const char *const good[] = { "rsc_interval=300000", "failover=off", "rss=off",
 					    "x-mtu-bypass-backend=off", "duplex=half" };
