@@ -348,8 +348,8 @@ static void note_stay(struct qemu_plan *plan, const struct qemu_nic *nic)
 		qemu_note(plan, "%s %s stays with QEMU: %s", nic->token->words[0],
 			  nic->token->value, why);
 	else
-		qemu_note(plan, "QEMU's default NIC%s%s stays with QEMU: %s", driver ? ", " : "",
-			  driver ? driver : "", why);
+		qemu_note(plan, "QEMU's default NIC%s%s%s stays with QEMU: %s", driver ? " (" : "",
+			  driver ? driver : "", driver ? ")" : "", why);
 }
 
 static void plan_verdict(struct qemu_plan *plan)

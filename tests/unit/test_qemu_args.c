@@ -90,6 +90,17 @@ static const struct sample samples[] = {
 	  "-device "
 	  "virtio-net-pci,netdev=t0,id=v,mq=on,vectors=10,guest_tso4=off,host_mtu=9000,addr=0x5,"
 	  "iommu_platform=on,mac=52:54:00:12:34:56" },
+	/* Dotted keys, commas in values. */
+	{ .args = "-netdev stream,id=s,server=on,addr.type=unix,addr.path=/tmp/a,,b -device "
+		  "virtio-net-pci-transitional,netdev=s",
+	  .serve = "-netdev stream,id=s,server=on,addr.type=unix,addr.path=/tmp/a,,b\n"
+		   "-device virtio-net,netdev=s,mac=52:54:00:12:34:56,export=vhost-user:DIR/nic0\n",
+	  .qemu = MEM VHOST(
+		  0, "s") "-device virtio-net-pci-transitional,netdev=s,mac=52:54:00:12:34:56" },
+	{ .args = "-nic socket,model=virtio,mcast=230.0.0.1:1234,id=s",
+	  .serve = "-netdev socket,mcast=230.0.0.1:1234,id=s\n"
+		   "-device virtio-net,netdev=s,mac=52:54:00:12:34:56,export=vhost-user:DIR/nic0\n",
+	  .qemu = MEM VHOST(0, "s") "-device virtio-net-pci,netdev=s,mac=52:54:00:12:34:56" },
 	/* What only made sense while the NIC was in QEMU is left out. */
 	{ .args = "-netdev tap,id=t0,vhost=on,poll-us=10,script=no -device "
 		  "virtio-net-pci,netdev=t0",
@@ -231,6 +242,13 @@ static const struct sample samples[] = {
 		  "rtl8139,netdev=p2",
 	  .notes = "-device virtio-net-pci,netdev=p1 stays with QEMU: twinax has no rtl8139\n"
 		   "-device rtl8139,netdev=p2 stays with QEMU: twinax has no rtl8139\n" },
+	{ .args = "-netdev user,id=u -nic hubport,hubid=2,model=virtio -netdev "
+		  "hubport,hubid=2,id=p,netdev=u",
+	  .serve = "-netdev user,id=u\n-netdev hubport,hubid=2,id=p,netdev=u\n-netdev "
+		   "hubport,hubid=2,id=net0\n"
+		   "-device "
+		   "virtio-net,netdev=net0,mac=52:54:00:12:34:56,export=vhost-user:DIR/nic0\n",
+	  .qemu = MEM VHOST(0, "net0") "-device virtio-net-pci,netdev=net0,mac=52:54:00:12:34:56" },
 	/* Filters go with their netdev. */
 	{ .args = "-object filter-dump,id=f,netdev=n0,file=x.pcap -object "
 		  "rng-random,id=r,filename=/dev/urandom "
@@ -249,7 +267,7 @@ static const struct sample samples[] = {
 	{ .args = "-net none" },
 	{ .args = "-nodefaults" },
 	{ .args = "-M q35",
-	  .notes = "QEMU's default NIC, e1000e stays with QEMU: twinax has no e1000e\n" },
+	  .notes = "QEMU's default NIC (e1000e) stays with QEMU: twinax has no e1000e\n" },
 	{ .args = "-M pc-q35-7.2 -nic user",
 	  .notes = "-nic user stays with QEMU: twinax has no e1000e\n" },
 	{ .args = "-M none -nic user",
