@@ -216,11 +216,6 @@ static void nic_reset(struct pci_dev *pci)
 	e1000_phy_reset(d);
 }
 
-static void nic_mem_changing(struct pci_dev *pci)
-{
-	e1000_mem_stale(dev_of(pci));
-}
-
 static void nic_mem_changed(struct pci_dev *pci)
 {
 	nic_wake(dev_of(pci));
@@ -232,7 +227,6 @@ static void nic_run(struct pci_dev *pci, bool running)
 
 	if (!running) {
 		clock_stop(d);
-		e1000_mem_stale(d);
 	} else {
 		clock_start(d);
 		nic_wake(d);
@@ -244,7 +238,6 @@ static const struct pci_dev_ops e1000_pci_ops = {
 	.bar_write = nic_bar_write,
 	.config_written = nic_config_written,
 	.reset = nic_reset,
-	.mem_changing = nic_mem_changing,
 	.mem_changed = nic_mem_changed,
 	.run = nic_run,
 };
@@ -368,7 +361,6 @@ static void nic_close(struct twx_nic *nic)
 {
 	struct e1000 *d = nic->priv;
 
-	e1000_mem_stale(d);
 	twx_loop_undefer(nic->loop, &d->task);
 	twx_timer_cancel(&d->autoneg_timer);
 	twx_timer_cancel(&d->irq.timer);

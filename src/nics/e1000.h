@@ -17,7 +17,7 @@
 #define E1000_IO_SIZE 64
 #define E1000_EEPROM_WORDS 64
 #define E1000_PHY_REGS 32
-#define E1000_N_SECTIONS 8
+#define E1000_N_SECTIONS 7
 
 /* The models differ in their ids only. */
 struct e1000_kind {
@@ -159,8 +159,6 @@ void e1000_rx_config(struct e1000 *d);
 void e1000_rx_refill(struct e1000 *d); /* RDT was written, or receiving became possible */
 void e1000_rx_poll(struct e1000 *d);   /* from the task: tells the core that frames are welcome */
 void e1000_rx_reset(struct e1000 *d);
-/* Views of guest memory are no longer good: it moved, or a ring's base, length or head did. */
-void e1000_mem_stale(struct e1000 *d);
 
 /* e1000_filter.c: whether the guest wants the frame; @head has 14 bytes at least, tag in place or
  * in @vlan. */
@@ -168,10 +166,8 @@ bool e1000_filter_pass(const struct e1000 *d, const uint8_t *head, uint32_t len,
 		       uint16_t vlan);
 
 /* e1000_state.c, and what the data path adds to its table. */
-extern const struct state_field e1000_tx_fields[], e1000_rx_fields[];
-int e1000_rx_check(const void *copy, struct twx_error *e);
+extern const struct state_field e1000_tx_fields[];
 void e1000_tx_loaded(void *obj);
-void e1000_rx_loaded(void *obj);
 void e1000_state_init(struct e1000 *d);
 
 extern const struct twx_nic_model e1000_model, e1000_82540em_model, e1000_82544gc_model,

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* e1000: which received frames the guest wants (8254x manual, 3.2.1, 9.3, 13.5.1 to 13.5.3). */
-#include "nics/e1000.h"
+#include "nics/e1000_rx.h"
 
 #include "base/macros.h"
 
 #define RA_ENTRIES 16
 #define VID_MASK 0xfff
+#define ETH_MAC_CONTROL 0x8808
+#define MAC_CONTROL_PAUSE 1
 
 static bool filter_vlan(const struct e1000 *d, const uint8_t *head, uint32_t len, bool has_vlan,
 			uint16_t vlan)
@@ -53,11 +55,38 @@ static bool filter_is_broadcast(const uint8_t *dst)
 	return (dst[0] & dst[1] & dst[2] & dst[3] & dst[4] & dst[5]) == 0xff;
 }
 
+uint8_t e1000_filter_status(const struct e1000 *d, const uint8_t *dst)
+{
+	if (filter_is_broadcast(dst) && (d->reg[R_RCTL] & RCTL_BAM))
+		return 0;
+	return filter_exact(d, dst) ? 0 : RXD_PIF;
+}
+
+/* 13.4.22: PAUSE to the station may be discarded, other MAC control frames passed whoever they are
+ * for. */
+enum filter_control { CONTROL_NO, CONTROL_PASS, CONTROL_DROP };
+
+static enum filter_control filter_control(const struct e1000 *d, const uint8_t *head, uint32_t len)
+{
+	uint32_t rctl = d->reg[R_RCTL];
+
+	if (len < 16 || (head[12] << 8 | head[13]) != ETH_MAC_CONTROL)
+		return CONTROL_NO;
+	if ((head[14] << 8 | head[15]) != MAC_CONTROL_PAUSE)
+		return rctl & RCTL_PMCF ? CONTROL_PASS : CONTROL_NO;
+	return (rctl & RCTL_DPF) && filter_exact(d, head) ? CONTROL_DROP : CONTROL_NO;
+}
+
 bool e1000_filter_pass(const struct e1000 *d, const uint8_t *head, uint32_t len, bool has_vlan,
 		       uint16_t vlan)
 {
 	uint32_t rctl = d->reg[R_RCTL];
+	enum filter_control control = CONTROL_NO;
 
+	if (unlikely(rctl & (RCTL_DPF | RCTL_PMCF)))
+		control = filter_control(d, head, len);
+	if (control != CONTROL_NO)
+		return control == CONTROL_PASS;
 	if (unlikely(rctl & RCTL_VFE) && !filter_vlan(d, head, len, has_vlan, vlan))
 		return false;
 	if (head[0] & 1) {

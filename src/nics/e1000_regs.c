@@ -162,7 +162,7 @@ static void write_rx_config(struct e1000 *d, unsigned int slot, uint32_t value)
 static void write_ring(struct e1000 *d, unsigned int slot, uint32_t value)
 {
 	d->reg[slot] = value;
-	e1000_mem_stale(d);
+	e1000_rx_refill(d);
 }
 
 static void write_rdt(struct e1000 *d, unsigned int slot, uint32_t value)

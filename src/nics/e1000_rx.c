@@ -44,6 +44,8 @@ struct rx_pass {
 	bool strip; /* CTRL.VME */
 	bool sums;  /* RXCSUM asks for something */
 	bool any;
+	uint32_t small;	 /* RSRPD: frames of at most this length are reported */
+	uint32_t causes; /* beside RXT0 and RXDMT0 */
 };
 
 struct rx_buf {
@@ -278,7 +280,7 @@ static enum rx_room rx_gather(struct rx_pass *p, uint32_t len, struct rx_buf *bu
 
 /* Copies the frame and hands its descriptors back. */
 static void rx_deliver(struct rx_pass *p, const struct twx_frame *f, uint32_t strip, uint32_t len,
-		       const struct rx_buf *bufs, uint32_t n, uint32_t vlan)
+		       const struct rx_buf *bufs, uint32_t n, uint32_t status)
 {
 	struct e1000_rx_sums sums;
 	struct rx_src src = { .f = f, .strip = strip };
@@ -314,7 +316,7 @@ static void rx_deliver(struct rx_pass *p, const struct twx_frame *f, uint32_t st
 		rx_write_back(p, i, 0, RXD_DD);
 		rx_consume(p, 1);
 	}
-	rx_write_back(p, i, low, high | RXD_EOP | vlan);
+	rx_write_back(p, i, low, high | RXD_EOP | status);
 	rx_consume(p, 1);
 	p->any = true;
 }
@@ -331,19 +333,28 @@ static void rx_overrun(struct rx_pass *p, uint32_t len)
 }
 
 /* Most frames are for the first address. */
-static inline bool rx_pass_filter(const struct rx_pass *p, const struct twx_frame *f)
+static inline bool rx_is_ours(const struct e1000 *d, const uint8_t *dst)
 {
-	const struct e1000 *d = p->d;
-	const uint8_t *dst = f->iov[0].iov_base;
 	le32 lo;
 	le16 hi;
 
 	memcpy(&lo, dst, 4);
 	memcpy(&hi, dst + 4, 2);
-	if (likely(le32_get(lo) == d->reg[R_RA] &&
-		   (le16_get(hi) | RAH_AV) == (d->reg[R_RA + 1] & (RAH_AV | 0xffff)) &&
-		   !(d->reg[R_RCTL] & RCTL_VFE)))
+	return le32_get(lo) == d->reg[R_RA] &&
+	       (le16_get(hi) | RAH_AV) == (d->reg[R_RA + 1] & (RAH_AV | 0xffff)) &&
+	       !(d->reg[R_RCTL] & (RCTL_VFE | RCTL_DPF));
+}
+
+/* @status: what the descriptor says about it. */
+static inline bool rx_pass_filter(const struct e1000 *d, const struct twx_frame *f,
+				  uint32_t *status)
+{
+	const uint8_t *dst = f->iov[0].iov_base;
+
+	*status = 0;
+	if (likely(rx_is_ours(d, dst)))
 		return true;
+	*status = e1000_filter_status(d, dst);
 	return e1000_filter_pass(d, dst, min((uint32_t)f->iov[0].iov_len, f->len),
 				 f->meta.flags & TWX_F_VLAN, f->meta.vlan_tci);
 }
@@ -353,10 +364,10 @@ static bool rx_frame(struct rx_pass *p, const struct twx_frame *f)
 {
 	struct e1000 *d = p->d;
 	const uint8_t *head = f->iov[0].iov_base;
-	uint32_t tag = f->meta.flags & TWX_F_VLAN ? E1000_TAG_LEN : 0, strip = 0, vlan = 0, len, n;
+	uint32_t tag = f->meta.flags & TWX_F_VLAN ? E1000_TAG_LEN : 0, strip = 0, status, len, n;
 	struct rx_buf bufs[E1000_RX_CHAIN];
 
-	if (unlikely(!rx_pass_filter(p, f))) {
+	if (unlikely(!rx_pass_filter(d, f, &status))) {
 		twx_port_drop(d->port, TWX_DROP_NOT_FOR_US, f->len);
 		return true;
 	}
@@ -367,10 +378,10 @@ static bool rx_frame(struct rx_pass *p, const struct twx_frame *f)
 	}
 	if (unlikely(p->strip)) {
 		if (tag) {
-			vlan = RXD_VP | (uint32_t)f->meta.vlan_tci << 16;
+			status |= RXD_VP | (uint32_t)f->meta.vlan_tci << 16;
 		} else if (f->len >= 18 && head[12] << 8 == (p->vet & 0xff00) &&
 			   head[13] == (p->vet & 0xff)) {
-			vlan = RXD_VP | (uint32_t)head[14] << 24 | (uint32_t)head[15] << 16;
+			status |= RXD_VP | (uint32_t)head[14] << 24 | (uint32_t)head[15] << 16;
 			strip = E1000_TAG_LEN;
 		}
 	}
@@ -384,7 +395,10 @@ static bool rx_frame(struct rx_pass *p, const struct twx_frame *f)
 	case RX_FITS:
 		break;
 	}
-	rx_deliver(p, f, strip, len, bufs, n, vlan);
+	rx_deliver(p, f, strip, len, bufs, n, status);
+	/* 13.4.34: with the FCS, without a tag that is stripped. */
+	if (unlikely(f->len - strip + FCS_LEN <= p->small))
+		p->causes |= ICR_SRPD;
 	e1000_count_rx(d, head, f->len + tag);
 	TWX_TRACE(d->port->trace, TWX_HOP_E1000_RX, d->port->name, f->len, n);
 	return true;
@@ -405,6 +419,7 @@ static void rx_pass_begin(struct rx_pass *p, struct e1000 *d)
 		.max_len = rctl & (RCTL_LPE | RCTL_SBP) ? E1000_RX_MAX : E1000_RX_PLAIN_MAX,
 		.vet = (uint16_t)d->reg[R_VET],
 		.strip = d->reg[R_CTRL] & CTRL_VME,
+		.small = d->reg[R_RSRPD],
 		.sums = d->reg[R_RXCSUM] & (RXCSUM_PCSS | RXCSUM_IPOFL | RXCSUM_TUOFL),
 	};
 }
@@ -413,7 +428,7 @@ static void rx_pass_begin(struct rx_pass *p, struct e1000 *d)
 static int rx_burst(struct e1000 *d, const struct twx_frame *frames, int n)
 {
 	struct rx_pass p;
-	uint32_t before, low, causes = 0;
+	uint32_t before, low, causes;
 	int i = 0;
 
 	rx_pass_begin(&p, d);
@@ -424,8 +439,7 @@ static int rx_burst(struct e1000 *d, const struct twx_frame *frames, int n)
 		i++;
 	d->reg[R_RDH] = p.head;
 	low = p.n >> (1 + ((d->reg[R_RCTL] & RCTL_RDMTS) >> RCTL_RDMTS_SHIFT));
-	if (p.any)
-		causes = ICR_RXT0;
+	causes = p.causes | (p.any ? ICR_RXT0 : 0);
 	if (before > low && p.avail <= low)
 		causes |= ICR_RXDMT0;
 	if (causes)
@@ -539,21 +553,4 @@ void e1000_rx_poll(struct e1000 *d)
 void e1000_rx_reset(struct e1000 *d)
 {
 	e1000_rx_refill(d);
-}
-
-void e1000_mem_stale(struct e1000 *d)
-{
-}
-
-/* Nothing of a frame is kept between two bursts: the registers say it all. */
-const struct state_field e1000_rx_fields[] = { { 0 } };
-
-int e1000_rx_check(const void *copy, struct twx_error *e)
-{
-	return 0;
-}
-
-void e1000_rx_loaded(void *obj)
-{
-	e1000_rx_config(obj);
 }

@@ -18,11 +18,14 @@ struct e1000_rx_sums {
 	bool check;  /* TCP or UDP, of which `l4_len` bytes are to be verified */
 	uint32_t start, field, l4_len;
 	uint64_t sum;
-	uint64_t change; /* of the sum by filling the field in */
+	uint64_t change;	/* of the sum by filling the field in */
 	uint8_t status, errors; /* for the last descriptor */
 	uint16_t packet;	/* its checksum field */
 	struct packet p;
 };
+
+/* e1000_filter.c: the status bit of a frame that passed, but maybe for another station's sake. */
+uint8_t e1000_filter_status(const struct e1000 *d, const uint8_t *dst);
 
 /* e1000_rx_csum.c */
 

@@ -329,8 +329,9 @@ static bool tx_fetch(struct e1000 *d, const struct tx_ring *r)
 /* What a pass has done, for the interrupt at its end. */
 struct tx_pass {
 	uint32_t frames, segments, descriptors;
-	bool reported; /* DD was written */
-	bool at_once;  /* a descriptor with RS did not ask for a delay */
+	uint32_t pending; /* descriptors before it */
+	bool reported;	  /* DD was written */
+	bool at_once;	  /* a descriptor with RS did not ask for a delay */
 };
 
 /* Writes DD to @n descriptors of the batch, from @from on, which lie at @addr. */
@@ -506,10 +507,15 @@ static bool tx_burst(struct e1000 *d, struct tx_pass *pass)
 
 static void tx_interrupt(struct e1000 *d, const struct tx_pass *pass)
 {
-	uint32_t causes = pass->reported ? ICR_TXDW : 0;
+	uint32_t causes = pass->reported ? ICR_TXDW : 0, low = d->reg[R_TXDCTL] >> 25, left;
+	struct tx_ring r;
 
-	if (SIXTEEN(d->reg[R_TDH]) == SIXTEEN(d->reg[R_TDT]))
+	left = tx_ring(d, &r) ? r.avail : 0;
+	if (!left)
 		causes |= ICR_TXQE;
+	/* 13.4.44 TXDCTL.LWTHRESH, in units of eight descriptors. */
+	if (low && pass->pending >= 8 * low && left < 8 * low)
+		causes |= ICR_TXD_LOW;
 	if (causes)
 		e1000_cause_tx(d, causes, !pass->at_once);
 }
@@ -517,12 +523,14 @@ static void tx_interrupt(struct e1000 *d, const struct tx_pass *pass)
 static void tx_run(struct e1000 *d)
 {
 	struct tx_pass pass = { 0 };
+	struct tx_ring r;
 	bool more = true;
 
 	/* A resume from within a send ends up here again; the outer run goes on. */
 	if (d->tx.running)
 		return;
 	d->tx.running = true;
+	pass.pending = tx_ring(d, &r) ? r.avail : 0;
 	while (more && !d->tx.blocked && d->pci.dma_on && (d->reg[R_TCTL] & TCTL_EN) &&
 	       pass.frames < E1000_TX_FRAMES && pass.segments < E1000_TX_SEGMENTS &&
 	       pass.descriptors < E1000_TX_DESCRIPTORS)
@@ -563,6 +571,7 @@ static void tx_unblock(struct e1000 *d)
 
 void e1000_tx_start(struct e1000 *d)
 {
+	d->port->count.kicks++;
 	TWX_TRACE(d->port->trace, TWX_HOP_E1000_TDT, d->port->name, 0, SIXTEEN(d->reg[R_TDT]));
 	if (!d->tx.blocked)
 		tx_run(d);

@@ -425,6 +425,72 @@ static void test_multicast_hash(void **state)
 	fr_free(r);
 }
 
+/* Whether the driver has to look whom a frame is for. */
+static void test_inexact(void **state)
+{
+	static const uint8_t own[6] = { 0x52, 0x54, 0, 0xaa, 0xbb, 0xcc }, other[6] = { 2, 3, 4 },
+			     multi[6] = { 1, 0, 0x5e, 1, 2, 3 }, second[6] = { 2, 9, 9, 9, 9, 9 },
+			     broad[6] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
+	static const struct {
+		const uint8_t *dst;
+		bool exact;
+	} t[] = {
+		{ own, true }, { other, false }, { multi, false }, { second, true }, { broad, true }
+	};
+	struct fr *r = fr_new("");
+
+	fp_wr(r->g, O_RCTL, FR_DEFAULT_RCTL | RCTL_UPE | RCTL_MPE);
+	fp_wr(r->g, RAL(7), 0x09090902);
+	fp_wr(r->g, RAH(7), 0x80000909);
+	for (size_t i = 0; i < array_size(t); i++) {
+		assert_true(passes(r, t[i].dst));
+		assert_int_equal(got.status & RXD_PIF, t[i].exact ? 0 : RXD_PIF);
+	}
+	fr_free(r);
+}
+
+static bool control_passes(struct fr *r, const uint8_t *dst, uint16_t opcode)
+{
+	fg_frame(buf, 60, 1);
+	memcpy(buf, dst, 6);
+	fr_put16(buf + 12, 0x8808);
+	fr_put16(buf + 14, opcode);
+	assert_int_equal(fr_feed(r, buf, 60), 1);
+	return fr_recv(r, &got, true);
+}
+
+static void test_mac_control(void **state)
+{
+	static const uint8_t own[6] = { 0x52, 0x54, 0, 0xaa, 0xbb, 0xcc },
+			     group[6] = { 1, 0x80, 0xc2, 0, 0, 1 };
+	struct fr *r = fr_new("");
+
+	assert_true(control_passes(r, own, 1));
+	assert_false(control_passes(r, group, 2));
+	fp_wr(r->g, O_RCTL, FR_DEFAULT_RCTL | RCTL_DPF);
+	assert_false(control_passes(r, own, 1));
+	assert_true(control_passes(r, own, 2));
+	assert_int_equal(feed(r, 60, 2), 1);
+	assert_got(r, 60, 2);
+	fp_wr(r->g, O_RCTL, FR_DEFAULT_RCTL | RCTL_PMCF);
+	assert_true(control_passes(r, group, 2));
+	assert_false(control_passes(r, group, 1));
+	fr_free(r);
+}
+
+static void test_small_frames_are_reported(void **state)
+{
+	struct fr *r = fr_new(",mitigation=off");
+
+	fp_wr(r->g, O_RSRPD, 104);
+	for (uint32_t len = 99; len < 103; len++) {
+		fp_rd(r->g, O_ICR);
+		assert_int_equal(feed(r, len, 1), 1);
+		assert_int_equal(fp_rd(r->g, O_ICR), len <= 100 ? ICR_RXT0 | ICR_SRPD : ICR_RXT0);
+	}
+	fr_free(r);
+}
+
 static bool tag_passes(struct fr *r, uint16_t tci, bool in_meta)
 {
 	struct twx_meta meta = { 0 };
@@ -637,6 +703,9 @@ int main(void)
 		cmocka_unit_test(test_addresses),
 		cmocka_unit_test(test_exact_addresses),
 		cmocka_unit_test(test_multicast_hash),
+		cmocka_unit_test(test_inexact),
+		cmocka_unit_test(test_mac_control),
+		cmocka_unit_test(test_small_frames_are_reported),
 		cmocka_unit_test(test_vlan_filter),
 		cmocka_unit_test(test_tags),
 		cmocka_unit_test(test_tags_in_pieces),

@@ -103,6 +103,25 @@ static void test_done_only_when_asked(void **state)
 	fr_free(r);
 }
 
+static void test_low_on_work(void **state)
+{
+	struct fr *r = fr_new(",mitigation=off");
+
+	fp_wr(r->g, O_TXDCTL, 2u << 25); /* below 16 descriptors */
+	r->g->wire->room = 0;
+	for (uint8_t i = 0; i < 20; i++)
+		send_one(r, 60, i);
+	fr_send(r);
+	fp_rd(r->g, O_ICR);
+	for (unsigned int left = 19; left > 0; left--) {
+		r->g->wire->room = 1;
+		twx_port_ready(r->g->wire->port);
+		fp_run(r->g);
+		assert_int_equal(fp_rd(r->g, O_ICR) & ICR_TXD_LOW, left == 15 ? ICR_TXD_LOW : 0);
+	}
+	fr_free(r);
+}
+
 /* A frame in pieces of all sizes; more of them than one frame may point to, some of them empty. */
 static void test_pieces(void **state)
 {
@@ -673,6 +692,7 @@ int main(void)
 		cmocka_unit_test(test_lengths),
 		cmocka_unit_test(test_one_interrupt_for_a_doorbell),
 		cmocka_unit_test(test_done_only_when_asked),
+		cmocka_unit_test(test_low_on_work),
 		cmocka_unit_test(test_pieces),
 		cmocka_unit_test(test_extended_descriptors_of_all_lengths),
 		cmocka_unit_test(test_reserved_types_are_passed_over),
