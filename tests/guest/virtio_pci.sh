@@ -4,15 +4,17 @@
 # suites.
 #
 # The guest has four cards, each in front of a network of its own: a modern one, a transitional one (which Linux takes
-# for modern), one without a modern interface, and one without MSI-X.
+# for modern), one without a modern interface, and one without MSI-X. A fifth has two queue pairs in front of a tap.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 T_NEWEST=1
 . "$(dirname "$0")/lib.sh"
 
-need "$TWINAX" "$NETPEER" busybox cpio ethtool ping ip
+need "$TWINAX" "$NETPEER" busybox cpio ethtool ping iperf3 ip
 kit_newer_qemu "$T/qemu" || { echo "1..0 # SKIP $T_NAME: no QEMU that knows vfio-user (CI=true ./check fetches one)"; exit 77; }
-KIT_PROGRAMS="$(command -v ethtool) $(command -v ping) $(command -v ip)"
+KIT_PROGRAMS="$(command -v ethtool) $(command -v ping) $(command -v iperf3) $(command -v ip)"
 CARDS="modern trans legacy intx"
+PAIRS=
+[ -w /dev/net/tun ] && PAIRS=pairs
 
 mkdir "$T/www"
 head -c 3000000 /dev/urandom >"$T/www/file"
@@ -27,6 +29,7 @@ cat >"$T/name-cards" <<-'SCRIPT'
 		52:54:00:00:00:02) ip link set ${d##*/} name trans ;;
 		52:54:00:00:00:03) ip link set ${d##*/} name legacy ;;
 		52:54:00:00:00:04) ip link set ${d##*/} name intx ;;
+		52:54:00:00:00:05) ip link set ${d##*/} name pairs ;;
 		esac
 	done
 	for c in modern trans legacy intx; do ip link show $c >/dev/null || exit 1; done
@@ -66,15 +69,18 @@ serve_cards() {
 			-device "$model,id=$c,netdev=n$i,mac=52:54:00:00:00:0$i,export=vfio-user:$T/$c.sock"
 		i=$((i + 1))
 	done
-	twinax_up tw "$@"
+	[ -z "$PAIRS" ] || set -- "$@" -netdev tap,id=n5,ifname=tap0,queues=2,script=no,downscript=no \
+		-device "virtio-net-pci,id=pairs,netdev=n5,mac=52:54:00:00:00:05,export=vfio-user:$T/pairs.sock"
+	twinax_up tw "$@" || return 1
+	[ -z "$PAIRS" ] || { ip addr add 10.9.0.1/24 dev tap0 && ip link set tap0 up; }
 }
 
 boot_cards() { # NAME
 	t_g=$T/$1
 	mkdir -p "$t_g"
 	set --
-	for c in $CARDS; do set -- "$@" -device "$(card $c)"; done
-	guest_qemu "$t_g" "$T/initrd" "$@" -action reboot=reset && guest_up "$t_g" 120
+	for c in $CARDS $PAIRS; do set -- "$@" -device "$(card $c)"; done
+	guest_qemu "$t_g" "$T/initrd" "$@" -smp 2 -action reboot=reset && guest_up "$t_g" 120
 }
 
 # Bytes are checked, both ways.
@@ -122,6 +128,19 @@ link_flap() { # LABEL CARD
 	step "$1: $2: traffic again" until_true 20 g 'ping -q -c 1 -W 1 10.0.2.2'
 }
 
+two_pairs() { # LABEL
+	[ -n "$PAIRS" ] || { skip "$1: two queue pairs" "/dev/net/tun cannot be opened"; return; }
+	step "$1: two queue pairs, both in use" g \
+		'ip addr add 10.9.0.2/24 dev pairs && ip link set pairs up && ethtool -l pairs | grep -c "^Combined:.*2" | grep 2'
+	iperf3 -s -D --pidfile "$T/iperf3.pid" -B 10.9.0.1 >/dev/null
+	step "$1: streams out" g 'iperf3 -c 10.9.0.1 -n 30M -P 8'
+	step "$1: streams in" g 'iperf3 -c 10.9.0.1 -n 30M -P 8 -R'
+	holds "$1: receive interrupts of both" "$(g "awk '/virtio[0-9]+-input.1/ { print (\$2 + \$3 > 10) }' /proc/interrupts")" 1
+	step "$1: one pair" g 'ethtool -L pairs combined 1 && ping -q -c 2 10.9.0.1 && iperf3 -c 10.9.0.1 -n 5M -P 4 -R'
+	step "$1: two again" g 'ethtool -L pairs combined 2 && iperf3 -c 10.9.0.1 -n 5M -P 4 -R'
+	kill "$(cat "$T/iperf3.pid")"
+}
+
 again() { # LABEL
 	step "$1: the driver goes and comes back" g 'rmmod virtio_net && insmod /lib/modules/virtio_net.ko && name-cards'
 	step "$1: and works" g 'use-card modern && ping -q -c 2 10.0.2.2'
@@ -153,6 +172,7 @@ one_kernel() { # LABEL NAME
 	identity "$1"
 	for c in $CARDS; do one_card "$1" $c; done
 	for c in modern legacy intx; do link_flap "$1" $c; done
+	two_pairs "$1"
 	again "$1"
 	guest_off "$t_g"
 	holds "$1: twinax had nothing to complain about" "$(grep -v -e connected "$T/tw.log")" ''
