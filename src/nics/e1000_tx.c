@@ -520,6 +520,11 @@ static void tx_interrupt(struct e1000 *d, const struct tx_pass *pass)
 		e1000_cause_tx(d, causes, !pass->at_once);
 }
 
+static bool tx_may_run(const struct e1000 *d)
+{
+	return !d->tx.blocked && d->pci.dma_on && (d->reg[R_TCTL] & TCTL_EN);
+}
+
 static void tx_run(struct e1000 *d)
 {
 	struct tx_pass pass = { 0 };
@@ -531,14 +536,13 @@ static void tx_run(struct e1000 *d)
 		return;
 	d->tx.running = true;
 	pass.pending = tx_ring(d, &r) ? r.avail : 0;
-	while (more && !d->tx.blocked && d->pci.dma_on && (d->reg[R_TCTL] & TCTL_EN) &&
-	       pass.frames < E1000_TX_FRAMES && pass.segments < E1000_TX_SEGMENTS &&
-	       pass.descriptors < E1000_TX_DESCRIPTORS)
+	while (more && tx_may_run(d) && pass.frames < E1000_TX_FRAMES &&
+	       pass.segments < E1000_TX_SEGMENTS && pass.descriptors < E1000_TX_DESCRIPTORS)
 		more = tx_burst(d, &pass);
 	d->tx.running = false;
 	if (pass.descriptors)
 		tx_interrupt(d, &pass);
-	d->tx.more = more && !d->tx.blocked;
+	d->tx.more = more && tx_may_run(d);
 	if (d->tx.more)
 		e1000_defer(d);
 	if (unlikely(d->tx.blocked)) {

@@ -358,4 +358,42 @@ static inline void fr_seed(uint8_t *f, const struct fr_packet *k, uint32_t l4_le
 	memcpy(f + fr_l4_off(k) + (k->proto == 6 ? 16 : 6), &v, 2);
 }
 
+/* --- whatever went before --- */
+
+/* A reset of the bus, rings set up anew, and a frame each way; false if that does not work. */
+static inline bool fr_works(struct fr *r)
+{
+	static struct fr_frame got;
+	struct fg_wire *w = r->g->wire;
+	uint8_t sent[1000];
+	unsigned int n;
+
+	pci_reset(r->g->pci);
+	fp_enable(r->g);
+	twx_port_set_link(r->g->nic->ports[0], true);
+	fe_pass(r->g, 500000000); /* it may have to negotiate */
+	r->tx = FP_BASE + 0x10000;
+	r->rx = FP_BASE + 0x20000;
+	fr_tx_setup(r, 256);
+	fr_rx_setup(r, 256, FR_DEFAULT_RCTL);
+	w->room = ~0u;
+	twx_port_ready(w->port);
+	fp_run(r->g);
+	fg_wire_clear(w);
+	fg_frame(sent, sizeof(sent), 1);
+	n = fr_legacy(r, sent, sizeof(sent), FR_EOP);
+	fr_send(r);
+	if (w->n_frames != 1 || w->frames[0].len != sizeof(sent) ||
+	    memcmp(w->frames[0].data, sent, sizeof(sent)) != 0 || !fr_tx_done(r, n))
+		return false;
+	if (fr_feed(r, sent, sizeof(sent)) != 1)
+		return false;
+	/* What had waited with the core comes first. */
+	do {
+		if (!fr_recv(r, &got, true))
+			return false;
+	} while (got.len != sizeof(sent) || memcmp(got.data, sent, sizeof(sent)) != 0);
+	return true;
+}
+
 #endif

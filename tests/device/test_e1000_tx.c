@@ -277,6 +277,29 @@ static void test_retention(void **state)
 	fr_free(r);
 }
 
+/* A card that nobody drives, or whose transmitter is off, costs nothing. */
+static void test_idle(void **state)
+{
+	struct fr *r = fr_new("");
+
+	assert_int_equal(twx_loop_poll(r->g->loop, 0), 0);
+	fp_wr(r->g, O_TCTL, 0);
+	send_one(r, 300, 1);
+	fr_kick(r);
+	fp_cfg_wr(r->g, PCI_COMMAND, 2, FP_COMMAND & ~PCI_COMMAND_MASTER);
+	fp_wr(r->g, O_TCTL, TCTL_EN);
+	fp_run(r->g);
+	assert_int_equal(twx_loop_poll(r->g->loop, 0), 0);
+	assert_int_equal(r->g->wire->n_frames, 0);
+	fp_wr(r->g, O_CTRL, CTRL_RST);
+	pci_reset(r->g->pci);
+	fp_enable(r->g);
+	fp_remap(r->g);
+	fp_run(r->g);
+	assert_int_equal(twx_loop_poll(r->g->loop, 0), 0);
+	fr_free(r);
+}
+
 /* No driver waits for ever: what is not taken in time goes the way of other senders' frames. */
 static void test_patience(void **state)
 {
@@ -700,6 +723,7 @@ int main(void)
 		cmocka_unit_test(test_tags),
 		cmocka_unit_test(test_retention),
 		cmocka_unit_test(test_patience),
+		cmocka_unit_test(test_idle),
 		cmocka_unit_test(test_retained_frames_survive_a_new_memory_map),
 		cmocka_unit_test(test_half_a_frame),
 		cmocka_unit_test(test_half_a_frame_is_forgotten),
