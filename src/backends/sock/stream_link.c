@@ -48,9 +48,12 @@ static int link_up(struct stream *s, int fd)
 		return err;
 	s->told = false;
 	s->style->describe(s, name, s->info, sizeof(s->info));
-	twx_log(net_of(s), TWX_LOG_INFO, "netdev %s: %s %s", s->backend->id,
-		s->server ? "connection from" : "connected to",
-		s->server && name[0] ? name : s->spec.text);
+	if (s->server && name[0])
+		twx_log(net_of(s), TWX_LOG_INFO, "netdev %s: connection from %s", s->backend->id,
+			name);
+	else
+		twx_log(net_of(s), TWX_LOG_INFO, "netdev %s: %s %s", s->backend->id,
+			s->server ? "connection to" : "connected to", s->spec.text);
 	twx_port_set_link(s->port, true);
 	return 0;
 }
