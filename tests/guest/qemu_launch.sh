@@ -186,6 +186,28 @@ ends() { # NAME-OF-QEMU
 	fi
 }
 
+# What `twinax serve` prints for QEMU is what QEMU takes.
+pasted() { # NAME-OF-QEMU MODEL MONITOR-LINE PATTERN
+	sed -n "/^$2 has a user-mode/,/\.\.\.\$/p" "$T/served" | sed "1d; s|qemu-system-x86_64|$QEMU|
+		s|\.\.\.\$|-display none -S -qmp unix:$T/mon.qmp,server=on,wait=off|" >"$T/paste"
+	sh "$T/paste" >"$T/paste.log" 2>&1 &
+	pid=$!
+	until_true 20 monitor 'info status'
+	holds "$1: the line for $2 that twinax serve prints" "$(monitor "$3"; cat "$T/paste.log")" "$4"
+	ctl mon quit
+	wait "$pid"
+}
+
+paste_lines() { # NAME-OF-QEMU [e1000]
+	"$TWINAX" serve >"$T/served" 2>"$T/serve.log" &
+	serve=$!
+	until_true 20 grep -q ready "$T/served"
+	pasted "$1" virtio-net 'info network' '*virtio-net-pci.0*vhost-user*'
+	[ -z "${2:-}" ] || pasted "$1" e1000 'info pci' '*8086:100e*'
+	kill "$serve"
+	wait "$serve"
+}
+
 QEMU=qemu-system-x86_64
 old=$(qemu-system-x86_64 -version | sed -n 's/.*version \([0-9]*\.[0-9]*\).*/\1/p')
 if ! kit_knows_vfio_user qemu-system-x86_64; then
@@ -193,6 +215,7 @@ if ! kit_knows_vfio_user qemu-system-x86_64; then
 	both_qemus "$old" qemu
 	tap "$old" virtio_net virtio-net -net nic,model=virtio
 	ends "$old"
+	paste_lines "$old"
 fi
 SENTENCE=
 if kit_newer_qemu "$T/qemu"; then
@@ -201,6 +224,7 @@ if kit_newer_qemu "$T/qemu"; then
 	both_qemus "$new" e1000
 	tap "$new" e1000 e1000 -net nic
 	ends "$new"
+	paste_lines "$new" e1000
 else
 	skip "a QEMU with vfio-user" "there is none (CI=true ./check fetches one)"
 fi
