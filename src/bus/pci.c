@@ -267,7 +267,6 @@ void pci_reset(struct pci_dev *dev)
 
 	memcpy(header, dev->config, sizeof(header));
 	memcpy(dev->config, dev->initial, sizeof(dev->config));
-	dev->dma_on = false;
 	pci_irq_reset(dev);
 	pci_update(dev);
 	dev->ops->reset(dev);

@@ -70,11 +70,9 @@ static int net_check(const void *copy, struct twx_error *e)
 static void net_loaded(void *obj)
 {
 	struct vnet *vn = obj;
-	unsigned int curr_pairs = vn->curr_pairs;
 	uint64_t offloads = vn->offloads;
 
 	virtio_set_features(&vn->dev, vn->dev.features);
-	vn->curr_pairs = curr_pairs;
 	vn->offloads = offloads;
 	vn->learned_valid = false;
 	vn->announce_due = true;

@@ -409,6 +409,13 @@ static void queue_reset(void **state)
 	fv_queue(v, TXQ, 32, 2);
 	assert_int_equal(fv_common(v, VIRTIO_PCI_COMMON_Q_ENABLE, 2), 1);
 	traffic(v);
+	/* Or where there is no memory, which is found out at once. */
+	fv_set_common(v, VIRTIO_PCI_COMMON_Q_SELECT, 2, TXQ);
+	fv_set_common(v, 0x3a, 2, 1);
+	v->g->q[TXQ].avail = 0x1000;
+	fv_tell(v, TXQ, 2, true);
+	assert_int_equal(fv_status(v), 15 | NEEDS_RESET);
+	assert_int_equal(v->messages[0], 1);
 	/* Only where it was agreed on. */
 	fv_start(v, FV_PLAIN & ~FG_BIT(40), true);
 	fv_set_common(v, VIRTIO_PCI_COMMON_Q_SELECT, 2, TXQ);
@@ -682,6 +689,7 @@ static void legacy_widths(void **state)
 	fv_set_io(v, VIRTIO_PCI_QUEUE_NUM, 4, 1 << 16);
 	assert_int_equal(fv_io(v, VIRTIO_PCI_QUEUE_NUM, 4), 1 << 16 | 256);
 	fv_set_io(v, VIRTIO_PCI_QUEUE_SEL + 1, 1, 7);
+	fv_set_io(v, VIRTIO_PCI_QUEUE_SEL, 1, 0);
 	assert_int_equal(fv_io(v, VIRTIO_PCI_QUEUE_SEL, 2), 1);
 	assert_int_equal(fv_io(v, VIRTIO_PCI_HOST_FEATURES + 1, 1),
 			 fv_io(v, VIRTIO_PCI_HOST_FEATURES, 4) >> 8 & 0xff);
@@ -705,6 +713,18 @@ static void notify_on_empty(void **state)
 		fv_legacy_kick(v, TXQ);
 		assert_int_equal(v->g->wire->n_frames, 2);
 		assert_int_equal(v->messages[2], on);
+		/* Not while there is one left that the other end does not take. */
+		v->g->wire->room = 1;
+		fg_tx(v->g, TXQ, NULL, f, sizeof(f), FG_SPLIT);
+		fg_tx(v->g, TXQ, NULL, f, sizeof(f), FG_SPLIT);
+		fv_legacy_kick(v, TXQ);
+		assert_int_equal(v->g->wire->n_frames, 3);
+		assert_int_equal(v->messages[2], on);
+		v->g->wire->room = ~0u;
+		twx_port_ready(v->g->wire->port);
+		fg_run(v->g);
+		assert_int_equal(v->g->wire->n_frames, 4);
+		assert_int_equal(v->messages[2], 2 * on);
 		fv_free(v);
 	}
 }

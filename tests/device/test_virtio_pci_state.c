@@ -286,30 +286,6 @@ static void legacy_goes_along(void **state)
 	fv_free(next);
 }
 
-/* Saving changes nothing for who goes on. */
-static void saved_and_goes_on(void **state)
-{
-	struct fv *v = fv_new("virtio-net-pci");
-	uint8_t *one, *two;
-	size_t len, len2;
-
-	fv_start(v, FV_PLAIN, true);
-	fg_rx_post(v->g, RXQ, 20, 2000, where);
-	fv_kick(v, RXQ);
-	receive_one(v, 1);
-	assert_int_equal(pci_save(v->pci, &one, &len), 0);
-	receive_one(v, 2);
-	send_one(v, 3);
-	assert_int_equal(pci_save(v->pci, &two, &len2), 0);
-	assert_int_equal(len, len2);
-	assert_memory_not_equal(one, two, len);
-	free(one);
-	free(two);
-	fv_free(v);
-}
-
-/* States of the wrong kind. */
-
 struct stream {
 	uint8_t *data;
 	size_t len;
@@ -329,6 +305,75 @@ static uint8_t *field(const struct stream *s, const char *section, const char *n
 	assert_non_null(p);
 	return p + strlen(text) + 5;
 }
+
+/* Saving changes nothing for who goes on. */
+static void saved_and_goes_on(void **state)
+{
+	struct fv *v = fv_new("virtio-net-pci"), *b;
+	uint8_t *one, *two;
+	size_t len, len2;
+
+	fv_start(v, FV_PLAIN, true);
+	fg_rx_post(v->g, RXQ, 20, 2000, where);
+	fv_kick(v, RXQ);
+	receive_one(v, 1);
+	assert_int_equal(pci_save(v->pci, &one, &len), 0);
+	receive_one(v, 2);
+	send_one(v, 3);
+	assert_int_equal(pci_save(v->pci, &two, &len2), 0);
+	assert_int_equal(len, len2);
+	/* The positions are those of the moment. */
+	assert_int_equal(*(field(&(struct stream){ one, len }, "virtio-pci", "queues") + 4), 1);
+	assert_int_equal(*(field(&(struct stream){ two, len }, "virtio-pci", "queues") + 4), 2);
+	/* And what was saved is where it stood. */
+	pci_run(v->pci, false);
+	b = fv_new("virtio-net-pci");
+	bring_guest(b, v);
+	assert_int_equal(pci_load(b->pci, two, len, NULL), 0);
+	fg_run(b->g);
+	receive_one(b, 4);
+	free(one);
+	free(two);
+	fv_free(v);
+	fv_free(b);
+}
+
+/* A machine that runs gives up what it has for what it is given. */
+static void loaded_while_running(void **state)
+{
+	struct fv *a = fv_new("virtio-net-pci"), *b = fv_new("virtio-net-pci");
+	uint8_t *data;
+	size_t len;
+
+	fv_start(a, FV_PLAIN, true);
+	fg_rx_post(a->g, RXQ, 20, 2000, where);
+	fv_kick(a, RXQ);
+	for (uint8_t i = 0; i < 7; i++)
+		receive_one(a, i);
+	/* Its own driver has other rings, and buffers in them. */
+	fg_alloc(b->g, 1 << 20);
+	fv_start(b, FV_PLAIN, true);
+	fg_rx_post(b->g, RXQ, 20, 2000, where);
+	fv_kick(b, RXQ);
+	pci_run(a->pci, false);
+	assert_int_equal(pci_save(a->pci, &data, &len), 0);
+	bring_guest(b, a);
+	assert_int_equal(pci_load(b->pci, data, len, NULL), 0);
+	fg_run(b->g);
+	for (int i = 0; i < 13; i++) { /* what the driver had offered */
+		uint8_t f[100];
+
+		fg_frame(f, sizeof(f), 1);
+		assert_int_equal(fg_wire_send(b->g->wire, f, sizeof(f), NULL), 1);
+		fg_run(b->g);
+		assert_int_equal(fg_used_idx(b->g, RXQ), 8 + i);
+	}
+	free(data);
+	fv_free(a);
+	fv_free(b);
+}
+
+/* States of the wrong kind. */
 
 static const struct {
 	const char *section, *field;
@@ -452,11 +497,17 @@ static void other_cards(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(rings_go_on),	     cmocka_unit_test(offered_in_between),
-		cmocka_unit_test(settings_go_along), cmocka_unit_test(pairs_go_along),
-		cmocka_unit_test(announced),	     cmocka_unit_test(link_differs),
-		cmocka_unit_test(legacy_goes_along), cmocka_unit_test(saved_and_goes_on),
-		cmocka_unit_test(hostile_values),    cmocka_unit_test(odd_values),
+		cmocka_unit_test(rings_go_on),
+		cmocka_unit_test(offered_in_between),
+		cmocka_unit_test(settings_go_along),
+		cmocka_unit_test(pairs_go_along),
+		cmocka_unit_test(announced),
+		cmocka_unit_test(link_differs),
+		cmocka_unit_test(legacy_goes_along),
+		cmocka_unit_test(saved_and_goes_on),
+		cmocka_unit_test(loaded_while_running),
+		cmocka_unit_test(hostile_values),
+		cmocka_unit_test(odd_values),
 		cmocka_unit_test(other_cards),
 	};
 
