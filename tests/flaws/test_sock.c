@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/mman.h>
 
 static int count_fds(void)
 {
@@ -311,6 +312,60 @@ static void a_frame_of_gigabytes(void **state)
 	works(k);
 }
 
+/* A frame whose payload is in memory that its guest took away. */
+static struct twx_frame lost_frame(struct iovec iov[2])
+{
+	static uint8_t head[TWX_HDR_ROOM] = { [12] = 0x88, 0xb5 };
+	static void *gone;
+
+	if (!gone)
+		gone = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	iov[0] = (struct iovec){ head, sizeof(head) };
+	iov[1] = (struct iovec){ gone, 1000 };
+	return (struct twx_frame){ .iov = iov, .n_iov = 2, .len = sizeof(head) + 1000 };
+}
+
+/* The burst is lost with it, the connection is not. */
+static void lost_memory_under_a_stream(void **state)
+{
+	struct kit *k = *state;
+	struct iovec iov[2];
+	struct twx_frame f = lost_frame(iov);
+	int fd;
+
+	open_server(k);
+	fd = peer(k);
+	kit_run(k);
+	assert_int_equal(twx_port_send(&k->nic->port, &f, 1), 1);
+	assert_int_equal(k->port->count.drops[TWX_DROP_HOST_ERROR], 1);
+	assert_int_equal(numbered_send(k, 1, 1, 60), 1);
+	framed_expect(k, fd, 60, 1);
+	close(fd);
+}
+
+/* It is lost, those around it are not. */
+static void lost_memory_under_datagrams(void **state)
+{
+	struct sockaddr_in at = kit_inet(6303);
+	int fd = kit_bind(SOCK_DGRAM, &at), i;
+	struct kit *k = *state;
+	struct iovec bad[2], iov[2];
+	uint8_t small[60], got[100];
+	struct twx_frame f[3];
+
+	kit_open(k, "socket,id=b,udp=127.0.0.1:6303,localaddr=127.0.0.1:6302");
+	f[0] = f[2] = numbered_frame(small, iov, 60, 8);
+	f[1] = lost_frame(bad);
+	assert_int_equal(twx_port_send(&k->nic->port, f, 3), 3);
+	assert_int_equal(k->port->count.drops[TWX_DROP_HOST_ERROR], 1);
+	for (i = 0; i < 2; i++) {
+		assert_int_equal(recv(fd, got, sizeof(got), MSG_DONTWAIT), 60);
+		numbered_check(got, 60, 8);
+	}
+	assert_true(kit_silent(fd));
+	close(fd);
+}
+
 /* A flood of datagrams, none of them a frame, from a stranger. */
 static void datagrams_of_a_stranger(void **state)
 {
@@ -341,11 +396,12 @@ static void datagrams_of_a_stranger(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		kit_test(lengths_beyond_any_frame),  kit_test(lengths_in_pieces),
-		kit_test(lengths_below_any_frame),   kit_test(lengths_between_ours_and_theirs),
-		kit_test(other_protocols_and_noise), kit_test(connections_in_a_storm),
-		kit_test(a_server_that_hangs_up),    kit_test(a_stalled_peer_bounds_what_is_kept),
-		kit_test(a_frame_of_gigabytes),	     kit_test(datagrams_of_a_stranger),
+		kit_test(lengths_beyond_any_frame),   kit_test(lengths_in_pieces),
+		kit_test(lengths_below_any_frame),    kit_test(lengths_between_ours_and_theirs),
+		kit_test(other_protocols_and_noise),  kit_test(connections_in_a_storm),
+		kit_test(a_server_that_hangs_up),     kit_test(a_stalled_peer_bounds_what_is_kept),
+		kit_test(a_frame_of_gigabytes),	      kit_test(datagrams_of_a_stranger),
+		kit_test(lost_memory_under_a_stream), kit_test(lost_memory_under_datagrams),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

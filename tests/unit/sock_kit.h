@@ -42,6 +42,20 @@ static inline void kit_namespace(void)
 	close(fd);
 }
 
+/* An emulator may not know how an interface is chosen. */
+static inline void kit_multicast(void)
+{
+	struct in_addr lo = { htonl(INADDR_LOOPBACK) };
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+	int err = setsockopt(fd, IPPROTO_IP, IP_MULTICAST_IF, &lo, sizeof(lo));
+
+	close(fd);
+	if (err) {
+		print_message("no interface for multicast can be chosen\n");
+		skip();
+	}
+}
+
 static inline int kit_setup(void **state)
 {
 	struct kit *k = calloc(1, sizeof(*k));

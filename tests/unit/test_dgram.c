@@ -3,8 +3,6 @@
  * groups. */
 #include "sock_kit.h"
 
-#include <sys/mman.h>
-
 /* --- system calls, counted (the linker wraps them) --- */
 
 static int n_sendmmsg, n_recvmmsg;
@@ -203,25 +201,6 @@ static void nobody_listens(void **state)
 	close(fd);
 }
 
-static void lost_memory_costs_its_frame_only(void **state)
-{
-	uint8_t *gone = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	uint8_t small[60], head[TWX_HDR_ROOM] = { [12] = 0x88, 0xb5 };
-	struct iovec bad[2] = { { head, sizeof(head) }, { gone, 1000 } }, iov[2];
-	struct kit *k = *state;
-	int fd = open_udp(k);
-	struct twx_frame f[3];
-
-	f[0] = f[2] = numbered_frame(small, iov, 60, 8);
-	f[1] = (struct twx_frame){ .iov = bad, .n_iov = 2, .len = sizeof(head) + 1000 };
-	assert_int_equal(twx_port_send(&k->nic->port, f, 3), 3);
-	assert_int_equal(k->port->count.drops[TWX_DROP_HOST_ERROR], 1);
-	expect(k, fd, 8, 60);
-	expect(k, fd, 8, 60);
-	munmap(gone, 4096);
-	close(fd);
-}
-
 static void ipv6(void **state)
 {
 	struct sockaddr_in6 at = { .sin6_family = AF_INET6,
@@ -275,16 +254,16 @@ static void a_slow_unix_receiver(void **state)
 	int fd = remote_unix(k), sent = 0, got = 0;
 
 	open_unix(k);
-	while (sent < 1000) {
-		sent += numbered_send(k, (uint32_t)sent, 1000 - sent, 60);
-		if (sent < 1000)
+	while (sent < 300) {
+		sent += numbered_send(k, (uint32_t)sent, 300 - sent, 60);
+		if (sent < 300)
 			assert_true(k->port->rx_busy);
 		kit_run(k);
 		while (!kit_silent(fd) && got < sent)
 			got++;
 		kit_run(k);
 	}
-	while (got < 1000)
+	while (got < 300)
 		assert_true(!kit_silent(fd) && ++got);
 	assert_true(kit_silent(fd));
 	close(fd);
@@ -410,6 +389,7 @@ static void everybody_in_the_group_but_ourselves(void **state)
 	uint8_t buf[60];
 	int fd;
 
+	kit_multicast();
 	kit_open(k, "dgram,id=b,%s", GROUP);
 	assert_string_equal(kit_info(k), "mcast=239.1.2.3:6110");
 	assert_int_equal(twx_backend_new(&b2, k->w->net, "dgram,id=b2," GROUP, NULL), 0);
@@ -437,6 +417,7 @@ static void the_source_address_may_change(void **state)
 	struct kit *k = *state;
 	int fd;
 
+	kit_multicast();
 	if (system("ip addr add 10.9.9.1/24 dev lo && ip addr add 10.9.9.2/24 dev lo"))
 		skip();
 	kit_open(k, "dgram,id=b,remote.type=inet,remote.host=239.1.2.3,remote.port=6110,"
@@ -562,7 +543,6 @@ int main(void)
 		kit_test(a_frame_above_udps_limit),
 		kit_test(a_busy_receiver_loses_nothing),
 		kit_test(nobody_listens),
-		kit_test(lost_memory_costs_its_frame_only),
 		kit_test(ipv6),
 		kit_test(unix_both_ways),
 		kit_test(a_slow_unix_receiver),

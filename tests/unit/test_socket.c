@@ -95,6 +95,7 @@ static void mcast(void **state)
 	struct toy *nic2 = toy_new(k->w->net, "nic2");
 	struct twx_backend *b2;
 
+	kit_multicast();
 	kit_open(k, "socket,id=b,mcast=230.0.0.1:6205,localaddr=127.0.0.1");
 	assert_string_equal(kit_info(k), "socket: mcast=230.0.0.1:6205");
 	assert_int_equal(twx_backend_new(&b2, k->w->net,

@@ -3,8 +3,6 @@
  */
 #include "sock_kit.h"
 
-#include <sys/mman.h>
-
 #include "base/hostops.h"
 
 /* --- system calls, counted (the linker wraps them) --- */
@@ -324,24 +322,6 @@ static void the_end_frees_who_waits(void **state)
 	assert_true(twx_port_can_send(&k->nic->port));
 	assert_true(k->nic->n_resumed > 0);
 	assert_int_equal(numbered_send(k, 0, 100, 1514), 100);
-}
-
-/* Memory of a guest that went away under a burst: the frames are lost, the connection is not. */
-static void lost_memory_costs_frames_only(void **state)
-{
-	uint8_t *gone = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	uint8_t head[TWX_HDR_ROOM] = { [12] = 0x88, 0xb5 };
-	struct iovec iov[2] = { { head, sizeof(head) }, { gone, 1000 } };
-	struct twx_frame f = { .iov = iov, .n_iov = 2, .len = sizeof(head) + 1000 };
-	struct kit *k = *state;
-	int fd = open_fd(k);
-
-	assert_int_equal(twx_port_send(&k->nic->port, &f, 1), 1);
-	assert_int_equal(k->port->count.drops[TWX_DROP_HOST_ERROR], 1);
-	assert_int_equal(numbered_send(k, 1, 1, 60), 1);
-	framed_expect(k, fd, 60, 1);
-	munmap(gone, 4096);
-	close(fd);
 }
 
 /* --- servers --- */
@@ -712,7 +692,6 @@ int main(void)
 		kit_test(frames_before_the_end_arrive),
 		kit_test(frames_before_a_failed_write_arrive),
 		kit_test(the_end_frees_who_waits),
-		kit_test(lost_memory_costs_frames_only),
 		kit_test(a_server_is_down_until_somebody_comes),
 		kit_test(the_second_peer_waits_for_the_first),
 		kit_test(a_new_peer_starts_anew),
