@@ -17,6 +17,9 @@
 	X(SIGNAL, "virtio signal", "interrupt raised by the call eventfd")                             \
 	X(SIGNAL_SKIP, "virtio signal skip", "interrupt suppressed by the guest")                      \
 	X(VFIO_WRITE, "vfio-user write", "the guest's store to a register, read from the socket")      \
+	X(VFIO_READ, "vfio-user read", "the guest's load from a register, which waits for us")         \
+	X(VFIO_IRQ, "vfio-user interrupt", "the client's eventfd is written")                          \
+	X(VFIO_UNMASK, "vfio-user unmask", "the client is ready for the next INTx")                    \
 	X(E1000_TDT, "e1000 TDT", "the transmit tail was written: descriptors are there")              \
 	X(E1000_TX, "e1000 tx", "a frame's descriptors fetched, checked, translated")                  \
 	X(E1000_RX, "e1000 rx", "frame copied into guest buffers, descriptors written back")           \

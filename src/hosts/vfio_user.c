@@ -217,6 +217,7 @@ static int vfio_user_open(struct twx_host *h, const char *address, const struct 
 	vfu->host = h;
 	vfu->fd = -1;
 	vfu->task.fn = conn_task;
+	vfu->trace = twx_loop_trace(h->loop);
 	vfu->dma_messages = twx_opts_bool(opts, "dma-messages");
 	server_sock_init(&vfu->sock, h, "vfio-user", "client", accepted);
 	vfu->guard = (struct fault_guard){ .loop = h->loop,

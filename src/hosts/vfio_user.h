@@ -168,6 +168,7 @@ struct vfu_line {
 struct vfu_host {
 	struct twx_host *host;
 	struct pci_dev *dev;
+	struct twx_trace *trace;
 	bool own_dev; /* a virtio transport, made by us */
 	bool dma_messages;
 	struct server_sock sock;

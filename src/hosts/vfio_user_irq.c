@@ -48,6 +48,7 @@ static void intx_raise(struct vfu_host *vfu)
 	    intx_vector(vfu)->ev.kind == EVENT_NONE)
 		return;
 	vfu->intx_masked = true;
+	TWX_TRACE(vfu->trace, TWX_HOP_VFIO_IRQ, vfu->host->nic->id, 0, 0);
 	(void)event_signal(&intx_vector(vfu)->ev);
 }
 
@@ -71,10 +72,12 @@ void vfu_message(struct pci_dev *dev, enum pci_irq kind, unsigned int vector, ui
 	if (vector >= irq->n)
 		return;
 	/* A full eventfd has an interrupt pending already; a dead one ends with its connection. */
-	if (irq->vectors[vector].ev.kind == EVENT_NONE)
+	if (irq->vectors[vector].ev.kind == EVENT_NONE) {
 		irq->vectors[vector].pending = true;
-	else
-		(void)event_signal(&irq->vectors[vector].ev);
+		return;
+	}
+	TWX_TRACE(vfu->trace, TWX_HOP_VFIO_IRQ, vfu->host->nic->id, 0, vector);
+	(void)event_signal(&irq->vectors[vector].ev);
 }
 
 /* Masks and unmasks of INTx. */
@@ -86,6 +89,7 @@ static void intx_mask(struct vfu_host *vfu)
 
 static void intx_unmask(struct vfu_host *vfu)
 {
+	TWX_TRACE(vfu->trace, TWX_HOP_VFIO_UNMASK, vfu->host->nic->id, 0, 0);
 	vfu->intx_masked = false;
 	intx_raise(vfu);
 }

@@ -94,6 +94,7 @@ int vfu_region_read(struct vfu_host *vfu, struct vfu_msg *m)
 	room += sizeof(rw);
 	m->reply_len = (uint32_t)sizeof(rw) + rw.count;
 	m->cost += rw.count / COST_BYTES;
+	TWX_TRACE(vfu->trace, TWX_HOP_VFIO_READ, vfu->host->nic->id, rw.count, rw.off);
 	return rw.region == VFIO_PCI_CONFIG_REGION_INDEX
 		       ? pci_config_read(vfu->dev, (uint32_t)rw.off, room, rw.count)
 		       : pci_bar_read(vfu->dev, rw.region, rw.off, room, rw.count);
@@ -105,6 +106,7 @@ static int region_write(struct vfu_host *vfu, const struct vfu_region_rw *rw, co
 
 	if (err < 0)
 		return err;
+	TWX_TRACE(vfu->trace, TWX_HOP_VFIO_WRITE, vfu->host->nic->id, rw->count, rw->off);
 	return rw->region == VFIO_PCI_CONFIG_REGION_INDEX
 		       ? pci_config_write(vfu->dev, (uint32_t)rw->off, data, rw->count)
 		       : pci_bar_write(vfu->dev, rw->region, rw->off, data, rw->count);
