@@ -469,7 +469,7 @@ static void test_kick_replaced(void **state)
 /* NOFD asks for polling. */
 static void test_kick_polled(void **state)
 {
-	bool done = false;
+	bool done = false, silent = false;
 
 	(void)state;
 	vc_handshake(&client);
@@ -481,9 +481,11 @@ static void test_kick_polled(void **state)
 		done = vc_used(&client, 1, NULL);
 	}
 	assert_true(done);
-	/* And it ends with the ring. */
+	/* And it ends with the ring; the virtqueues' last looks are soon over. */
 	assert_int_equal(get_base(&client, 1), 1);
-	assert_int_equal(twx_loop_poll(bench.loop, 20), 0);
+	for (int i = 0; i < 100 && !silent; i++)
+		silent = twx_loop_poll(bench.loop, 100) == 0;
+	assert_true(silent);
 }
 
 static void test_err_fd(void **state)
