@@ -41,7 +41,7 @@ static int link_up(struct stream *s, int fd)
 
 	sock_peer(fd, &peer);
 	sock_name(&peer, name, sizeof(name));
-	if (s->spec.kind == SOCK_INET)
+	if (s->spec.kind != SOCK_UNIX)
 		sock_tune(fd, &s->spec);
 	err = stream_start(s, fd);
 	if (err)
