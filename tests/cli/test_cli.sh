@@ -105,6 +105,9 @@ ok 'vhost-user' serve -device 'virtio-net,help'
 ok 'mac=' serve -device 'virtio-net,help'
 ok 'maxlen=' serve -object 'filter-dump,help'
 ok 'ifname=' serve -netdev 'tap,?'
+ok 'addr.host=' serve -netdev 'stream,help'
+ok 'remote.path=' serve -netdev 'dgram,help'
+ok 'mcast=' serve -netdev 'socket,help'
 "$twinax" >/dev/null 2>"$dir/err" && complain "twinax alone succeeds"
 grep -q '^usage:' "$dir/err" || complain "twinax alone explains nothing"
 
@@ -154,6 +157,16 @@ bad '-object frob,id=f0' '' serve -netdev $user -object frob,id=f0
 bad "Parameter 'file' is missing" '' serve -netdev $user -object filter-dump,id=f0,netdev=n0
 bad "Parameter 'netdev' expects a network backend id" '' serve -netdev $user -object filter-dump,id=f0,netdev=zz,file=/dev/null
 bad 'Invalid host forwarding rule' '' serve -netdev $user,hostfwd=foo
+bad "Invalid parameter 'addr.frob'" 'stream,help' serve -netdev stream,id=s0,addr.type=unix,addr.frob=1
+bad "Parameter 'addr' is missing" 'for example' serve -netdev stream,id=s0
+bad "Parameter 'addr.port' is unexpected" 'addr.type=unix' serve -netdev stream,id=s0,addr.type=unix,addr.path=/x,addr.port=1
+bad "Parameter 'addr.type' does not accept value 'pigeon'" 'inet|unix|fd' serve -netdev stream,id=s0,addr.type=pigeon
+bad "'reconnect-ms' option is incompatible" '' serve -netdev "stream,id=s0,server=on,addr.type=unix,addr.path=$dir/s,reconnect-ms=1"
+bad 'requires remote parameter' '' serve -netdev "dgram,id=s0,local.type=unix,local.path=$dir/s"
+bad 'exactly one of listen=' '' serve -netdev socket,id=s0
+bad 'localaddr= is mandatory' 'for example' serve -netdev socket,id=s0,udp=127.0.0.1:1
+bad 'does not contain a multicast address' '224.0.0.0' serve -netdev socket,id=s0,mcast=127.0.0.1:1
+bad 'descriptor 0 is not a socket' 'inherits' serve -netdev stream,id=s0,addr.type=fd,addr.str=0
 bad "is a unix socket" '-qmp unix:PATH' serve -netdev $user -qmp tcp:localhost:1
 bad 'waiting' 'wait=off' serve -netdev $user -qmp "unix:$dir/s,server=on,wait=on"
 
@@ -168,6 +181,12 @@ bad 'No such file or directory' '' serve -netdev $user -device $nic -qmp "unix:$
 echo precious >"$dir/file"
 bad "$dir/file" '' serve -netdev $user -device "virtio-net,netdev=n0,export=vhost-user:$dir/file"
 bad "$dir/file" '' serve -netdev $user -qmp "unix:$dir/file"
+[ "$(cat "$dir/file")" = precious ] || complain 'a file that is no socket was replaced'
+bad "cannot connect to $dir/nobody: No such file or directory" 'reconnect-ms' serve -netdev "stream,id=s0,addr.type=unix,addr.path=$dir/nobody"
+bad 'cannot connect to 127.0.0.1:1: Connection refused' 'listening side first' serve -netdev socket,id=s0,connect=127.0.0.1:1
+bad "can't resolve host address 'no/name'" 'numeric' serve -netdev stream,id=s0,addr.type=inet,addr.host=no/name,addr.port=1
+bad "cannot listen on $dir/file: File exists" 'remove it' serve -netdev "stream,id=s0,server=on,addr.type=unix,addr.path=$dir/file"
+bad "cannot bind to $dir/file: File exists" 'remove it' serve -netdev "dgram,id=s0,local.type=unix,local.path=$dir/file,remote.type=unix,remote.path=/x"
 [ "$(cat "$dir/file")" = precious ] || complain 'a file that is no socket was replaced'
 long=$dir/$(printf '%0120d' 0)
 bad 'File name too long' '' serve -netdev $user -qmp "unix:$long"
@@ -237,6 +256,27 @@ start d -netdev $user -device $nic -qmp "unix:$dir/q"
 ok '' ctl "$dir/q" quit
 gone "$pid" 0
 [ ! -e "$dir/s" ] && [ ! -e "$dir/q" ] || complain 'quit left sockets behind'
+
+# Socket backends: a port and a path in use, an end that comes later, and nothing left behind.
+start s -netdev "stream,id=s0,server=on,addr.type=unix,addr.path=$dir/s2" -netdev "socket,id=s1,listen=127.0.0.1:$((20000 + $$ % 10000))" \
+	-netdev "stream,id=s2,addr.type=unix,addr.path=$dir/later,reconnect-ms=20" -qmp "unix:$dir/q"
+s=$pid
+bad "cannot listen on $dir/s2: Address already in use" 'another path' serve -netdev "stream,id=s0,server=on,addr.type=unix,addr.path=$dir/s2"
+bad ': Address already in use' 'another port' serve -netdev "socket,id=s0,listen=127.0.0.1:$((20000 + $$ % 10000))"
+start t -netdev "stream,id=s0,server=on,addr.type=unix,addr.path=$dir/later" -netdev "stream,id=s1,addr.type=unix,addr.path=$dir/s2"
+i=0
+while "$twinax" ctl "$dir/q" info network | grep -q 'type=stream,\(connection error\)*$'; do
+	i=$((i + 1))
+	[ $i -le 200 ] || { complain "not connected: $("$twinax" ctl "$dir/q" info network)"; break; }
+	sleep 0.05
+done
+ok "s0: index=0,type=stream,unix:$dir/s2" ctl "$dir/q" info network
+ok "s2: index=0,type=stream,unix:$dir/later" ctl "$dir/q" info network
+kill "$pid"
+gone "$pid" 0
+kill "$s"
+gone "$s" 0
+[ ! -e "$dir/s2" ] && [ ! -e "$dir/later" ] || complain 'a stream left its socket behind'
 
 # Output that nobody reads any more is no reason to die.
 start e -netdev $user -device $nic
