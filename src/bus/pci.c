@@ -302,10 +302,10 @@ void pci_detach(struct pci_dev *dev)
 	dev->host_ops = NULL;
 	dev->host = NULL;
 	pci_reset(dev);
+	pci_run(dev, true);
 	pci_mem_changing(dev);
 	dev->mem = dev->no_mem;
 	dev->host_masks = false;
-	dev->running = true;
 	pci_update(dev);
 	pci_mem_changed(dev);
 }

@@ -242,7 +242,7 @@ int pci_dma_iov(struct pci_dev *dev, gpa addr, uint64_t len, struct iovec *iov, 
 /* For hosts. */
 
 /* Enters a host, whose memory map is @mem; set host_masks before. Leaving resets the device, with
- * the host's memory still there and its interrupts not. */
+ * the host's memory still there and its interrupts not, and lets it run should it stand still. */
 void pci_attach(struct pci_dev *dev, const struct pci_host_ops *ops, void *host,
 		struct mem_map *mem);
 void pci_detach(struct pci_dev *dev);

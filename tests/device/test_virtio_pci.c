@@ -858,6 +858,21 @@ static void standing_still(void **state)
 	fv_free(v);
 }
 
+/* A machine that stood still when it was unplugged (a migration's source) is not the next one's. */
+static void unplugged_while_still(void **state)
+{
+	struct fv *v = fv_new("virtio-net-pci");
+
+	fv_start(v, FV_PLAIN, true);
+	pci_run(v->pci, false);
+	pci_detach(v->pci);
+	pci_attach(v->pci, &fv_host_ops, v, v->g->mem);
+	fv_enable(v);
+	fv_start(v, FV_PLAIN, true);
+	traffic(v);
+	fv_free(v);
+}
+
 static void dirty_pages(void **state)
 {
 	struct fv *v = fv_new("virtio-net-pci");
@@ -1114,6 +1129,7 @@ int main(void)
 		cmocka_unit_test(bus_master),
 		cmocka_unit_test(memory_changes),
 		cmocka_unit_test(standing_still),
+		cmocka_unit_test(unplugged_while_still),
 		cmocka_unit_test(dirty_pages),
 		cmocka_unit_test(tx_timer),
 		cmocka_unit_test(tx_burst),

@@ -191,6 +191,22 @@ static void test_stopped(void **state)
 	assert_int_equal(vfc_dma(&c, VFC_ADDR, 16, true), 0);
 }
 
+/* The source's client goes when its guest has moved; the next one finds the device at work. */
+static void test_gone_while_stopped(void **state)
+{
+	static const uint32_t states[] = { STOP, STOP_COPY, RESUMING };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
+		assert_int_equal(vfc_state(&c, states[i]), 0);
+		assert_true(dev->stopped);
+		vfc_begin(&c);
+		assert_false(dev->stopped);
+		assert_int_equal(state_of(&c), RUNNING);
+		assert_int_equal(vfc_dma(&c, VFC_ADDR, 16, true), 0);
+	}
+}
+
 /* Out of one server, into another. */
 static void test_save_and_load(void **state)
 {
@@ -500,6 +516,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_probe, open_bench, close_bench),
 		cmocka_unit_test_setup_teardown(test_states, open_bench, close_bench),
 		cmocka_unit_test_setup_teardown(test_stopped, open_bench, close_bench),
+		cmocka_unit_test_setup_teardown(test_gone_while_stopped, open_bench, close_bench),
 		cmocka_unit_test_setup_teardown(test_save_and_load, open_bench, close_bench),
 		cmocka_unit_test_setup_teardown(test_load_level, open_bench, close_bench),
 		cmocka_unit_test_setup_teardown(test_bad_data, open_bench, close_bench),
