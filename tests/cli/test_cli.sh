@@ -379,7 +379,7 @@ unset FAKE_VERSION
 
 # Signals reach QEMU, which decides.
 for signal in TERM:5 INT:2 HUP:1 QUIT:3; do
-	FAKE_DO="trap 'kill \$!; exit 3${signal#*:}' ${signal%:*}; sleep 20 & echo up >\$FAKE/up; wait"
+	FAKE_DO="trap 'kill \$!; exit 3${signal#*:}' ${signal%:*}; sleep 20 & echo \$PPID >\$FAKE/up; wait"
 	rm -f "$dir/up"
 	# Not by a shell's background, where SIGINT and SIGQUIT are ignored.
 	setsid -f sh -c 'trap - INT QUIT; "$1" qemu -- "$2" -nic user,model=virtio; echo $? >"$3"' _ "$twinax" "$fake" \
@@ -389,8 +389,7 @@ for signal in TERM:5 INT:2 HUP:1 QUIT:3; do
 		sleep 0.05
 		i=$((i + 1))
 	done
-	child=$(pgrep -f -x "/bin/sh $fake .*" | head -1)
-	kill "-${signal%:*}" "$(ps -o ppid= -p "$child" | tr -d ' ')"
+	kill "-${signal%:*}" "$(cat "$dir/up")"
 	until [ -s "$dir/status" ] || [ $i -gt 400 ]; do
 		sleep 0.05
 		i=$((i + 1))
@@ -403,6 +402,10 @@ done
 # Stopped and continued, both of them.
 FAKE_DO='exec sleep 20'
 state() { cut -d' ' -f3 "/proc/$1/stat"; }
+child_of() # PID NAME; pgrep is not on every machine
+{
+	cat /proc/[0-9]*/stat 2>/dev/null | awk -v p="$1" -v n="($2)" '$4 == p && $2 == n { print $1 }'
+}
 reaches() # PID STATE
 {
 	i=0
@@ -416,7 +419,7 @@ setsid "$twinax" qemu -quiet -- "$fake" -nic user,model=virtio &
 pid=$!
 pids="$pids $pid"
 i=0
-until child=$(pgrep -P "$pid" -x sleep) || [ $i -gt 200 ]; do
+until child=$(child_of "$pid" sleep) && [ -n "$child" ] || [ $i -gt 200 ]; do
 	sleep 0.05
 	i=$((i + 1))
 done
