@@ -117,15 +117,17 @@ int event_signal(const struct event *ev)
 
 /*
  * Some files without type bits (inotify's) know no RWF_NOWAIT, so that reading them relies on flags
- * that the peer can clear. An event that is read here is not lost: a ring is looked at whenever it
- * gets an fd.
+ * that the peer can clear.
  */
 int event_probe(int fd)
 {
 	uint64_t count;
 	struct iovec iov = { .iov_base = &count, .iov_len = sizeof(count) };
+	ssize_t n = preadv2(fd, &iov, 1, -1, RWF_NOWAIT);
 
-	return preadv2(fd, &iov, 1, -1, RWF_NOWAIT) < 0 && errno == EOPNOTSUPP ? -EINVAL : 0;
+	if (n < 0)
+		return errno == EOPNOTSUPP ? -EINVAL : 0;
+	return n > 0;
 }
 
 /*

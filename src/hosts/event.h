@@ -19,7 +19,9 @@ int event_write(const struct event *ev, const void *buf, size_t len); /* never b
 int event_signal(const struct event *ev);
 
 /* To be signalled by. */
-int event_probe(int fd); /* -EINVAL if a read could block; not for pipes and sockets */
+/* -EINVAL if a read could block; 1 if an event was there, and is read. Not for pipes and sockets.
+ */
+int event_probe(int fd);
 int event_drain(int fd); /* 0 or -errno when the fd can only spin */
 
 #endif

@@ -102,37 +102,47 @@ static void line_close(struct vfu_line *l)
 	l->fd = -1;
 }
 
+static void line_act(struct vfu_line *l)
+{
+	if (l == &l->vfu->unmask)
+		intx_unmask(l->vfu);
+	else
+		intx_mask(l->vfu);
+}
+
 static void line_ready(struct twx_watch *w, uint32_t events)
 {
 	struct vfu_line *l = container_of(w, struct vfu_line, watch);
-	struct vfu_host *vfu = l->vfu;
 
 	(void)events;
 	if (event_drain(l->fd) < 0)
 		line_close(l);
-	else if (l == &vfu->unmask)
-		intx_unmask(vfu);
 	else
-		intx_mask(vfu);
+		line_act(l);
 }
 
+/* What was written to it before it came counts, as in the kernel. */
 static int line_take(struct vfu_line *l, int fd)
 {
 	struct event ev = { .kind = EVENT_NONE };
-	int err = event_take(&ev, fd);
+	int err = event_take(&ev, fd), early;
 
 	if (err < 0)
 		return err;
-	err = ev.kind == EVENT_FILE ? event_probe(fd) : -EINVAL;
+	early = ev.kind == EVENT_FILE ? event_probe(fd) : -EINVAL;
+	err = min(early, 0);
 	if (err == 0) {
 		line_close(l);
 		err = twx_watch_add(&l->watch, l->vfu->host->loop, fd, EPOLLIN, line_ready);
 	}
-	if (err < 0)
+	if (err < 0) {
 		event_close(&ev);
-	else
-		l->fd = fd;
-	return err;
+		return err;
+	}
+	l->fd = fd;
+	if (early > 0)
+		line_act(l);
+	return 0;
 }
 
 /* SET_IRQS. */

@@ -288,7 +288,7 @@ static int ring_fd(struct vu_host *vu, struct vu_msg *m, struct vu_ring **r, int
 }
 
 /* Refuses what cannot be waited for: a file, a device. The peer shares the flags, so reads do not rely
- * on them alone. */
+ * on them alone. A kick that is read here is not lost: a ring is looked at whenever it gets an fd. */
 static int kick_check(int fd)
 {
 	struct stat st;

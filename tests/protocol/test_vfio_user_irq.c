@@ -169,6 +169,27 @@ static void test_intx_unmask_fd(void **state)
 	assert_int_equal(vfc_count(efd[0]), 1);
 }
 
+/* What was written to an eventfd before we had it counts, as in the kernel. */
+static void test_intx_early_unmask(void **state)
+{
+	(void)state;
+	assert_int_equal(set(INTX, VFC_TRIGGER_FD, 0, 1, efd, 1), 0);
+	level(1);
+	assert_int_equal(vfc_count(efd[0]), 1); /* masked now */
+	eventfd_write(efd[1], 1);
+	assert_int_equal(set(INTX, UNMASK_FD, 0, 1, efd + 1, 1), 0);
+	assert_int_equal(vfc_count(efd[0]), 1);
+	eventfd_write(efd[2], 1);
+	assert_int_equal(set(INTX, MASK_FD, 0, 1, efd + 2, 1), 0);
+	level(0);
+	eventfd_write(efd[1], 1);
+	vbench_pump(&bench);
+	eventfd_write(efd[3], 1);
+	assert_int_equal(set(INTX, MASK_FD, 0, 1, efd + 3, 1), 0);
+	level(1);
+	assert_int_equal(vfc_count(efd[0]), 0);
+}
+
 /* A level that is up already is told to an eventfd that comes later. */
 static void test_intx_late_fd(void **state)
 {
@@ -403,6 +424,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_intx, open_bench, close_bench),
 		cmocka_unit_test_setup_teardown(test_intx_mask, open_bench, close_bench),
 		cmocka_unit_test_setup_teardown(test_intx_unmask_fd, open_bench, close_bench),
+		cmocka_unit_test_setup_teardown(test_intx_early_unmask, open_bench, close_bench),
 		cmocka_unit_test_setup_teardown(test_intx_late_fd, open_bench, close_bench),
 		cmocka_unit_test_setup_teardown(test_intx_disabled_by_guest, open_bench,
 						close_bench),
