@@ -25,16 +25,6 @@ static const struct {
 	{ EP_SUM, offsetof(struct echo_pci, sum), false },
 };
 
-static uint64_t reg_read(struct pci_dev *dev, unsigned int bar, uint64_t off, unsigned int size)
-{
-	(void)bar;
-	(void)size;
-	for (size_t i = 0; i < sizeof(plain) / sizeof(plain[0]); i++)
-		if (plain[i].reg == off)
-			return *(uint32_t *)(void *)((char *)dev + plain[i].off);
-	return off == EP_INTX ? dev->intx_wanted : 0;
-}
-
 static void dma(struct echo_pci *s, uint32_t what)
 {
 	gpa at = { s->addr_lo | (uint64_t)s->addr_hi << 32 };
@@ -43,6 +33,20 @@ static void dma(struct echo_pci *s, uint32_t what)
 			    : pci_dma_read(&s->dev, at, s->data, len);
 
 	s->result = (uint32_t)-err;
+}
+
+static uint64_t reg_read(struct pci_dev *dev, unsigned int bar, uint64_t off, unsigned int size)
+{
+	(void)bar;
+	(void)size;
+	for (size_t i = 0; i < sizeof(plain) / sizeof(plain[0]); i++)
+		if (plain[i].reg == off)
+			return *(uint32_t *)(void *)((char *)dev + plain[i].off);
+	if (off == EP_DMA_READ) {
+		dma(echo_of(dev), 1);
+		return echo_of(dev)->result;
+	}
+	return off == EP_INTX ? dev->intx_wanted : 0;
 }
 
 static void reg_write(struct pci_dev *dev, unsigned int bar, uint64_t off, unsigned int size,
@@ -150,10 +154,15 @@ static void echo_close(struct twx_nic *nic)
 	pci_dev_fini(nic->priv);
 }
 
+/* Frames go to where the registers say. */
 static int echo_receive(struct twx_port *port, const struct twx_frame *frames, int n)
 {
-	(void)port;
-	(void)frames;
+	struct echo_pci *s = ((struct twx_nic *)port->owner)->priv;
+	gpa at = { s->addr_lo | (uint64_t)s->addr_hi << 32 };
+
+	for (int i = 0; i < n && s->len > 0; i++)
+		(void)pci_dma_write(&s->dev, at, frames[i].iov[0].iov_base,
+				    (uint32_t)frames[i].iov[0].iov_len);
 	return n;
 }
 

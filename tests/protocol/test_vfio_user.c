@@ -507,8 +507,9 @@ static void test_write_multi(void **state)
 	assert_int_equal(vfc_get(&c, 0, EP_SCRATCH), 3);
 	m.n = 2;
 	assert_int_equal(vfc_ask(&c, VFU_REGION_WRITE_MULTI, &m, sizeof(m), NULL, 0), EINVAL);
-	m.n = UINT64_MAX / sizeof(struct vfu_write_one) + 4; /* times the size it is small again */
+	m.n = 3 + (1ull << 61); /* times the size of one it is 3 again */
 	assert_int_equal(vfc_ask(&c, VFU_REGION_WRITE_MULTI, &m, sizeof(m), NULL, 0), EINVAL);
+	assert_int_equal(vfc_get(&c, 0, EP_WRITES), 3); /* those of before */
 	m.n = 3;
 	m.w[1].rw.count = 9;
 	assert_int_equal(vfc_ask(&c, VFU_REGION_WRITE_MULTI, &m, sizeof(m), NULL, 0), EINVAL);

@@ -408,6 +408,20 @@ static void test_large_reply(void **state)
 	free(got);
 }
 
+/* A region may be larger than a message. */
+static void test_large_region(void **state)
+{
+	struct vfu_region_rw rw = { 0, VFIO_PCI_ROM_REGION_INDEX, VFU_MAX_XFER + 1 };
+	uint8_t last;
+
+	(void)state;
+	serve_rom(2 * VFU_MAX_XFER);
+	vfc_begin(&c);
+	assert_int_equal(vfc_ask(&c, VFU_REGION_READ, &rw, sizeof(rw), NULL, 0), EINVAL);
+	assert_int_equal(
+		vfc_rw(&c, false, VFIO_PCI_ROM_REGION_INDEX, 2 * VFU_MAX_XFER - 1, &last, 1), 0);
+}
+
 /* Asks for 64 KiB again and again, and reads nothing. */
 static void test_replies_unread(void **state)
 {
@@ -475,6 +489,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_fds_twice, open_bench, close_bench),
 		cmocka_unit_test_setup_teardown(test_too_many_fds, open_bench, close_bench),
 		cmocka_unit_test_setup_teardown(test_large_reply, open_bench, close_bench),
+		cmocka_unit_test_setup_teardown(test_large_region, open_bench, close_bench),
 		cmocka_unit_test_setup_teardown(test_replies_unread, open_bench, close_bench),
 		cmocka_unit_test_setup_teardown(test_replies_read_late, open_bench, close_bench),
 	};

@@ -219,6 +219,39 @@ static void test_unmap(void **state)
 	assert_int_equal(vfc_dma(&c, 0x80000000, 16, true), 0);
 }
 
+static int n_mappings(void)
+{
+	FILE *f = fopen("/proc/self/maps", "r");
+	int n = 0;
+
+	for (int ch = getc(f); ch != EOF; ch = getc(f))
+		n += ch == '\n';
+	fclose(f);
+	return n;
+}
+
+/* Address space comes back, of either kind of mapping, by unmapping and by going away. */
+static void test_nothing_stays_mapped(void **state)
+{
+	int before = 0;
+
+	(void)state;
+	for (int i = 0; i < 40; i++) {
+		assert_int_equal(
+			vfc_map(&c, 0x80000000, 0x1000, 0, VFIO_DMA_MAP_FLAG_READ, c.memfd), 0);
+		assert_int_equal(vfc_map(&c, 0x90000000, 0x1000, 0x3000, VFC_RW, c.memfd), 0);
+		if (i % 2 != 0) {
+			assert_int_equal(vfc_unmap(&c, 0x80000000, 0x1000, 0), 0);
+			assert_int_equal(vfc_unmap(&c, 0x90000000, 0x1000, 0), 0);
+		} else {
+			vfc_begin(&c);
+		}
+		if (i == 3)
+			before = n_mappings();
+	}
+	assert_true(n_mappings() < before + 10);
+}
+
 static void test_unmap_all(void **state)
 {
 	(void)state;
@@ -291,6 +324,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_read_only, open_bench, close_bench),
 		cmocka_unit_test_setup_teardown(test_unshared, open_bench, close_bench),
 		cmocka_unit_test_setup_teardown(test_unmap, open_bench, close_bench),
+		cmocka_unit_test_setup_teardown(test_nothing_stays_mapped, open_bench, close_bench),
 		cmocka_unit_test_setup_teardown(test_unmap_all, open_bench, close_bench),
 		cmocka_unit_test_setup_teardown(test_map_limit, open_bench, close_bench),
 		cmocka_unit_test_setup_teardown(test_map_order, open_bench, close_bench),

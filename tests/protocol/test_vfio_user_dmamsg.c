@@ -287,6 +287,86 @@ static void test_replies_first(void **state)
 	assert_int_equal(vfc_get(&c, 0, EP_RESULT), 0);
 }
 
+/* A register that moves something when it is read, behind a reply that has not left yet. */
+static void test_read_that_waits(void **state)
+{
+	struct {
+		struct vfu_header h;
+		struct vfu_region_rw rw;
+	} m[2] = {
+		{ { 100, VFU_REGION_READ, 32, 0, 0 }, { EP_SCRATCH, 0, 4 } },
+		{ { 101, VFU_REGION_READ, 32, 0, 0 }, { EP_DMA_READ, 0, 4 } },
+	};
+	uint32_t v;
+
+	(void)state;
+	vfc_put(&c, 0, EP_SCRATCH, 0x1234567);
+	vfc_put(&c, 0, EP_ADDR_LO, (uint32_t)FAR);
+	vfc_put(&c, 0, EP_LEN, 16);
+	assert_int_equal(send(c.fd, m, sizeof(m), 0), sizeof(m));
+	assert_int_equal(vfc_reply(&c), 1);
+	assert_int_equal(c.head.id, 100);
+	memcpy(&v, c.reply + 16, 4);
+	assert_int_equal(v, 0x1234567);
+	(void)expect_request(VFU_DMA_READ);
+	send_answer(c.head.id, VFU_DMA_READ, VFU_ERROR, 5, NULL, 0, NULL, 0);
+	assert_int_equal(vfc_reply(&c), 1);
+	assert_int_equal(c.head.id, 101);
+	assert_int_equal(c.head.flags, VFU_TYPE_REPLY);
+	assert_int_equal(c.reply_len, 20);
+	memcpy(&v, c.reply + 16, 4);
+	assert_int_equal(v, EFAULT);
+}
+
+/* The device moves something by itself, for a frame from its neighbour; what the client asked
+ * meanwhile is answered without another message to wake the server. */
+static void frame_comes(struct twx_task *t)
+{
+	static uint8_t bytes[64] = { 1, 2, 3 };
+	struct iovec iov = { bytes, sizeof(bytes) };
+	struct twx_frame f = { .iov = &iov, .n_iov = 1, .len = sizeof(bytes) };
+	struct twx_port *port = bench.nic->ports[0];
+
+	(void)t;
+	(void)port->ops->receive(port, &f, 1);
+}
+
+static void test_requests_meanwhile_frame(void **state)
+{
+	struct vfu_region_rw read = { EP_SCRATCH, 0, 4 };
+	struct twx_task task = { .fn = frame_comes };
+	struct vfu_dma_rw rw;
+
+	(void)state;
+	vfc_put(&c, 0, EP_SCRATCH, 9);
+	vfc_put(&c, 0, EP_ADDR_LO, (uint32_t)FAR);
+	vfc_put(&c, 0, EP_LEN, 1);
+	twx_loop_post(bench.loop, &task);
+	rw = expect_request(VFU_DMA_WRITE);
+	vfc_send(&c, VFU_REGION_READ, 0, &read, sizeof(read), NULL, 0);
+	answer_write(rw, 0);
+	assert_int_equal(vfc_reply(&c), 1);
+	assert_int_equal(c.head.command, VFU_REGION_READ);
+	assert_int_equal(c.reply[16], 9);
+	assert_int_equal(far_mem[2], 3);
+}
+
+/* A slow client is within its rights as often as it likes: the bound is for one round of the loop.
+ */
+static void test_slow_client(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		struct vfu_dma_rw rw;
+
+		start_dma(FAR, 64, false);
+		rw = expect_request(VFU_DMA_READ);
+		usleep(300000);
+		answer_read(rw);
+		assert_int_equal(vfc_get(&c, 0, EP_RESULT), 0);
+	}
+}
+
 static bool closed(void)
 {
 	return vfc_reply(&c) < 0;
@@ -451,6 +531,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_requests_meanwhile, open_bench, close_bench),
 		cmocka_unit_test_setup_teardown(test_back_to_back, open_bench, close_bench),
 		cmocka_unit_test_setup_teardown(test_replies_first, open_bench, close_bench),
+		cmocka_unit_test_setup_teardown(test_read_that_waits, open_bench, close_bench),
+		cmocka_unit_test_setup_teardown(test_requests_meanwhile_frame, open_bench,
+						close_bench),
+		cmocka_unit_test_setup_teardown(test_slow_client, open_bench, close_bench),
 		cmocka_unit_test_setup_teardown(test_deadline, open_bench, close_bench),
 		cmocka_unit_test_setup_teardown(test_deadline_under_fire, open_bench, close_bench),
 		cmocka_unit_test_setup_teardown(test_hangup_meanwhile, open_bench, close_bench),

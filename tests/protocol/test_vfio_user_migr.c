@@ -405,6 +405,10 @@ static void test_log(void **state)
 	assert_int_equal(vfc_dma(&c, VFC_ADDR + 0x9000, 1, true), 0);
 	expect(VFC_ADDR + 0x9000, 0x1000, 4096, 1, 0);
 	expect(VFC_ADDR, VFC_MEM, 4096, 1, 1);
+	assert_int_equal(vfc_dma(&c, VFC_ADDR + 0x1000, 1, true), 0);
+	assert_int_equal(vfc_dma(&c, VFC_ADDR + 0x9000, 1, true), 0);
+	expect(VFC_ADDR, 0x9000, 4096, 1, 1);
+	expect(VFC_ADDR, VFC_MEM, 4096, 1, 9);
 	/* In larger pages. */
 	assert_int_equal(vfc_dma(&c, VFC_ADDR + 0x100000 - 0x1000, 0x2000, true), 0);
 	expect(VFC_ADDR, VFC_MEM, 0x100000, 2, 1);
@@ -416,6 +420,11 @@ static void test_log(void **state)
 	assert_int_equal(log_start(65536, 0, NULL), 0);
 	memcpy(&page_size, c.reply + 8, 8);
 	assert_int_equal(page_size, 4096); /* what we do instead */
+	expect(VFC_ADDR, VFC_MEM, 4096, 0, 0);
+	/* It goes with the client that wanted it. */
+	vfc_begin(&c);
+	assert_int_equal(log_report(VFC_ADDR, VFC_MEM, 4096, 1 << 20), EINVAL);
+	assert_int_equal(log_start(4096, 0, NULL), 0);
 	expect(VFC_ADDR, VFC_MEM, 4096, 0, 0);
 }
 

@@ -15,12 +15,13 @@
 #define EP_WRITES 0x04	/* how many writes there were, of all registers; read-only */
 #define EP_ADDR_LO 0x08 /* DMA: address, ... */
 #define EP_ADDR_HI 0x0c
-#define EP_LEN 0x10    /* ... bytes, at most EP_DATA, ... */
-#define EP_DMA 0x14    /* ... and 1: from memory into data, 2: from data to memory */
-#define EP_RESULT 0x18 /* errno of the last DMA; read-only */
-#define EP_INTX 0x1c   /* level */
-#define EP_VECTOR 0x20 /* message interrupt */
-#define EP_SUM 0x24    /* each value written is added, after it was doubled: tells orders apart */
+#define EP_LEN 0x10	 /* ... bytes, at most EP_DATA, ... */
+#define EP_DMA 0x14	 /* ... and 1: from memory into data, 2: from data to memory */
+#define EP_RESULT 0x18	 /* errno of the last DMA; read-only */
+#define EP_INTX 0x1c	 /* level */
+#define EP_VECTOR 0x20	 /* message interrupt */
+#define EP_SUM 0x24	 /* each value written is added, after it was doubled: tells orders apart */
+#define EP_DMA_READ 0x28 /* reading it moves what EP_DMA 1 would; its value is the errno */
 #define EP_BAR0 4096u
 #define EP_BAR1 32u
 #define EP_BAR2 8192u /* MSI-X: table at 0, PBA at 4096 */
