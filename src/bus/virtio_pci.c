@@ -41,11 +41,17 @@
 
 /* Interrupts. */
 
+/* A host that keeps the guest's enable bit to itself has said so by the mode. */
+bool vpci_msix(const struct virtio_pci *vp)
+{
+	return pci_msix_enabled(&vp->pci) || vp->pci.irq_mode == PCI_IRQ_MSIX;
+}
+
 static void vpci_interrupt(struct virtio_pci *vp, uint16_t vector, uint8_t isr)
 {
 	if (!(vp->vdev->status & DRIVER_OK))
 		return;
-	if (pci_msix_enabled(&vp->pci)) {
+	if (vpci_msix(vp)) {
 		if (vector != VIRTIO_MSI_NO_VECTOR)
 			pci_notify(&vp->pci, vector);
 		return;
@@ -249,8 +255,8 @@ void vpci_set_status(struct virtio_pci *vp, uint8_t value, bool legacy)
 	}
 	fresh &= VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | DRIVER_OK | FEATURES_OK |
 		 VIRTIO_CONFIG_S_FAILED;
-	/* Legacy drivers do not agree; what they wrote last counts. */
-	if (legacy || ((fresh & FEATURES_OK) && !vpci_agree(vp)))
+	/* Legacy drivers do not agree; what they wrote last counts, also when queues run. */
+	if (legacy || (vdev->status & DRIVER_OK) || ((fresh & FEATURES_OK) && !vpci_agree(vp)))
 		fresh &= (uint8_t)~FEATURES_OK;
 	if (!legacy && !((vdev->status | fresh) & FEATURES_OK))
 		fresh &= (uint8_t)~DRIVER_OK;

@@ -18,7 +18,7 @@ uint32_t vpci_legacy_size(const struct virtio_pci *vp)
 
 static uint32_t config_start(const struct virtio_pci *vp)
 {
-	return VIRTIO_PCI_CONFIG_OFF(pci_msix_enabled(&vp->pci));
+	return VIRTIO_PCI_CONFIG_OFF(vpci_msix(vp));
 }
 
 static uint32_t queue_pfn(const struct vpci_regs *r)
@@ -100,7 +100,7 @@ static void set_features(struct virtio_pci *vp, uint32_t value)
 {
 	uint64_t f = value & vp->legacy_offered;
 
-	if (vp->vdev->status & VIRTIO_CONFIG_S_DRIVER_OK)
+	if (vp->vdev->status & (VIRTIO_CONFIG_S_DRIVER_OK | VIRTIO_CONFIG_S_FEATURES_OK))
 		return;
 	if (f & VPCI_BIT(VPCI_F_BAD_FEATURE))
 		f = vp->vdev->blind & vp->legacy_offered;

@@ -114,6 +114,7 @@ void vpci_update(struct virtio_pci *vp); /* starts and stops queues as their sta
 void vpci_queue_enable(struct virtio_pci *vp, uint32_t i);
 void vpci_queue_reset(struct virtio_pci *vp, uint32_t i); /* stops it, all as after a reset */
 void vpci_doorbell(struct virtio_pci *vp, uint32_t i);
+bool vpci_msix(const struct virtio_pci *vp); /* in use, in place of the line */
 uint8_t vpci_read_isr(struct virtio_pci *vp);
 uint16_t vpci_check_vector(const struct virtio_pci *vp, uint32_t vector);
 /* The device's configuration space; ones beyond what there is. */

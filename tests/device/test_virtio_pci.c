@@ -858,6 +858,53 @@ static void standing_still(void **state)
 	fv_free(v);
 }
 
+/* What one window has agreed on is not for the other one to change under running queues. */
+static void features_by_the_other_window(void **state)
+{
+	struct fv *v = fv_new("virtio-net-pci");
+	uint64_t agreed;
+
+	fv_legacy_start(v, (uint32_t)FG_BIT(VIRTIO_NET_F_MAC), false);
+	agreed = v->g->dev->features;
+	for (unsigned int i = 0; i < 2; i++) {
+		fv_set_common(v, VIRTIO_PCI_COMMON_GFSELECT, 4, i);
+		fv_set_common(v, VIRTIO_PCI_COMMON_GF, 4, (uint32_t)(FV_PLAIN >> (32 * i)));
+	}
+	fv_set_status(v, 15);
+	assert_false(fv_status(v) & VIRTIO_CONFIG_S_FEATURES_OK);
+	assert_int_equal(v->g->dev->features, agreed);
+
+	assert_true(fv_agree(v, FV_PLAIN));
+	fv_set_io(v, VIRTIO_PCI_GUEST_FEATURES, 4, (uint32_t)FG_BIT(VIRTIO_NET_F_MAC));
+	assert_int_equal(v->g->dev->features, FV_PLAIN);
+	fv_free(v);
+}
+
+/* MSI-X that the host has set up (vfio-user), whose guest's enable bit it keeps to itself. */
+static void msix_by_the_host(void **state)
+{
+	struct fv *v = fv_new("virtio-net-pci");
+
+	pci_detach(v->pci);
+	v->pci->host_masks = true;
+	pci_attach(v->pci, &fv_host_ops, v, v->g->mem);
+	fv_enable(v);
+	fv_msix(v);
+	fv_cfg_write(v, fv_find(v, PCI_CAP_ID_MSIX) + 2u, 2, 0);
+	pci_irq_mode(v->pci, PCI_IRQ_MSIX);
+	assert_true(fv_agree(v, FV_PLAIN));
+	fv_set_common(v, VIRTIO_PCI_COMMON_MSIX, 2, 0);
+	for (unsigned int i = 0; i < 3; i++)
+		fv_queue(v, i, i < 2 ? 256 : 64, (uint16_t)(i + 1));
+	fv_driver_ok(v);
+	traffic(v);
+	assert_int_equal(v->messages[RXQ + 1], 1);
+	assert_true(v->messages[TXQ + 1] >= 1);
+	assert_int_equal(fv_get(v, VIRTIO_PCI_CAP_ISR_CFG, 0, 1), 0);
+	assert_int_equal(v->edges, 0);
+	fv_free(v);
+}
+
 /* A machine that stood still when it was unplugged (a migration's source) is not the next one's. */
 static void unplugged_while_still(void **state)
 {
@@ -1129,6 +1176,8 @@ int main(void)
 		cmocka_unit_test(bus_master),
 		cmocka_unit_test(memory_changes),
 		cmocka_unit_test(standing_still),
+		cmocka_unit_test(features_by_the_other_window),
+		cmocka_unit_test(msix_by_the_host),
 		cmocka_unit_test(unplugged_while_still),
 		cmocka_unit_test(dirty_pages),
 		cmocka_unit_test(tx_timer),
