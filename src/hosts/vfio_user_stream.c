@@ -132,16 +132,20 @@ static bool collect_fds(struct vfu_host *vfu, struct msghdr *mh)
 	return ok;
 }
 
-/* While fds wait for the rest of their message, nothing of the next one is read. */
+/*
+ * While fds wait for the rest of their message, nothing of the next one is read. A buffer that a
+ * large message has stretched takes no more of the small ones than before: all may have to be held.
+ */
 static size_t in_want(const struct vfu_host *vfu)
 {
-	size_t room = vfu->in.size - vfu->in.end, need = in_size(vfu);
+	size_t room = vfu->in.size - vfu->in.end, need = in_size(vfu), left;
 
-	if (vfu->n_fds == 0)
-		return room;
 	if (need == 0)
 		need = sizeof(struct vfu_header);
-	return min(room, need - in_have(vfu));
+	left = need - in_have(vfu);
+	if (vfu->n_fds == 0)
+		left = max(left, (size_t)IN_SIZE);
+	return min(room, left);
 }
 
 static int failed(struct vfu_host *vfu, int err, const char *why)

@@ -262,6 +262,31 @@ static void test_back_to_back(void **state)
 	assert_int_equal(vfc_get(&c, 0, EP_WRITES), 6);
 }
 
+/* More posted writes in one read than may wait: a large message has made room for them. */
+static void test_many_at_once(void **state)
+{
+	enum { N = 4000 };
+	struct {
+		struct vfu_header h;
+		struct vfu_region_rw rw;
+		uint32_t v;
+	} __attribute__((packed)) *m = calloc(N, sizeof(*m));
+	static uint8_t large[sizeof(struct vfu_region_rw) + 0x10000];
+	struct vfu_region_rw rw = { 0, 0, 0x10000 };
+
+	(void)state;
+	for (int i = 0; i < N; i++) {
+		m[i].h = (struct vfu_header){ 1, VFU_REGION_WRITE, sizeof(*m), VFU_NO_REPLY, 0 };
+		m[i].rw = (struct vfu_region_rw){ EP_SCRATCH, 0, 4 };
+		m[i].v = (uint32_t)i;
+	}
+	memcpy(large, &rw, sizeof(rw));
+	assert_int_equal(vfc_ask(&c, VFU_REGION_WRITE, large, sizeof(large), NULL, 0), EINVAL);
+	assert_int_equal(send(c.fd, m, N * sizeof(*m), MSG_NOSIGNAL), N * sizeof(*m));
+	assert_int_equal(vfc_get(&c, 0, EP_SCRATCH), N - 1);
+	free(m);
+}
+
 /* Replies that are due leave before a request does: the client may wait for them. */
 static void test_replies_first(void **state)
 {
@@ -530,6 +555,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_error_reply, open_bench, close_bench),
 		cmocka_unit_test_setup_teardown(test_requests_meanwhile, open_bench, close_bench),
 		cmocka_unit_test_setup_teardown(test_back_to_back, open_bench, close_bench),
+		cmocka_unit_test_setup_teardown(test_many_at_once, open_bench, close_bench),
 		cmocka_unit_test_setup_teardown(test_replies_first, open_bench, close_bench),
 		cmocka_unit_test_setup_teardown(test_read_that_waits, open_bench, close_bench),
 		cmocka_unit_test_setup_teardown(test_requests_meanwhile_frame, open_bench,
