@@ -231,6 +231,25 @@ int hostops_unix_listen(const struct twx_hostops *h, const char *path)
 	return fd;
 }
 
+void hostops_sock_file_of(const char *path, struct hostops_sock_file *f)
+{
+	struct stat st;
+
+	*f = (struct hostops_sock_file){ 0 };
+	if (lstat(path, &st) == 0)
+		*f = (struct hostops_sock_file){ st.st_dev, st.st_ino };
+}
+
+void hostops_sock_file_remove(const struct twx_hostops *h, const char *path,
+			      const struct hostops_sock_file *f)
+{
+	struct stat st;
+
+	if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode) && st.st_dev == f->dev &&
+	    st.st_ino == f->ino)
+		(void)hostops_unlink(h, path);
+}
+
 /* Programs */
 
 struct spawn {

@@ -40,6 +40,15 @@ int hostops_connect(const struct twx_hostops *h, int fd, const struct sockaddr *
  */
 int hostops_resolve(const struct twx_hostops *h, const char *host, const char *port, int family,
 		    int type, int flags, struct sockaddr_storage *out, int max);
+/* The file that a bind has made, so that only this one is removed: the path may be another's later.
+ */
+struct hostops_sock_file {
+	dev_t dev;
+	ino_t ino;
+};
+void hostops_sock_file_of(const char *path, struct hostops_sock_file *f); /* right after the bind */
+void hostops_sock_file_remove(const struct twx_hostops *h, const char *path,
+			      const struct hostops_sock_file *f);
 /* Binds a unix socket of any type to @path; what hostops_unix_listen() says of files holds here. */
 int hostops_unix_bind(const struct twx_hostops *h, int fd, const char *path);
 /* A non-blocking listening unix stream socket. A socket file that nobody listens on is replaced; a

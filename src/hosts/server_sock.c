@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/macros.h"
@@ -126,7 +125,6 @@ int server_sock_take_path(struct server_sock *s, const char *address, struct twx
 int server_sock_open(struct server_sock *s, struct twx_error *e)
 {
 	const char *id = s->host->nic->id;
-	struct stat st;
 	int fd = hostops_unix_listen(net_hostops(s->host->net), s->path), err;
 
 	if (fd < 0) {
@@ -138,10 +136,7 @@ int server_sock_open(struct server_sock *s, struct twx_error *e)
 			twx_error_hint(e, "the path exists and is no socket; choose another one");
 		return fd;
 	}
-	if (lstat(s->path, &st) == 0) {
-		s->dev = st.st_dev;
-		s->ino = st.st_ino;
-	}
+	hostops_sock_file_of(s->path, &s->file);
 	s->fd = fd;
 	err = twx_watch_add(&s->watch, s->host->loop, fd, EPOLLIN, listen_ready);
 	if (err < 0)
@@ -150,18 +145,13 @@ int server_sock_open(struct server_sock *s, struct twx_error *e)
 	return 0;
 }
 
-/* Only the socket file that we made: somebody else may have taken the path since. */
 void server_sock_close(struct server_sock *s)
 {
-	struct stat st;
-
 	twx_timer_cancel(&s->rest);
 	if (s->fd < 0)
 		return;
 	twx_watch_del(&s->watch);
-	if (lstat(s->path, &st) == 0 && S_ISSOCK(st.st_mode) && st.st_dev == s->dev &&
-	    st.st_ino == s->ino)
-		(void)hostops_unlink(net_hostops(s->host->net), s->path);
+	hostops_sock_file_remove(net_hostops(s->host->net), s->path, &s->file);
 	close(s->fd);
 	s->fd = -1;
 }

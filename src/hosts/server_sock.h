@@ -21,9 +21,8 @@ struct server_sock {
 	/* Takes @fd, connected and non-blocking: begins with it or server_sock_refuse()s it. */
 	void (*accepted)(struct server_sock *s, int fd);
 	char path[SERVER_PATH_MAX];
-	int fd;	   /* listening; -1: not */
-	dev_t dev; /* the socket file that we made */
-	ino_t ino;
+	int fd; /* listening; -1: not */
+	struct hostops_sock_file file;
 	struct twx_watch watch;
 	struct twx_timer rest; /* accept() ran out of resources; listens again then */
 };

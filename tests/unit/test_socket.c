@@ -147,6 +147,35 @@ static void a_descriptors_type_is_found(void **state)
 	close(fd[1]);
 }
 
+/* A socket file that somebody else has made at our path since is his. */
+static void a_path_that_is_anothers_by_now(void **state)
+{
+	static const struct {
+		const char *options;
+		int type;
+	} rows[] = {
+		{ "stream,id=b,server=on,addr.type=unix,addr.path=%s", SOCK_STREAM },
+		{ "dgram,id=b,remote.type=unix,remote.path=/nowhere,local.type=unix,local.path=%s",
+		  SOCK_DGRAM },
+	};
+	struct kit *k = *state;
+	struct sockaddr_un at = kit_unix(kit_path(k, "s"));
+
+	for (size_t i = 0; i < 2; i++) {
+		char options[256];
+		int fd;
+
+		snprintf(options, sizeof(options), rows[i].options, at.sun_path);
+		kit_open(k, "%s", options);
+		assert_int_equal(unlink(at.sun_path), 0);
+		fd = kit_bind(rows[i].type, &at);
+		kit_close(k);
+		assert_int_equal(access(at.sun_path, F_OK), 0);
+		close(fd);
+		unlink(at.sun_path);
+	}
+}
+
 static void options_that_do_not_fit(void **state)
 {
 	static const char one[] = "exactly one of listen=, connect=, mcast= or udp= is required";
@@ -190,6 +219,7 @@ int main(void)
 		kit_test(udp),
 		kit_test(mcast),
 		kit_test(a_descriptors_type_is_found),
+		kit_test(a_path_that_is_anothers_by_now),
 		kit_test(options_that_do_not_fit),
 	};
 

@@ -52,7 +52,7 @@ void sock_close(int *fd)
 void sock_unlink(const struct sock_spec *s, struct twx_backend *b)
 {
 	if (path_of(s))
-		(void)hostops_unlink(net_hostops(b->net), path_of(s));
+		hostops_sock_file_remove(net_hostops(b->net), path_of(s), &s->file);
 }
 
 /* --- listening --- */
@@ -137,7 +137,7 @@ bool sock_listens(int fd)
 	return !getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &len) && on;
 }
 
-int sock_listen(const struct sock_spec *s, struct twx_backend *b, struct twx_error *e)
+int sock_listen(struct sock_spec *s, struct twx_backend *b, struct twx_error *e)
 {
 	int fd, type = SOCK_STREAM;
 
@@ -156,7 +156,11 @@ int sock_listen(const struct sock_spec *s, struct twx_backend *b, struct twx_err
 		return twx_error_hint(e, "pass one on which listen() has been called, or leave "
 					 "server= out");
 	}
-	return fd < 0 ? bind_failed(s, "listen on", fd, e) : fd;
+	if (fd < 0)
+		return bind_failed(s, "listen on", fd, e);
+	if (path_of(s))
+		hostops_sock_file_of(path_of(s), &s->file);
+	return fd;
 }
 
 /* --- connecting --- */
@@ -222,7 +226,7 @@ void sock_peer(int fd, struct sock_addr *a)
 
 /* --- datagrams --- */
 
-int sock_bind_dgram(const struct sock_spec *s, struct twx_backend *b, struct twx_error *e)
+int sock_bind_dgram(struct sock_spec *s, struct twx_backend *b, struct twx_error *e)
 {
 	const struct twx_hostops *ops = net_hostops(b->net);
 	int fd = new_socket(s, 0, SOCK_DGRAM), err;
@@ -233,6 +237,8 @@ int sock_bind_dgram(const struct sock_spec *s, struct twx_backend *b, struct twx
 		err = hostops_unix_bind(ops, fd, path_of(s));
 	else
 		err = hostops_bind(ops, fd, sockaddr_of(&s->addr[0]), s->addr[0].len);
+	if (!err && path_of(s))
+		hostops_sock_file_of(path_of(s), &s->file);
 	if (!err)
 		return fd;
 	close(fd);

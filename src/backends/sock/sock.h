@@ -10,6 +10,8 @@
 
 #include <twinax/net.h>
 
+#include "base/hostops.h"
+
 #define SOCK_ADDRS 8 /* that a name may stand for */
 #define SOCK_TEXT 300
 
@@ -34,7 +36,8 @@ struct sock_spec {
 	bool abstract, mptcp, v6only, keep_alive;
 	int keep_count, keep_idle, keep_interval; /* 0: the system's */
 	int fd;
-	char text[SOCK_TEXT]; /* for messages: "127.0.0.1:5555" */
+	struct hostops_sock_file file; /* that binding has made */
+	char text[SOCK_TEXT];	       /* for messages: "127.0.0.1:5555" */
 };
 
 /* Rows of an option table for an address named @p, a string literal; what it is, another. */
@@ -76,19 +79,19 @@ void sock_set_port(struct sock_addr *a, uint16_t port);
 
 /* --- open.c: descriptors are non-blocking and close-on-exec; -errno otherwise --- */
 
-int sock_listen(const struct sock_spec *s, struct twx_backend *b, struct twx_error *e);
+int sock_listen(struct sock_spec *s, struct twx_backend *b, struct twx_error *e);
 /* To address number @i; says nothing in words. *@pending: not connected yet. */
 int sock_connect(const struct sock_spec *s, struct twx_backend *b, int i, bool *pending);
 /* How a connect() that was pending has ended: 0 or -errno; -EINPROGRESS: not yet. */
 int sock_connect_result(int fd);
 void sock_tune(int fd, const struct sock_spec *s); /* what suits a connected stream */
-int sock_bind_dgram(const struct sock_spec *s, struct twx_backend *b, struct twx_error *e);
+int sock_bind_dgram(struct sock_spec *s, struct twx_backend *b, struct twx_error *e);
 /* Makes an inherited descriptor ours: a socket of *@type, or of either when that is 0. */
 int sock_take_fd(int fd, int *type, struct twx_error *e);
 bool sock_listens(int fd);
 void sock_peer(int fd, struct sock_addr *a);
 void sock_close(int *fd); /* -1 is left behind, and harmless */
-/* Removes the file that binding to @s has made. */
+/* Removes the file that binding to @s has made, unless the path is another's by now. */
 void sock_unlink(const struct sock_spec *s, struct twx_backend *b);
 
 #endif
