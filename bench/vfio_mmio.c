@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: BSD-3-Clause
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * What a register costs over vfio-user: a read of the e1000's STATUS by message, beside the least
  * that two processes can do, the same bytes sent and received on a bare socketpair. Both are served

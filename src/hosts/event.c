@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: BSD-3-Clause
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* Descriptors of a peer, read and written without ever blocking, spinning or taking SIGPIPE. */
 #include <errno.h>
 #include <fcntl.h>

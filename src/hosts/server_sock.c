@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: BSD-3-Clause
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* A listening unix socket: its file, who connects to it, and what happens when descriptors run out.
  */
 #include "hosts/server_sock.h"

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: BSD-3-Clause
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Host "vfio-user": a NIC as a PCI function behind a unix socket, for QEMU 10.1 and newer and other
  * vfio-user clients.

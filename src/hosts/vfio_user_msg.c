@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: BSD-3-Clause
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* Messages of a vfio-user client: checked against one table, handed to their handlers, answered. */
 #include <errno.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: BSD-3-Clause
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* The device and its regions: what there is, and accesses to BARs, ROM and configuration space. */
 #include <errno.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: BSD-3-Clause
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* The first message: which version both sides speak, and what they are capable of, as JSON. */
 #include <errno.h>
 #include <jansson.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: BSD-3-Clause
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Host "vhost-user": a virtio NIC behind a unix socket, for QEMU, user-mode Linux, DPDK and other
  * front ends.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: BSD-3-Clause
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* Messages about the device as a whole: features, config space, status, reset, MTU, announcement. */
 #include <errno.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: BSD-3-Clause
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* Inflight areas: memory of the front end that says, after our death, what was in our hands. */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: BSD-3-Clause
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* Guest memory and the dirty log as the front end describes them. */
 #include <errno.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: BSD-3-Clause
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* Messages: received without blocking, checked against one table, handed to their handlers, answered. */
 #include <errno.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: BSD-3-Clause
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* Rings: their addresses, kicks and states, and when the device gets to have them. */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: BSD-3-Clause
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* Flaws that back ends have had with inflight areas, replayed against ours. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: BSD-3-Clause
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* A front end truncates the memory that it shares: it loses its connection, its neighbour nothing.
  */
 #include <setjmp.h>

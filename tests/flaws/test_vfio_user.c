@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: BSD-3-Clause
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* Flaws that vfio-user servers and clients have had, replayed; and memory that its owner truncates.
  */
 #include <errno.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: BSD-3-Clause
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* Flaws that vhost-user back ends and vhost have had, replayed against virtio-net behind ours. */
 #include <setjmp.h>
 #include <stdarg.h>

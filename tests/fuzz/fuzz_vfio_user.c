@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: BSD-3-Clause
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * A hostile client against the vfio-user server: the input is a program of messages, raw bytes, DMA
  * answers, writes to shared memory, eventfds, frames from the other end and reconnections.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: BSD-3-Clause
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * A hostile front end against the vhost-user back end with virtio-net behind it: the input is a program
  * of messages, raw bytes, writes to shared memory, kicks, frames from the other end and reconnections.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: BSD-3-Clause
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* A virtio device that sends back what is sent, and counts what its transport does to it. */
 #include <errno.h>
 #include <linux/virtio_config.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: BSD-3-Clause
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* A PCI NIC without a network: registers, a DMA engine, interrupts; lends its DMA range to who
  * sends to it. */
 #include "vfio_client.h"

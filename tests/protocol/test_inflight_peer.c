@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: BSD-3-Clause
+/* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * One ring and one inflight area through three back ends that die: qemu-storage-daemon, which
  * completes out of order, twinax, and the daemon again. Every chain comes back once.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: BSD-3-Clause
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* vfio-user messages: each good, short, long, with wrong descriptors, before VERSION; regions and
  * reset. */
 #include <errno.h>

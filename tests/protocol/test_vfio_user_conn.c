@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: BSD-3-Clause
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* vfio-user connections: begin, end at any point, descriptors on the stream, replies that nobody
  * reads. */
 #include <errno.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: BSD-3-Clause
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* The client's memory: mapped, unmapped, read-only, unshared; what a device reaches and what it
  * does not. */
 #include <errno.h>

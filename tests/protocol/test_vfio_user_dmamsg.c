@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: BSD-3-Clause
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* DMA by message (dma-messages=on): a client that answers, late, wrongly, not at all, and asks
  * meanwhile. */
 #include <errno.h>

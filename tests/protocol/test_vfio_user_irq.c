@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: BSD-3-Clause
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* Interrupts over vfio-user: INTx with its masks, MSI, MSI-X, ERR and REQ; what SET_IRQS refuses.
  */
 #include <errno.h>

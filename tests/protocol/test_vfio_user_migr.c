@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: BSD-3-Clause
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* Migration over vfio-user: device features, states, the state of one server in another, the dirty
  * log. */
 #include <errno.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: BSD-3-Clause
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* vhost-user messages: each one good, short, long, with wrong fds, wrong index, out of order. */
 #include <errno.h>
 #include <setjmp.h>

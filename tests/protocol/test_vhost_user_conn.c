@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: BSD-3-Clause
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* vhost-user connections: begin, end at any point, reconnect, server=off, the socket file, the link. */
 #include <errno.h>
 #include <setjmp.h>

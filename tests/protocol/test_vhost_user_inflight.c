@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: BSD-3-Clause
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* vhost-user inflight areas: handed out, taken back, kept true, and resumed from after a back end's
  * death. */
 #include <fcntl.h>

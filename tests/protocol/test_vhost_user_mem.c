@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: BSD-3-Clause
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* vhost-user memory: tables, slots, changes under traffic, and the dirty log of a migration. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: BSD-3-Clause
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* vhost-user rings: when they start and stop, kicks, calls, and file descriptors that mean harm. */
 #include <fcntl.h>
 #include <setjmp.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: BSD-3-Clause
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* A vhost-user front end for tests, and the network that it connects to. */
 #include "vhost_client.h"
 
