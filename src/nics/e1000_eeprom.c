@@ -70,6 +70,7 @@ static void ee_command_bit(struct e1000_eeprom_bus *ee, bool bit)
 		ee->out = 0;
 	} else {
 		ee->phase = EE_IDLE;
+		ee->n = 0;
 	}
 }
 

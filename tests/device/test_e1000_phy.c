@@ -363,6 +363,24 @@ static void test_eeprom_is_read_only(void **state)
 	fp_free(g);
 }
 
+/* A driver may rest at any edge, and the machine be moved there. */
+static void test_eeprom_moves(void **state)
+{
+	for (unsigned int op = 0; op < 4; op++) {
+		struct fp *g = start("");
+		struct twx_error e = { 0 };
+		uint8_t *data;
+		size_t len;
+
+		command(g, op, 4);
+		assert_int_equal(pci_save(g->pci, &data, &len), 0);
+		if (pci_load(g->pci, data, len, &e) < 0)
+			fail_msg("%s", e.what);
+		free(data);
+		fp_free(g);
+	}
+}
+
 static void test_eeprom_register(void **state)
 {
 	struct fp *g = start("");
@@ -396,6 +414,7 @@ int main(void)
 		cmocka_unit_test(test_eeprom_pins),
 		cmocka_unit_test(test_eeprom_start_bit),
 		cmocka_unit_test(test_eeprom_is_read_only),
+		cmocka_unit_test(test_eeprom_moves),
 		cmocka_unit_test(test_eeprom_register),
 	};
 
