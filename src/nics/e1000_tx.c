@@ -249,7 +249,9 @@ static void tx_continue(struct e1000 *d)
 		.n_segs = tx->open.n_segs,
 		.saved = true,
 	};
-	tx->spilled = tx->cur.len > e1000_tx_room(&tx->cur);
+	/* A plain frame's sums may be written into its head before it spills, and data[] is what a
+	 * refusal goes back to. */
+	tx->spilled = tx->cur.kind == E1000_TX_PLAIN || tx->cur.len > e1000_tx_room(&tx->cur);
 	tx->head_len = 0;
 	if (!tx->spilled) {
 		memcpy(e1000_tx_head(tx), tx->data, tx->cur.len);

@@ -163,6 +163,7 @@ static void tx_insert_tag(struct e1000 *d, struct twx_frame *f, uint8_t *head)
 	head[14] = (uint8_t)(tx->cur.tci >> 8);
 	head[15] = (uint8_t)tx->cur.tci;
 	tx->head_len += TAG_LEN;
+	tx->mark.last += TAG_LEN;
 	f->len += TAG_LEN;
 	if (f->meta.flags & TWX_F_NEEDS_CSUM)
 		f->meta.csum_start += TAG_LEN;

@@ -130,6 +130,44 @@ static void test_odd_checksum_requests(void **state)
 	fr_free(r);
 }
 
+/* The peer refuses a frame that had begun before: its sums are made of what the guest wrote. */
+static void test_checksums_of_half_a_frame(void **state)
+{
+	for (uint32_t split = 60; split < 400; split += 170) {
+		for (int refused = 0; refused < 2; refused++) {
+			struct fr_packet k = kinds[0];
+			struct fr *r = start();
+			struct fr_ctx c = csum_ctx(&k);
+			uint32_t len;
+
+			k.payload = 1000;
+			len = fr_packet(pkt, &k);
+			/* Not up to the end, so that it is not left to the peer. */
+			c.tucse = (uint16_t)(len - 3);
+			fr_put16(pkt + 24, 0);
+			fr_context(r, &c);
+			fr_data(r, pkt, split, 0, TXD_IXSM | TXD_TXSM);
+			if (refused)
+				fr_send(r);
+			fr_data(r, pkt + split, len - split, FR_EOP, 0);
+			r->g->wire->room = refused ? 0 : ~0u;
+			fr_send(r);
+			assert_int_equal(r->g->wire->n_frames, !refused);
+			r->g->wire->room = ~0u;
+			twx_port_ready(r->g->wire->port);
+			fp_run(r->g);
+			assert_int_equal(r->g->wire->n_frames, 1);
+			assert_int_equal(r->g->wire->frames[0].len, len);
+			assert_true(fr_ip_good(r->g->wire->frames[0].data));
+			if (!refused)
+				memcpy(buf, r->g->wire->frames[0].data, len);
+			else
+				assert_memory_equal(r->g->wire->frames[0].data, buf, len);
+			fr_free(r);
+		}
+	}
+}
+
 /* --- segmentation --- */
 
 static void test_tso(void **state)
@@ -274,6 +312,32 @@ static void test_tso_statistics(void **state)
 	assert_int_equal(fp_rd(r->g, O_GOTCL), 10 * (1448 + 58) + 158);
 	assert_int_equal(fp_rd(r->g, O_TSCTC), 1);
 	fr_free(r);
+}
+
+/* A tag counts in the last segment as in the others, whoever puts it in. */
+static void test_tso_statistics_with_a_tag(void **state)
+{
+	static const uint32_t vet[] = { 0x8100, 0x88a8 };
+
+	for (size_t i = 0; i < array_size(vet); i++) {
+		struct fr_packet k = kinds[0];
+		struct fr *r = start();
+		struct fr_ctx c;
+		uint32_t len;
+
+		k.payload = 3000;
+		c = tso_ctx(&k, 1448);
+		len = tso_packet(pkt, &k);
+		set_caps(r, ALL_CAPS);
+		fp_wr(r->g, O_CTRL, fp_rd(r->g, O_CTRL) | CTRL_VME);
+		fp_wr(r->g, O_VET, vet[i]);
+		fr_context(r, &c);
+		fr_data(r, pkt, len, TXD_TSE | TXD_VLE | FR_EOP, TXD_IXSM | TXD_TXSM);
+		fr_send(r);
+		assert_int_equal(r->g->wire->n_frames, 1);
+		assert_int_equal(fp_rd(r->g, O_GOTCL), 3000 + 3 * (54 + 4 + 4));
+		fr_free(r);
+	}
 }
 
 static void test_tso_with_a_tag(void **state)
@@ -452,12 +516,14 @@ int main(void)
 		cmocka_unit_test(test_checksums),
 		cmocka_unit_test(test_checksums_of_plain_drivers),
 		cmocka_unit_test(test_legacy_checksum),
+		cmocka_unit_test(test_checksums_of_half_a_frame),
 		cmocka_unit_test(test_odd_checksum_requests),
 		cmocka_unit_test(test_tso),
 		cmocka_unit_test(test_tso_beyond_a_packet),
 		cmocka_unit_test(test_tso_retained),
 		cmocka_unit_test(test_tso_by_and_by),
 		cmocka_unit_test(test_tso_statistics),
+		cmocka_unit_test(test_tso_statistics_with_a_tag),
 		cmocka_unit_test(test_tso_with_a_tag),
 		cmocka_unit_test(test_senseless_tso),
 		cmocka_unit_test(test_contexts_are_two),
