@@ -183,6 +183,9 @@ static void bmcr_write(struct e1000 *d, uint16_t value)
 	/* 11.1.3: a change of BMCR.AN by itself takes effect with the next of these. */
 	if ((value & (BMCR_RESET | BMCR_RESTART)) || (changed & BMCR_POWER_DOWN))
 		link_begin(d);
+	/* Frames that wait for buffers are not heard any more. */
+	if (changed & BMCR_LOOPBACK)
+		e1000_rx_refill(d);
 }
 
 static bool phy_write(struct e1000 *d, unsigned int reg, uint16_t value)

@@ -7,9 +7,9 @@
  * moves and the interrupt is raised once for all of them. Frames that loop back go the same way.
  *
  * Back-pressure: a frame for which there are not enough descriptors waits with its sender until the
- * driver writes RDT, like in the chip's FIFO (RNBC counts it). A frame that not even the whole ring
- * could hold is dropped (RXO, MPC), as are frames while receiving is off or the link is down, and
- * looped ones that find no room.
+ * driver writes RDT, like in the chip's FIFO (RNBC counts it), or until a ring that cannot be read
+ * is mapped again. A frame that not even the whole ring could hold is dropped (RXO, MPC), as are
+ * frames while receiving is off or the link is down, and looped ones that find no room.
  *
  * Frames are padded to 60 bytes. While RCTL.SECRC is off the length has four bytes for the FCS, and
  * four zeros are written there: nobody sums them, and QEMU leaves what was in memory. Descriptors
@@ -75,15 +75,17 @@ static bool rx_ring(struct rx_pass *p)
 	return true;
 }
 
-static uint64_t rx_addr(const struct rx_pass *p, uint32_t i)
+/* False: it cannot be read; its owner would not see it done either. */
+static bool rx_addr(const struct rx_pass *p, uint32_t i, uint64_t *addr)
 {
-	le64 addr = { 0 };
+	le64 v;
 
 	if (likely(p->view != NULL))
-		memcpy(&addr, p->view + i * 4, sizeof(addr));
-	else if (pci_dma_read(&p->d->pci, (gpa){ p->base + i * DESC_LEN }, &addr, sizeof(addr)) < 0)
-		return 0;
-	return le64_get(addr);
+		memcpy(&v, p->view + i * 4, sizeof(v));
+	else if (pci_dma_read(&p->d->pci, (gpa){ p->base + i * DESC_LEN }, &v, sizeof(v)) < 0)
+		return false;
+	*addr = le64_get(v);
+	return true;
 }
 
 static inline void rx_write_back(struct rx_pass *p, uint32_t i, uint32_t low, uint32_t high)
@@ -119,8 +121,7 @@ static inline void rx_consume(struct rx_pass *p, uint32_t n)
 /* Descriptors without a buffer at the head; false if there is none with one behind them. */
 static bool rx_skip_null(struct rx_pass *p, uint64_t *addr)
 {
-	while (p->avail) {
-		*addr = rx_addr(p, p->head);
+	while (p->avail && rx_addr(p, p->head, addr)) {
 		if (likely(*addr))
 			return true;
 		rx_write_back(p, p->head, 0, RXD_DD);
@@ -271,7 +272,8 @@ static enum rx_room rx_gather(struct rx_pass *p, uint32_t len, struct rx_buf *bu
 		if (k == E1000_RX_SCAN)
 			return RX_NEVER;
 		i = rx_next(p, i);
-		addr = rx_addr(p, i);
+		if (!rx_addr(p, i, &addr))
+			return RX_WAIT;
 		if (addr)
 			bufs[(*n)++] = (struct rx_buf){ addr, i };
 	}

@@ -318,7 +318,7 @@ static void test_when_nothing_is_received(void **state)
 /* Who waits for buffers is freed by whatever makes waiting pointless. */
 static void test_nobody_waits_for_ever(void **state)
 {
-	for (int how = 0; how < 5; how++) {
+	for (int how = 0; how < 6; how++) {
 		struct fr *r = fr_new("");
 
 		fp_wr(r->g, O_RDT, 0);
@@ -338,6 +338,9 @@ static void test_nobody_waits_for_ever(void **state)
 			break;
 		case 4:
 			fe_phy_set(r->g, 0, 0x1340);
+			break;
+		case 5:
+			fe_phy_set(r->g, 0, 0x5140);
 			break;
 		}
 		fp_run(r->g);
@@ -663,6 +666,30 @@ static void test_unmapped_buffers(void **state)
 	fr_free(r);
 }
 
+/* A VMM takes memory away for a moment: the ring goes on where it stood. */
+static void test_ring_away(void **state)
+{
+	struct fr *r = fr_new("");
+	struct fp *g = r->g;
+
+	assert_int_equal(feed(r, 100, 1), 1);
+	assert_got(r, 100, 1);
+	pci_mem_changing(g->pci);
+	mem_remove(g->mem, FP_BASE, FP_RAM / 2, 0);
+	mem_remove(g->mem, FP_BORDER, FP_RAM / 2, 0);
+	pci_mem_changed(g->pci);
+	assert_int_equal(feed(r, 100, 2), 0);
+	assert_int_equal(fp_rd(g, O_RDH), 1);
+	pci_mem_changing(g->pci);
+	fp_map(g);
+	pci_mem_changed(g->pci);
+	fp_run(g);
+	assert_int_equal(g->wire->n_resumed, 1);
+	assert_int_equal(feed(r, 100, 2), 1);
+	assert_got(r, 100, 2);
+	fr_free(r);
+}
+
 static void test_dirty_pages(void **state)
 {
 	struct fr *r = fr_new("");
@@ -712,6 +739,7 @@ int main(void)
 		cmocka_unit_test(test_statistics),
 		cmocka_unit_test(test_across_regions),
 		cmocka_unit_test(test_unmapped_buffers),
+		cmocka_unit_test(test_ring_away),
 		cmocka_unit_test(test_dirty_pages),
 	};
 
