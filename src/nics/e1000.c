@@ -185,7 +185,6 @@ static void nic_bar_write(struct pci_dev *pci, unsigned int bar, uint64_t off, u
 /* What waited for memory to be reachable goes on. */
 static void nic_wake(struct e1000 *d)
 {
-	e1000_rx_config(d);
 	e1000_rx_refill(d);
 	e1000_tx_start(d);
 }

@@ -156,7 +156,6 @@ static void write_rx_config(struct e1000 *d, unsigned int slot, uint32_t value)
 {
 	d->reg[slot] = value;
 	e1000_rx_config(d);
-	e1000_rx_refill(d);
 }
 
 static void write_ring(struct e1000 *d, unsigned int slot, uint32_t value)
@@ -175,6 +174,12 @@ static void write_tx_start(struct e1000 *d, unsigned int slot, uint32_t value)
 {
 	d->reg[slot] = value;
 	e1000_tx_start(d);
+}
+
+static void write_tdt(struct e1000 *d, unsigned int slot, uint32_t value)
+{
+	d->port->count.kicks++;
+	write_tx_start(d, slot, value);
 }
 
 static void write_rdtr(struct e1000 *d, unsigned int slot, uint32_t value)

@@ -65,7 +65,7 @@
 	X(TDBAH, 0x3804, 1, 4, 0, 0xffffffff, ALWAYS, plain, ring)                                 \
 	X(TDLEN, 0x3808, 1, 4, 0, 0x000fff80, ALWAYS, plain, ring)                                 \
 	X(TDH, 0x3810, 1, 4, 0, 0x0000ffff, ALWAYS, plain, ring)                                   \
-	X(TDT, 0x3818, 1, 4, 0, 0x0000ffff, ALWAYS, plain, tx_start)                               \
+	X(TDT, 0x3818, 1, 4, 0, 0x0000ffff, ALWAYS, plain, tdt)                                    \
 	X(TIDV, 0x3820, 1, 4, 0, 0x0000ffff, MITIG, plain, plain)                                  \
 	X(TXDCTL, 0x3828, 1, 4, 0, 0xffffffff, ALWAYS, plain, plain)                               \
 	X(TADV, 0x382c, 1, 4, 0, 0x0000ffff, MITIG, plain, plain)                                  \

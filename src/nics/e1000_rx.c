@@ -150,7 +150,8 @@ static void rx_read(struct rx_src *s, uint8_t *to, uint32_t len)
 
 		if (s->strip && s->at < 12)
 			here = min(here, (size_t)(12 - s->at));
-		memcpy(to, (const uint8_t *)v->iov_base + s->off, here);
+		/* A frame that loops back may lie where it goes. */
+		memmove(to, (const uint8_t *)v->iov_base + s->off, here);
 		to += here;
 		len -= (uint32_t)here;
 		s->at += (uint32_t)here;

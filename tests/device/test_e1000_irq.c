@@ -168,8 +168,12 @@ static void test_throttle_changes(void **state)
 	fp_rd(g, O_ICR);
 	fp_wr(g, O_ICS, ICR_RXT0);
 	assert_false(g->level);
+	fe_thaw(g);
+	fp_wr(g, O_IMS, 0);
+	assert_true(armed(g));
 	fp_wr(g, O_ITR, 0); /* no throttling at all */
 	assert_true(g->level);
+	assert_false(armed(g));
 	fp_free(g);
 }
 
@@ -214,6 +218,21 @@ static void test_receive_delay(void **state)
 	fp_free(g);
 }
 
+/* Nobody touches a register, and time passes by itself. */
+static void test_timer(void **state)
+{
+	struct fp *g = start("");
+
+	fe_thaw(g);
+	fp_wr(g, O_IMS, ICR_RXT0);
+	fp_wr(g, O_RDTR, 20000);
+	e1000_cause_rx(fe_dev(g), ICR_RXT0);
+	for (int i = 0; i < 1000 && !g->level; i++)
+		twx_loop_poll(g->loop, 1000);
+	assert_true(g->level);
+	fp_free(g);
+}
+
 static void test_other_receive_causes(void **state)
 {
 	struct fp *g = start("");
@@ -236,6 +255,13 @@ static void test_other_receive_causes(void **state)
 	assert_int_equal(fp_rd(g, O_RDTR), 100);
 	fe_pass(g, US(1000));
 	assert_int_equal(g->n_edges, 3);
+	/* Behind a mask as well, and once. */
+	fp_wr(g, O_IMC, ~0u);
+	e1000_cause_rx(d, ICR_RXT0);
+	fp_wr(g, O_RDTR, RDTR_FPD | 100);
+	assert_int_equal(fp_rd(g, O_ICR), ICR_RXT0);
+	fe_tick(g, US(1000));
+	assert_int_equal(fp_rd(g, O_ICR), 0);
 	fp_free(g);
 }
 
@@ -258,6 +284,10 @@ static void test_transmit_delay(void **state)
 	assert_int_equal(fp_rd(g, O_ICS), ICR_TXDW);
 	assert_true(line(g));
 	fp_rd(g, O_ICR);
+	/* What is no report of a descriptor waits for nothing, and brings none about. */
+	e1000_cause_tx(d, ICR_TXQE, true);
+	fe_tick(g, US(100));
+	assert_int_equal(fp_rd(g, O_ICR), ICR_TXQE);
 	/* One that does not ask ends the wait of the others. */
 	e1000_cause_tx(d, ICR_TXDW, true);
 	assert_false(g->level);
@@ -285,6 +315,7 @@ static void test_held_join(void **state)
 	assert_false(g->level);
 	e1000_cause_rx(d, ICR_RXT0);
 	assert_true(g->level);
+	fp_wr(g, O_ICR, ICR_TXDW);
 	e1000_cause_tx(d, ICR_TXDW, true);
 	assert_int_equal(fp_rd(g, O_ICR), ICR_TXDW | ICR_RXT0);
 	assert_false(armed(g));
@@ -316,6 +347,11 @@ static void test_mask_and_timer(void **state)
 	assert_false(armed(g));
 	fe_freeze(g);
 	e1000_cause_tx(d, ICR_TXDW, true);
+	fe_thaw(g);
+	assert_true(armed(g));
+	assert_true(g->nic->ports[0]->count.signals_skipped);
+	fe_freeze(g);
+	assert_false(armed(g));
 	fe_thaw(g);
 	assert_true(armed(g));
 	fp_wr(g, O_IMC, ~0u);
@@ -370,8 +406,12 @@ static void test_reset(void **state)
 	fp_wr(g, O_ICS, ICR_LSC);
 	fp_rd(g, O_ICR);
 	e1000_cause_rx(d, ICR_RXT0);
+	fe_thaw(g);
+	assert_true(armed(g));
 	fp_wr(g, O_CTRL, CTRL_RST);
 	assert_false(g->level);
+	assert_false(armed(g));
+	fe_freeze(g);
 	fe_pass(g, US(100000));
 	assert_int_equal(fp_rd(g, O_ICR), 0);
 	/* No memory of the gap either. */
@@ -390,6 +430,7 @@ int main(void)
 		cmocka_unit_test(test_throttle),
 		cmocka_unit_test(test_throttle_changes),
 		cmocka_unit_test(test_receive_delay),
+		cmocka_unit_test(test_timer),
 		cmocka_unit_test(test_other_receive_causes),
 		cmocka_unit_test(test_transmit_delay),
 		cmocka_unit_test(test_held_join),

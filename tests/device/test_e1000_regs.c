@@ -269,12 +269,28 @@ static void test_bus_reset(void **state)
 	fp_free(fresh);
 }
 
+/* What the card takes from its peer follows the registers, and a reset. */
+static void test_caps(void **state)
+{
+	struct fp *g = fe_new("");
+	const struct twx_caps *caps = &g->nic->ports[0]->caps;
+
+	assert_false(caps->flags & TWX_CAP_VLAN);
+	fp_wr(g, O_CTRL, CTRL_SLU | CTRL_VME);
+	assert_true(caps->flags & TWX_CAP_VLAN);
+	fp_wr(g, O_CTRL, CTRL_RST);
+	assert_false(caps->flags & TWX_CAP_VLAN);
+	fp_free(g);
+}
+
 static void test_ee_rst(void **state)
 {
 	struct fp *g = fe_new("");
 
 	fp_wr(g, RAL(0), 0x11111111);
 	fp_wr(g, RAH(0), 0);
+	fp_wr(g, O_CTRL_EXT, 0x80);
+	assert_int_equal(fp_rd(g, RAL(0)), 0x11111111);
 	fp_wr(g, O_CTRL_EXT, CTRL_EXT_EE_RST | 0x80);
 	assert_int_equal(fp_rd(g, O_CTRL_EXT), 0x80);
 	assert_int_equal(fp_rd(g, RAL(0)), 0xaa005452);
@@ -317,6 +333,9 @@ static void test_stats_tx(void **state)
 	count(g, O_PTC511, 1);
 	count(g, O_TSCTC, 1);
 	assert_int_equal(fp_rd(g, O_GOTCL), 64 + 65 + 1518 + 45 * 1518 + 380);
+	e1000_count_tso(d, unicast, 1020, 61, 3);
+	count(g, O_PTC1522, 2);
+	count(g, O_PTC127, 1);
 	fp_free(g);
 }
 
@@ -350,6 +369,22 @@ static void test_stats_rx(void **state)
 	e1000_count(d, STAT_RNBC);
 	count(g, O_MPC, 1);
 	count(g, O_RNBC, 1);
+	fp_free(g);
+}
+
+/* An address is broadcast when all of it is. */
+static void test_stats_almost_broadcast(void **state)
+{
+	struct fp *g = fe_new("");
+	uint8_t dst[6];
+
+	for (int i = 0; i < 6; i++) {
+		memset(dst, 0xff, 6);
+		dst[i] = 0xfd;
+		e1000_count_rx(fe_dev(g), dst, 60);
+	}
+	count(g, O_MPRC, 6);
+	count(g, O_BPRC, 0);
 	fp_free(g);
 }
 
@@ -525,7 +560,9 @@ int main(void)
 		cmocka_unit_test(test_io_window),
 		cmocka_unit_test(test_ctrl_rst),
 		cmocka_unit_test(test_bus_reset),
+		cmocka_unit_test(test_caps),
 		cmocka_unit_test(test_ee_rst),
+		cmocka_unit_test(test_stats_almost_broadcast),
 		cmocka_unit_test(test_stats_tx),
 		cmocka_unit_test(test_stats_rx),
 		cmocka_unit_test(test_stats_halves),

@@ -13,6 +13,7 @@
 
 #define MS 1000000ull
 #define US(n) ((n)*1024ull)
+#define CLOCK 12345678ull /* of the device in the middle of everything */
 
 struct stream {
 	uint8_t *data;
@@ -72,7 +73,7 @@ static struct fp *busy_device(void)
 	const uint8_t dst[6] = { 1, 2, 3, 4, 5, 6 };
 
 	fe_freeze(g);
-	fe_tick(g, 12345678);
+	d->clock = CLOCK;
 	for (uint32_t off = 0x5200; off < 0xa000; off += 4)
 		fp_wr(g, off, off * 0x10001);
 	for (uint32_t off = 0; off < 0x40; off += 4)
@@ -197,6 +198,49 @@ static void test_running(void **state)
 	free(s.data);
 	fp_free(a);
 	fp_free(b);
+}
+
+/* Clocks that are far apart, and timers that run. */
+static void test_running_clocks(void **state)
+{
+	struct fp *a = fe_new(""), *b = fe_new("");
+	struct stream quiet = save(b), s;
+
+	fe_pass(a, 1000000 * MS);
+	fp_wr(a, O_IMS, ICR_LSC | ICR_RXT0);
+	fp_wr(a, O_RDTR, 60000);
+	fe_phy_set(a, 0, 0x1200);
+	e1000_cause_rx(fe_dev(a), ICR_RXT0);
+	s = save(a);
+	assert_loads(b, s);
+	assert_int_not_equal(fe_dev(b)->irq.timer.slot, 0);
+	fe_pass(b, US(60000));
+	assert_true(b->level);
+	assert_int_equal(fp_rd(b, O_ICR), ICR_RXT0);
+	fe_pass(b, 500 * MS);
+	assert_int_equal(fp_rd(b, O_STATUS) & STATUS_LU, STATUS_LU);
+	/* A state in which nothing is under way ends what was. */
+	assert_loads(b, s);
+	assert_loads(b, quiet);
+	assert_int_equal(fe_dev(b)->irq.timer.slot, 0);
+	assert_int_equal(fe_dev(b)->autoneg_timer.slot, 0);
+	free(quiet.data);
+	free(s.data);
+	fp_free(a);
+	fp_free(b);
+}
+
+/* STATUS says what the PHY says. */
+static void test_status_follows(void **state)
+{
+	struct fp *g = fe_new("");
+	struct stream s = save(g);
+
+	poke(s, "STATUS", 0, 4, 0x80080700);
+	assert_loads(g, s);
+	assert_int_equal(fp_rd(g, O_STATUS), 0x80080783);
+	free(s.data);
+	fp_free(g);
 }
 
 /* The line is up where it was, and down where it was. */
@@ -334,7 +378,7 @@ static void test_refused_values(void **state)
 		{ "phy", 2, 2, 0x1234 },
 		{ "phy", 11, 2, 1 },
 		{ "phy", 0, 2, 0x8000 },
-		{ "autoneg_due", 0, 8, 12345678 + 501 * MS },
+		{ "autoneg_due", 0, 8, CLOCK + 501 * MS },
 		{ "autoneg_due", 0, 8, UINT64_MAX },
 		{ "clock", 0, 8, UINT64_MAX },
 		{ "clock", 0, 8, 1ull << 62 },
@@ -346,6 +390,12 @@ static void test_refused_values(void **state)
 		{ "ee.out", 0, 1, 2 },
 		{ "irq.held", 0, 4, ICR_LSC },
 		{ "irq.next", 0, 8, UINT64_MAX },
+		{ "irq.next", 0, 8, CLOCK + 0xffff * 256 + 1 },
+		{ "irq.rx_due", 0, 8, CLOCK + US(0xffff) + 1 },
+		{ "irq.tx_due", 0, 8, CLOCK + US(0xffff) + 1 },
+		{ "tx.open.kind", 0, 1, E1000_TX_N_KINDS },
+		{ "tx.open.len", 0, 4, E1000_TX_TSO_MAX + 1 },
+		{ "tx.skip", 0, 4, 0x100000 },
 		{ "irq.rx_due", 0, 8, UINT64_MAX },
 		{ "irq.tx_due", 0, 8, UINT64_MAX },
 		{ "pbm_used", 0, 1, 2 },
@@ -353,6 +403,36 @@ static void test_refused_values(void **state)
 
 	for (size_t i = 0; i < array_size(t); i++)
 		refuse(t[i].name, t[i].i, t[i].size, t[i].v);
+}
+
+/* The largest that a guest can bring about. */
+static void test_accepted_values(void **state)
+{
+	static const struct {
+		const char *name;
+		uint8_t size;
+		uint64_t v;
+	} t[] = {
+		{ "irq.next", 8, CLOCK + 0xffff * 256 },
+		{ "irq.rx_due", 8, CLOCK + US(0xffff) },
+		{ "irq.tx_due", 8, CLOCK + US(0xffff) },
+		{ "autoneg_due", 8, CLOCK + 500 * MS },
+		{ "ioaddr", 4, 0xfffff },
+		{ "tx.open.len", 4, E1000_TX_TSO_MAX },
+		{ "tx.skip", 4, 0xfffff },
+	};
+	struct fp *a = busy_device(), *b = fe_new("");
+
+	fe_freeze(b);
+	for (size_t i = 0; i < array_size(t); i++) {
+		struct stream s = save(a);
+
+		poke(s, t[i].name, 0, t[i].size, t[i].v);
+		assert_loads(b, s);
+		free(s.data);
+	}
+	fp_free(a);
+	fp_free(b);
 }
 
 static void assert_refused(struct fp *g, struct stream s, const char *why)
@@ -385,10 +465,12 @@ static void test_other_devices(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_timers_go_on),
-		cmocka_unit_test(test_running),	      cmocka_unit_test(test_line),
-		cmocka_unit_test(test_cable_differs), cmocka_unit_test(test_refused_values),
-		cmocka_unit_test(test_tso_props),     cmocka_unit_test(test_other_devices),
+		cmocka_unit_test(test_round_trip),     cmocka_unit_test(test_timers_go_on),
+		cmocka_unit_test(test_running),	       cmocka_unit_test(test_line),
+		cmocka_unit_test(test_cable_differs),  cmocka_unit_test(test_refused_values),
+		cmocka_unit_test(test_tso_props),      cmocka_unit_test(test_running_clocks),
+		cmocka_unit_test(test_status_follows), cmocka_unit_test(test_accepted_values),
+		cmocka_unit_test(test_other_devices),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

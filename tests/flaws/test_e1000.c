@@ -206,6 +206,27 @@ static void test_storm(void **state)
 	assert_works(r);
 }
 
+/* A frame that loops back into the buffer that it lies in, moved by a few bytes. */
+static void test_loopback_onto_itself(void **state)
+{
+	struct fr *r = busy();
+	uint64_t at = FP_BASE + 0x100000;
+
+	fp_wr(r->g, O_CTRL, CTRL_RST);
+	fr_tx_setup(r, 256);
+	fe_mdic(r->g, MDIC_OP_WRITE, 1, 0, 0x4140);
+	for (int32_t move = -300; move < 300; move += 7) {
+		r->rx_bufs = at + 300 + (uint64_t)move;
+		fr_rx_setup(r, 8, FR_DEFAULT_RCTL | RCTL_UPE | RCTL_LPE);
+		fg_frame(buf, 4000, 1);
+		fp_write(r->g, at + 300, buf, 4000);
+		fr_legacy_at(r, at + 300, 4000, FR_EOP);
+		fr_send(r);
+		assert_int_equal(fp_rd(r->g, O_RDH), 2);
+	}
+	assert_works(r);
+}
+
 /* Whatever was loaded, or not, the device lives. */
 static void load_and_live(struct fr *r, const uint8_t *data, size_t len)
 {
@@ -259,10 +280,11 @@ static void test_state_flipped(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_every_value), cmocka_unit_test(test_every_word),
-		cmocka_unit_test(test_every_size),  cmocka_unit_test(test_io_window),
-		cmocka_unit_test(test_indices),	    cmocka_unit_test(test_resets),
-		cmocka_unit_test(test_storm),	    cmocka_unit_test(test_state_flipped),
+		cmocka_unit_test(test_every_value),   cmocka_unit_test(test_every_word),
+		cmocka_unit_test(test_every_size),    cmocka_unit_test(test_io_window),
+		cmocka_unit_test(test_indices),	      cmocka_unit_test(test_resets),
+		cmocka_unit_test(test_storm),	      cmocka_unit_test(test_loopback_onto_itself),
+		cmocka_unit_test(test_state_flipped),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
