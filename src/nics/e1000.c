@@ -198,7 +198,6 @@ void e1000_reset_mac(struct e1000 *d)
 {
 	e1000_irq_reset(d);
 	e1000_tx_reset(d);
-	e1000_rx_reset(d);
 	e1000_regs_reset(d);
 	e1000_eeprom_load(d);
 	e1000_eecd_write(d, 0);

@@ -154,11 +154,10 @@ void e1000_tx_impatient(struct twx_timer *t);
 int e1000_rx_receive(struct twx_port *port, const struct twx_frame *frames, int n);
 /* A frame that loops back (PHY or MAC loopback); never through the peer. */
 void e1000_rx_loopback(struct e1000 *d, const struct twx_frame *frames, int n);
-/* RCTL, RXCSUM, VET, CTRL, the link changed: caps and buffer size. */
+/* RCTL, RXCSUM, VET, CTRL, the link changed: caps, and whoever waits tries again. */
 void e1000_rx_config(struct e1000 *d);
 void e1000_rx_refill(struct e1000 *d); /* RDT was written, or receiving became possible */
 void e1000_rx_poll(struct e1000 *d);   /* from the task: tells the core that frames are welcome */
-void e1000_rx_reset(struct e1000 *d);
 
 /* e1000_filter.c: whether the guest wants the frame; @head has 14 bytes at least, tag in place or
  * in @vlan. */

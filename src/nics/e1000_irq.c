@@ -166,6 +166,8 @@ void e1000_cause_rx(struct e1000 *d, uint32_t causes)
 		irq_hold(d, ICR_RXT0, &irq->rx_abs, &irq->rx_due, d->reg[R_RDTR], d->reg[R_RADV]);
 		causes &= ~(uint32_t)ICR_RXT0;
 	}
+	/* The driver may have switched the delay off meanwhile: one interrupt, not two. */
+	irq->held &= ~(causes & ICR_RXT0);
 	e1000_cause(d, causes);
 }
 

@@ -89,8 +89,6 @@ void e1000_link_status(struct e1000 *d)
 		return;
 	d->reg[R_STATUS] = status;
 	e1000_rx_config(d);
-	if (status & STATUS_LU)
-		e1000_rx_refill(d);
 }
 
 static void link_set(struct e1000 *d, bool up, bool negotiated)

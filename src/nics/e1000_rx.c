@@ -552,8 +552,3 @@ void e1000_rx_poll(struct e1000 *d)
 	d->rx.ready = d->rx.starved = false;
 	twx_port_ready(d->port);
 }
-
-void e1000_rx_reset(struct e1000 *d)
-{
-	e1000_rx_refill(d);
-}

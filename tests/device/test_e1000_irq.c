@@ -233,6 +233,22 @@ static void test_timer(void **state)
 	fp_free(g);
 }
 
+/* What waited is reported by the frame that does not, and not again. */
+static void test_delay_switched_off(void **state)
+{
+	struct fp *g = start("");
+	struct e1000 *d = fe_dev(g);
+
+	fp_wr(g, O_RDTR, 100);
+	e1000_cause_rx(d, ICR_RXT0);
+	fp_wr(g, O_RDTR, 0);
+	e1000_cause_rx(d, ICR_RXT0);
+	assert_int_equal(fp_rd(g, O_ICR), ICR_RXT0);
+	fe_tick(g, US(1000));
+	assert_int_equal(fp_rd(g, O_ICR), 0);
+	fp_free(g);
+}
+
 static void test_other_receive_causes(void **state)
 {
 	struct fp *g = start("");
@@ -431,6 +447,7 @@ int main(void)
 		cmocka_unit_test(test_throttle_changes),
 		cmocka_unit_test(test_receive_delay),
 		cmocka_unit_test(test_timer),
+		cmocka_unit_test(test_delay_switched_off),
 		cmocka_unit_test(test_other_receive_causes),
 		cmocka_unit_test(test_transmit_delay),
 		cmocka_unit_test(test_held_join),
