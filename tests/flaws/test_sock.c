@@ -2,20 +2,8 @@
 /* Peers of the socket backends that mean no good: what broke others, and what only wants to. */
 #include "sock_kit.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/mman.h>
-
-static int count_fds(void)
-{
-	DIR *d = opendir("/proc/self/fd");
-	int n = 0;
-
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n;
-}
 
 static void open_server(struct kit *k)
 {
@@ -85,6 +73,24 @@ static void lengths_beyond_any_frame(void **state)
 		works(k);
 	}
 	assert_non_null(strstr(k->w->log, "announces a frame of 69633 bytes"));
+}
+
+/* The same from a peer that does not read what we send: the next one gets frames again. */
+static void lengths_beyond_any_frame_while_we_wait(void **state)
+{
+	struct kit *k = *state;
+	int fd;
+
+	open_server(k);
+	fd = peer(k);
+	kit_run(k);
+	assert_in_range(numbered_send(k, 0, 5000, 1514), 1, 4999);
+	say(k, fd, "\xff\xff\xff\xff", 4);
+	assert_true(k->port->link_down);
+	assert_true(twx_port_can_send(&k->nic->port));
+	assert_int_equal(numbered_send(k, 0, 10, 60), 10);
+	close(fd);
+	works(k);
 }
 
 /* The same lengths, their four bytes in four reads. */
@@ -208,7 +214,7 @@ static void connections_in_a_storm(void **state)
 
 	open_server(k);
 	works(k);
-	fds = count_fds();
+	fds = kit_fds();
 	for (i = 0; i < 2000; i++) {
 		int fd = peer(k);
 
@@ -221,7 +227,7 @@ static void connections_in_a_storm(void **state)
 			world_poll(k->w);
 	}
 	works(k);
-	assert_int_equal(count_fds(), fds);
+	assert_int_equal(kit_fds(), fds);
 }
 
 /* A server that ends every connection is not asked more often than agreed. */
@@ -396,12 +402,19 @@ static void datagrams_of_a_stranger(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		kit_test(lengths_beyond_any_frame),   kit_test(lengths_in_pieces),
-		kit_test(lengths_below_any_frame),    kit_test(lengths_between_ours_and_theirs),
-		kit_test(other_protocols_and_noise),  kit_test(connections_in_a_storm),
-		kit_test(a_server_that_hangs_up),     kit_test(a_stalled_peer_bounds_what_is_kept),
-		kit_test(a_frame_of_gigabytes),	      kit_test(datagrams_of_a_stranger),
-		kit_test(lost_memory_under_a_stream), kit_test(lost_memory_under_datagrams),
+		kit_test(lengths_beyond_any_frame),
+		kit_test(lengths_beyond_any_frame_while_we_wait),
+		kit_test(lengths_in_pieces),
+		kit_test(lengths_below_any_frame),
+		kit_test(lengths_between_ours_and_theirs),
+		kit_test(other_protocols_and_noise),
+		kit_test(connections_in_a_storm),
+		kit_test(a_server_that_hangs_up),
+		kit_test(a_stalled_peer_bounds_what_is_kept),
+		kit_test(a_frame_of_gigabytes),
+		kit_test(datagrams_of_a_stranger),
+		kit_test(lost_memory_under_a_stream),
+		kit_test(lost_memory_under_datagrams),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

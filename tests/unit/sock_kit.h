@@ -7,6 +7,7 @@
 #include "toy.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <net/if.h>
 #include <sched.h>
 #include <sys/ioctl.h>
@@ -169,6 +170,17 @@ static inline const char *kit_info(struct kit *k)
 	memset(text, 0, sizeof(text));
 	k->port->ops->info(k->port, text, sizeof(text));
 	return text;
+}
+
+static inline int kit_fds(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	int n = 0;
+
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n;
 }
 
 /* --- plain sockets --- */

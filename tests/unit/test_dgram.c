@@ -273,12 +273,11 @@ static void a_slow_unix_receiver(void **state)
 static void the_peer_may_come_later_and_anew(void **state)
 {
 	struct kit *k = *state;
+	struct sockaddr_un to = kit_unix(kit_path(k, "l"));
 	int fd, round;
 
 	open_unix(k);
 	for (round = 0; round < 3; round++) {
-		struct sockaddr_un to = kit_unix(kit_path(k, "l"));
-
 		assert_int_equal(numbered_send(k, 0, 100, 60), 100);
 		assert_int_equal(k->port->count.drops[TWX_DROP_HOST_ERROR], 100 * (round + 1));
 		fd = remote_unix(k);
@@ -292,6 +291,18 @@ static void the_peer_may_come_later_and_anew(void **state)
 		unlink(kit_path(k, "r"));
 	}
 	numbered_expect(k, 3, 60);
+	/* One that starts anew may speak before it is spoken to. */
+	fd = remote_unix(k);
+	assert_int_equal(numbered_send(k, 1, 1, 60), 1);
+	close(fd);
+	unlink(kit_path(k, "r"));
+	fd = remote_unix(k);
+	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+	send_numbered(fd, 3, 60);
+	kit_run(k);
+	numbered_expect(k, 4, 60);
+	close(fd);
+	unlink(kit_path(k, "r"));
 	/* One that starts anew between two frames gets the second. */
 	fd = remote_unix(k);
 	assert_int_equal(numbered_send(k, 1, 1, 60), 1);
@@ -415,22 +426,35 @@ static void everybody_in_the_group_but_ourselves(void **state)
 static void the_source_address_may_change(void **state)
 {
 	struct kit *k = *state;
-	int fd;
+	struct ip_mreqn m = { .imr_ifindex = 1 };
+	struct sockaddr_in at = kit_inet(6111);
+	int fd, on = 1;
 
 	kit_multicast();
-	if (system("ip addr add 10.9.9.1/24 dev lo && ip addr add 10.9.9.2/24 dev lo"))
+	if (system("ip addr add 10.9.9.1/24 dev lo && ip route add 239.0.0.0/8 dev lo"))
 		skip();
-	kit_open(k, "dgram,id=b,remote.type=inet,remote.host=239.1.2.3,remote.port=6110,"
-		    "local.type=inet,local.host=10.9.9.1,local.port=0");
-	fd = qemu_member();
+	kit_open(k, "dgram,id=b,remote.type=inet,remote.host=239.1.2.4,remote.port=6111");
+	inet_aton("239.1.2.4", &at.sin_addr);
+	m.imr_multiaddr = at.sin_addr;
+	fd = socket(AF_INET, SOCK_DGRAM, 0);
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+	assert_int_equal(setsockopt(fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &m, sizeof(m)), 0);
 	assert_int_equal(numbered_send(k, 1, 1, 60), 1);
 	expect(k, fd, 1, 60);
-	assert_int_equal(system("ip addr del 10.9.9.1/24 dev lo"), 0);
+	kit_run(k);
+	assert_int_equal(system("ip addr del 10.9.9.1/24 dev lo; ip addr add 10.8.8.1/24 dev lo;"
+				"ip route replace 239.0.0.0/8 dev lo"),
+			 0);
 	numbered_send(k, 2, 1, 60);
 	assert_int_equal(numbered_send(k, 3, 1, 60), 1);
+	if (k->port->count.drops[TWX_DROP_HOST_ERROR] == 0)
+		expect(k, fd, 2, 60);
+	expect(k, fd, 3, 60);
 	kit_run(k);
 	assert_int_equal(k->nic->n_got, 0);
-	assert_int_equal(system("ip addr flush dev lo scope global"), 0);
+	assert_int_equal(system("ip addr flush dev lo scope global; ip route flush 239.0.0.0/8"),
+			 0);
 	close(fd);
 }
 

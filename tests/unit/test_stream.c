@@ -309,6 +309,35 @@ static void frames_before_a_failed_write_arrive(void **state)
 	assert_true(k->port->link_down);
 }
 
+static struct kit *leaving_kit;
+static int leaving;
+
+static void leave(struct twx_timer *t)
+{
+	uint8_t buf[64];
+
+	framed(buf, 60, 0);
+	assert_int_equal(send(leaving, buf, 64, 0), 64);
+	close(leaving);
+	assert_int_equal(numbered_send(leaving_kit, 0, 1, 60), 1);
+}
+
+/* The peer goes and the write fails between two looks of the loop at the socket. */
+static void frames_before_a_sudden_end_arrive(void **state)
+{
+	struct twx_timer timer = { 0 };
+	struct kit *k = *state;
+
+	leaving_kit = k;
+	leaving = open_fd(k);
+	twx_timer_init(&timer, k->w->loop, leave);
+	twx_timer_set(&timer, 0);
+	kit_run(k);
+	numbered_expect(k, 1, 60);
+	assert_int_equal(k->port->count.drops[TWX_DROP_HOST_ERROR], 1);
+	assert_true(k->port->link_down);
+}
+
 /* The connection ends while the port is busy: senders are not kept waiting. */
 static void the_end_frees_who_waits(void **state)
 {
@@ -527,10 +556,14 @@ static void nobody_there_is_said_at_once(void **state)
 static void reconnects(struct kit *k, const char *option)
 {
 	struct sockaddr_un at = kit_unix(kit_path(k, "l"));
-	int round, l, fd;
+	int round, l, fd, i, n_lines;
 
 	kit_open(k, "stream,id=b,addr.type=unix,addr.path=%s,%s", kit_path(k, "l"), option);
 	assert_string_equal(kit_info(k), "connection error");
+	n_lines = k->w->n_lines;
+	for (i = 0; i < 20; i++)
+		twx_loop_poll(k->w->loop, 10);
+	assert_int_equal(k->w->n_lines, n_lines);
 	assert_non_null(strstr(k->w->log, "trying again"));
 	for (round = 0; round < 3; round++) {
 		assert_true(k->port->link_down);
@@ -564,49 +597,73 @@ static int two_addresses(void *opaque, const char *host, const char *port, int f
 	return 2;
 }
 
-static bool has_up(struct kit *k)
+static bool side_is_up(struct kit *k)
 {
-	return k->b && !k->b->ports[0]->link_down;
-}
-
-/* connect() to one address takes its time and fails in the end. */
-static int slow_connect(void *opaque, int fd, const struct sockaddr *addr, socklen_t len)
-{
-	struct sockaddr_in never = { .sin_family = AF_INET, .sin_port = htons(1) };
-
-	if (((const struct sockaddr_in *)addr)->sin_port == htons(6012)) {
-		/* 127.0.0.1:1 refuses; the answer is held back until the loop asks. */
-		never.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-		(*(int *)opaque)++;
-		return connect(fd, (struct sockaddr *)&never, sizeof(never)) < 0 ? -errno : 0;
-	}
-	return connect(fd, addr, len) < 0 ? -errno : 0;
+	return !k->b->ports[0]->link_down;
 }
 
 static void the_next_address_of_a_name(void **state)
 {
-	struct sockaddr_in at = kit_inet(6013);
-	int l = kit_bind(SOCK_STREAM, &at), n_slow = 0;
-	struct twx_hostops ops = { .size = sizeof(ops),
-				   .opaque = &n_slow,
-				   .connect = slow_connect,
-				   .resolve = two_addresses };
-	struct kit *k = *state;
+	struct sockaddr_in slow = kit_inet(6012), at = kit_inet(6013);
+	struct twx_hostops ops = { .size = sizeof(ops), .resolve = two_addresses };
+	struct kit *k = *state, side = { .w = k->w };
 	struct twx_net_config config = { .size = sizeof(config),
 					 .loop = k->w->loop,
 					 .hostops = &ops };
+	int l = kit_bind(SOCK_STREAM, &at), full, i, waiting[3];
 	struct twx_net *own;
-	struct kit side = { .w = k->w };
 
-	assert_int_equal(twx_net_new(&own, &config, NULL), 0);
-	assert_int_equal(twx_backend_new(&side.b, own,
-					 "stream,id=b,addr.type=inet,addr.host=a.name,addr.port=1",
-					 NULL),
-			 0);
-	assert_true(kit_until(&side, has_up));
-	assert_int_equal(n_slow, 1);
-	twx_net_free(own);
+	/* The first refuses at once, then after a while: its listener's queue is full, and it goes.
+	 */
+	for (i = 0; i < 2; i++) {
+		int j;
+
+		full = i ? kit_bind(SOCK_STREAM, &slow) : -1;
+		for (j = 0; i && j < 3; j++) {
+			listen(full, 0);
+			waiting[j] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+			(void)!connect(waiting[j], (struct sockaddr *)&slow, sizeof(slow));
+		}
+		assert_int_equal(twx_net_new(&own, &config, NULL), 0);
+		assert_int_equal(
+			twx_backend_new(&side.b, own,
+					"stream,id=b,addr.type=inet,addr.host=a.name,addr.port=1",
+					NULL),
+			0);
+		assert_int_equal(side_is_up(&side), !i);
+		for (j = 0; i && j < 3; j++)
+			close(waiting[j]);
+		if (i)
+			close(full);
+		assert_true(kit_until(&side, side_is_up));
+		twx_net_free(own);
+	}
 	close(l);
+}
+
+/* The only address refuses after a while. */
+static void an_answer_that_comes_late(void **state)
+{
+	struct sockaddr_in slow = kit_inet(6014);
+	int fds = kit_fds(), full = kit_bind(SOCK_STREAM, &slow), i, waiting[3];
+	struct kit *k = *state;
+
+	listen(full, 0);
+	for (i = 0; i < 3; i++) {
+		waiting[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+		(void)!connect(waiting[i], (struct sockaddr *)&slow, sizeof(slow));
+	}
+	kit_open(k, "stream,id=b,addr.type=inet,addr.host=127.0.0.1,addr.port=6014");
+	assert_string_equal(kit_info(k), "");
+	for (i = 0; i < 3; i++)
+		close(waiting[i]);
+	close(full);
+	for (i = 0; i < 500 && !kit_info(k)[0]; i++)
+		twx_loop_poll(k->w->loop, 10);
+	assert_string_equal(kit_info(k), "connection error");
+	assert_non_null(strstr(k->w->log, "cannot connect to 127.0.0.1:6014: Connection refused"));
+	assert_true(k->port->link_down);
+	assert_int_equal(kit_fds(), fds);
 }
 
 /* --- descriptors, options --- */
@@ -691,6 +748,7 @@ int main(void)
 		kit_test(a_busy_receiver_loses_nothing),
 		kit_test(frames_before_the_end_arrive),
 		kit_test(frames_before_a_failed_write_arrive),
+		kit_test(frames_before_a_sudden_end_arrive),
 		kit_test(the_end_frees_who_waits),
 		kit_test(a_server_is_down_until_somebody_comes),
 		kit_test(the_second_peer_waits_for_the_first),
@@ -703,6 +761,7 @@ int main(void)
 		kit_test(nobody_there_is_said_at_once),
 		kit_test(a_client_connects_again),
 		kit_test(the_next_address_of_a_name),
+		kit_test(an_answer_that_comes_late),
 		kit_test(wrong_descriptors_are_refused),
 		kit_test(options_that_do_not_fit),
 	};

@@ -18,7 +18,6 @@ struct dgram {
 	bool group;	       /* multicast: our own datagrams come back, */
 	struct sock_addr self; /* from here */
 	bool link;	       /* @out sends when it is connected to @to */
-	bool linked;	       /* it is */
 	bool bound;	       /* @local is ours, and so is its file */
 	bool reading;	       /* EPOLLIN is watched */
 	bool blocked;	       /* waiting for EPOLLOUT */

@@ -83,7 +83,8 @@ static int dgram_send_failed(struct dgram *d, const struct twx_frame *frames, in
 		n = 1;
 		break;
 	default:
-		/* An error of an earlier datagram may be told now; a peer may have come back. */
+		/* An error of an earlier datagram may be told now; a peer may have come, or come
+		 * back. */
 		if ((*tries)-- > 0 && (!d->link || !dgram_link(d)))
 			return 0;
 		break;
@@ -98,10 +99,6 @@ int dgram_receive(struct dgram *d, const struct twx_frame *frames, int n)
 
 	if (d->blocked)
 		return 0;
-	if (d->link && !d->linked && dgram_link(d)) {
-		dgram_drop(d, TWX_DROP_HOST_ERROR, frames, n);
-		return n;
-	}
 	for (i = 0; i < n; i++) {
 		d->tx[i].msg_hdr.msg_iov = (struct iovec *)frames[i].iov;
 		d->tx[i].msg_hdr.msg_iovlen = frames[i].n_iov;

@@ -56,7 +56,6 @@ int dgram_link(struct dgram *d)
 	struct sockaddr none = { .sa_family = AF_UNSPEC };
 	int err;
 
-	d->linked = false;
 	/* Forgets the source address, which may be none of ours any more. */
 	if (d->group)
 		connect(d->out, &none, sizeof(none));
@@ -64,7 +63,6 @@ int dgram_link(struct dgram *d)
 			      (const struct sockaddr *)&d->to.ss, d->to.len);
 	if (err)
 		return err;
-	d->linked = true;
 	if (d->group) {
 		d->self.len = sizeof(d->self.ss);
 		if (getsockname(d->out, (struct sockaddr *)&d->self.ss, &d->self.len) < 0)
