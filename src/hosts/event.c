@@ -1,5 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Descriptors of a peer, read and written without ever blocking, spinning or taking SIGPIPE. */
+/*
+ * Descriptors of a peer, read and written without blocking, spinning or taking SIGPIPE.
+ *
+ * One hole is left: an eventfd's writes obey O_NONBLOCK alone, which the peer shares. A peer that
+ * fills the counter and then clears the flag blocks the loop at the next signal, and every port on
+ * it, until it reads.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>

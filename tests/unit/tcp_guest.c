@@ -453,7 +453,7 @@ static struct twx_frame build(struct tg_conn *c, struct tg_out *o, uint8_t flags
 	if (len)
 		memcpy(o->hdr + hdr, data, head);
 	o->iov[0] = (struct iovec){ o->hdr, hdr + head };
-	o->iov[1] = (struct iovec){ data + head, len - head };
+	o->iov[1] = (struct iovec){ len ? data + head : NULL, len - head };
 	if (gso || !check) {
 		f.meta = (struct twx_meta){ .flags = TWX_F_NEEDS_CSUM,
 					    .csum_start = 34,
