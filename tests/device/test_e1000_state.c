@@ -213,7 +213,7 @@ static void test_running_clocks(void **state)
 	e1000_cause_rx(fe_dev(a), ICR_RXT0);
 	s = save(a);
 	assert_loads(b, s);
-	assert_int_not_equal(fe_dev(b)->irq.timer.slot, 0);
+	assert_true(fe_dev(b)->irq.timer.slot || b->level);
 	fe_pass(b, US(60000));
 	assert_true(b->level);
 	assert_int_equal(fp_rd(b, O_ICR), ICR_RXT0);
