@@ -20,6 +20,10 @@
  * of a round in which somebody asked for it: transmit what a budget left over, tell the core that
  * frames are welcome.
  *
+ * Back-pressure: what the peer refuses stays in the transmit ring, for 250 ms at most, then it goes
+ * into the peer's bounded queue; a frame for which the receive ring has no room waits with its
+ * sender. Work per doorbell is bounded (e1000_tx.c has the numbers).
+ *
  * Who owns what: registers are the guest's, in reg[] by slot; everything derived from them is
  * derived again after a reset and a loaded state. Time is the device's own (e1000_now), which
  * stands still with the machine.
