@@ -38,8 +38,9 @@ unshare -m sh -euc '
 	mount --bind "$run" "$run"
 	for x in proc sys dev; do mount --rbind "/$x" "$run/$x"; done
 	mount -t tmpfs run "$run/run"
-	# what a machine has and a bare tree lacks: its resolver
+	# what a machine has and a bare tree lacks: its resolver, and its own name
 	cp -L /etc/resolv.conf "$run/etc/resolv.conf" 2>/dev/null || true
+	[ -e "$run/etc/hosts" ] || echo "127.0.0.1 localhost" >"$run/etc/hosts"
 	cd "$run"
 	mkdir -p old
 	pivot_root . old
