@@ -15,7 +15,7 @@ twinax_up tw -netdev "tap,id=n0,ifname=tap0,script=no,downscript=no" \
 	-device "virtio-net,id=nic0,netdev=n0,mac=52:54:00:12:34:56,export=vhost-user:$T/tw.sock" ||
 	t_fail "twinax serve comes up" ""
 # Silence, so that every frame counted is one of ours.
-sysctl -q -w net.ipv6.conf.tap0.disable_ipv6=1
+echo 1 >/proc/sys/net/ipv6/conf/tap0/disable_ipv6
 ip addr add 10.9.0.1/24 dev tap0 && ip link set tap0 up
 step "user-mode Linux boots" boot_uml u1 "virtio_uml.device=$T/tw.sock:1" || finish
 step "the guest's interface comes up" g 'sysctl -q -w net.ipv6.conf.eth0.disable_ipv6=1; ip link set eth0 up && ip addr add 10.9.0.2/24 dev eth0 && ping -c 1 10.9.0.1' || finish
