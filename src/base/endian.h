@@ -25,4 +25,16 @@ ENDIAN_PAIR(be32, 32, be)
 ENDIAN_PAIR(be64, 64, be)
 #undef ENDIAN_PAIR
 
+/* Packet headers as bytes, at any alignment. */
+static inline uint32_t be16_at(const uint8_t *p)
+{
+	return (uint32_t)(p[0] << 8 | p[1]);
+}
+
+static inline void be16_put(uint8_t *p, uint32_t v)
+{
+	p[0] = (uint8_t)(v >> 8);
+	p[1] = (uint8_t)v;
+}
+
 #endif

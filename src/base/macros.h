@@ -3,7 +3,9 @@
 #ifndef BASE_MACROS_H
 #define BASE_MACROS_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define array_size(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -12,6 +14,11 @@
 
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
+
+static inline bool power_of_two(uint64_t v)
+{
+	return v != 0 && (v & (v - 1)) == 0;
+}
 
 /* Each argument is evaluated once; the counter keeps nested uses from shadowing one another. */
 #define min(a, b) macros_pick(a, b, <, __COUNTER__)

@@ -17,11 +17,6 @@
 #define ROM_MIN 2048u	    /* bits 31:11 of the register are the address */
 #define ROM_MAX (16u << 20) /* PCI 3.0, 6.2.5.2 */
 
-static bool power_of_two(uint64_t v)
-{
-	return v != 0 && (v & (v - 1)) == 0;
-}
-
 static void bar_init(struct pci_dev *dev, unsigned int i)
 {
 	const struct pci_bar *b = &dev->info.bars[i];

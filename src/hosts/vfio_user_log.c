@@ -70,11 +70,6 @@ static int log_begin(struct vfu_host *vfu)
 	return err;
 }
 
-static bool power_of_two(uint64_t v)
-{
-	return v != 0 && (v & (v - 1)) == 0;
-}
-
 /* The ranges are checked, and more than them is logged: all that the device writes. */
 static int check_ranges(const struct vfu_msg *m, uint32_t n)
 {

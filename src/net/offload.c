@@ -32,6 +32,7 @@
 #include <string.h>
 
 #include "base/csum.h"
+#include "base/endian.h"
 #include "base/iov.h"
 #include "net/offload.h"
 
@@ -70,17 +71,6 @@ static bool offload_csum_fits(const struct twx_frame *f)
 	/* The field is a 16-bit word of what it sums (RFC 1071), so its offset is even. */
 	return f->meta.csum_start >= TWX_FRAME_MIN && !(f->meta.csum_off & 1) &&
 	       offload_csum_end(f) <= offload_here(f);
-}
-
-static void put16(uint8_t *p, uint32_t v)
-{
-	p[0] = (uint8_t)(v >> 8);
-	p[1] = (uint8_t)v;
-}
-
-static uint32_t get16(const uint8_t *p)
-{
-	return (uint32_t)(p[0] << 8 | p[1]);
 }
 
 static void put_sum(uint8_t *p, be16 sum)
@@ -225,8 +215,8 @@ static struct twx_frame *offload_open(struct offload *o, uint32_t *tag)
 	*tag = j->tag ? TAG_LEN : 0;
 	memcpy(slot, hdr, 12);
 	if (j->tag) {
-		put16(slot + 12, PACKET_ETH_VLAN);
-		put16(slot + 14, j->f->meta.vlan_tci);
+		be16_put(slot + 12, PACKET_ETH_VLAN);
+		be16_put(slot + 14, j->f->meta.vlan_tci);
 	}
 	memcpy(slot + 12 + *tag, hdr + 12, j->hdr_len - 12u);
 	out->iov = &o->iov[o->n_iov++];
@@ -296,7 +286,7 @@ static uint64_t offload_pseudo(const struct packet *p, const uint8_t *ip, uint32
 
 static void offload_ipv4_csum(uint8_t *ip)
 {
-	put16(ip + 10, 0);
+	be16_put(ip + 10, 0);
 	put_sum(ip + 10, csum_fold(csum_partial(ip, (size_t)(ip[0] & 15) * 4, 0)));
 }
 
@@ -305,21 +295,21 @@ static void offload_ipv4_csum(uint8_t *ip)
 static void offload_fix_ip(const struct packet *p, uint8_t *ip, uint32_t len, uint32_t seg)
 {
 	if (p->version == 4) {
-		put16(ip + 2, len);
-		put16(ip + 4, get16(ip + 4) + seg);
+		be16_put(ip + 2, len);
+		be16_put(ip + 4, be16_at(ip + 4) + seg);
 		offload_ipv4_csum(ip);
 	} else {
-		put16(ip + 4, len - 40);
+		be16_put(ip + 4, len - 40);
 	}
 }
 
 static void offload_fix_tcp(const struct offload_job *j, uint8_t *tcp)
 {
-	uint32_t seq = get16(tcp + 4) << 16 | get16(tcp + 6);
+	uint32_t seq = be16_at(tcp + 4) << 16 | be16_at(tcp + 6);
 
 	seq += j->seg * j->mss;
-	put16(tcp + 4, seq >> 16);
-	put16(tcp + 6, seq);
+	be16_put(tcp + 4, seq >> 16);
+	be16_put(tcp + 6, seq);
 	if (j->seg + 1 < j->n_segs)
 		tcp[13] &= (uint8_t) ~(TCP_FIN | TCP_PSH);
 	if (j->seg && (j->f->meta.flags & TWX_F_ECN))
@@ -342,8 +332,8 @@ static void offload_emit_segment(struct offload *o)
 	if (j->p.proto == PACKET_TCP)
 		offload_fix_tcp(j, l4);
 	else
-		put16(l4 + 4, l4_len);
-	put16(l4 + field, 0);
+		be16_put(l4 + 4, l4_len);
+	be16_put(l4 + field, 0);
 	sum = offload_pseudo(&j->p, ip, l4_len);
 	out->meta.flags &= (uint8_t) ~(TWX_F_NEEDS_CSUM | TWX_F_ECN);
 	out->meta.gso = TWX_GSO_NONE;
@@ -371,12 +361,12 @@ static uint32_t offload_fix_frag6(struct offload_job *j, uint8_t *slot, uint32_t
 	uint8_t *fh = slot + slot_len;
 
 	slot[j->p.proto_off + tag] = PACKET_IP6_FRAGMENT;
-	put16(slot + j->p.l3_off + tag + 4, j->hdr_len - j->p.l3_off - 40u + IP6_FRAG_LEN + len);
+	be16_put(slot + j->p.l3_off + tag + 4, j->hdr_len - j->p.l3_off - 40u + IP6_FRAG_LEN + len);
 	fh[0] = j->p.proto;
 	fh[1] = 0;
-	put16(fh + 2, at | more);
-	put16(fh + 4, j->frag_id >> 16);
-	put16(fh + 6, j->frag_id);
+	be16_put(fh + 2, at | more);
+	be16_put(fh + 4, j->frag_id >> 16);
+	be16_put(fh + 6, j->frag_id);
 	return slot_len + IP6_FRAG_LEN;
 }
 
@@ -401,7 +391,7 @@ static void offload_emit_fragment(struct offload *o)
 		udp = 8;
 	}
 	if (j->p.version == 4) {
-		put16(ip + 6, at / 8 | (more ? 0x2000 : 0));
+		be16_put(ip + 6, at / 8 | (more ? 0x2000 : 0));
 		offload_fix_ip(&j->p, ip, j->hdr_len - j->p.l3_off + len, 0);
 	} else {
 		slot_len = offload_fix_frag6(j, slot, slot_len, tag, at, len, more);

@@ -14,18 +14,14 @@
 #include "nics/e1000_rx.h"
 
 #include "base/csum.h"
+#include "base/endian.h"
 #include "base/macros.h"
-
-static uint32_t get16(const uint8_t *p)
-{
-	return (uint32_t)(p[0] << 8 | p[1]);
-}
 
 /* Length of the L4 header and data by the IP header; 0 if there is none, or not all of it. */
 static uint32_t rx_l4_len(const struct packet *p, const uint8_t *head, uint32_t len)
 {
 	const uint8_t *ip = head + p->l3_off;
-	uint32_t total = p->version == 4 ? get16(ip + 2) : get16(ip + 4) + 40;
+	uint32_t total = p->version == 4 ? be16_at(ip + 2) : be16_at(ip + 4) + 40;
 	uint32_t hdr = (uint32_t)(p->l4_off - p->l3_off);
 
 	if (!p->payload_off || total < hdr || p->l3_off + total > len ||
@@ -46,7 +42,7 @@ static void rx_plan_l4(const struct twx_frame *f, uint32_t strip, struct e1000_r
 			s->status |= RXD_TCPCS;
 		return;
 	}
-	if (s->p.proto == PACKET_UDP && !get16(head + s->p.l4_off + 6))
+	if (s->p.proto == PACKET_UDP && !be16_at(head + s->p.l4_off + 6))
 		return;
 	s->l4_len = rx_l4_len(&s->p, head, f->len);
 	behind = f->len - s->p.l4_off - s->l4_len;

@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "base/csum.h"
+#include "base/endian.h"
 #include "base/macros.h"
 #include "net/offload.h"
 
@@ -53,17 +54,6 @@ void e1000_tx_tso_limit(struct e1000 *d)
 	}
 }
 
-static void put16(uint8_t *p, uint32_t v)
-{
-	p[0] = (uint8_t)(v >> 8);
-	p[1] = (uint8_t)v;
-}
-
-static uint32_t get16(const uint8_t *p)
-{
-	return (uint32_t)(p[0] << 8 | p[1]);
-}
-
 /* True if the headers are those that the context describes. */
 static bool tso_parse(const struct e1000_tx *tx, const uint8_t *head, struct packet *p)
 {
@@ -81,12 +71,12 @@ static void tso_fix_ip(const struct e1000_tx_open *o, const struct packet *p, ui
 	be16 sum;
 
 	if (p->version == 6) {
-		put16(ip + 4, o->len - p->l3_off - 40);
+		be16_put(ip + 4, o->len - p->l3_off - 40);
 		return;
 	}
-	put16(ip + 2, o->len - p->l3_off);
-	put16(ip + 4, get16(ip + 4) + o->n_segs);
-	put16(ip + 10, 0);
+	be16_put(ip + 2, o->len - p->l3_off);
+	be16_put(ip + 4, be16_at(ip + 4) + o->n_segs);
+	be16_put(ip + 10, 0);
 	sum = csum_fold(csum_partial(ip, (size_t)(p->l4_off - p->l3_off), 0));
 	memcpy(ip + 10, &sum, 2);
 }
@@ -100,16 +90,16 @@ static void tso_fix_l4(const struct e1000_tx_open *o, const struct packet *p, co
 	be16 seed;
 
 	if (p->proto == PACKET_TCP) {
-		uint32_t seq = get16(l4 + 4) << 16 | get16(l4 + 6);
+		uint32_t seq = be16_at(l4 + 4) << 16 | be16_at(l4 + 6);
 
 		off = TCP_CSUM_OFF;
 		seq += o->n_segs * le16_get(o->ctx.context.mss);
-		put16(l4 + 4, seq >> 16);
-		put16(l4 + 6, seq);
+		be16_put(l4 + 4, seq >> 16);
+		be16_put(l4 + 6, seq);
 		if (!last)
 			l4[13] &= (uint8_t)~TCP_FIN_PSH;
 	} else {
-		put16(l4 + 4, len);
+		be16_put(l4 + 4, len);
 	}
 	if (p->version == 6)
 		sum = csum_pseudo6(ip + 8, ip + 24, p->proto, len);
