@@ -13,7 +13,8 @@
 
 /*
  * A loop belongs to the thread that runs it; every function here is called from that thread, except
- * twx_loop_post() and twx_loop_stop(), which any thread may call. Watches, timers and tasks are
+ * twx_loop_post() and twx_loop_stop(), which any thread may call, and what other threads do between
+ * twx_loop_enter() and twx_loop_leave(). Watches, timers and tasks are
  * embedded in their owner; the loop keeps pointers to them until they are deleted, cancelled or run,
  * and allocates nothing per event. Once a delete or cancel has returned, the callback does not run
  * again, not even for an event that the kernel has already reported.
@@ -33,6 +34,7 @@ struct twx_watch {
 	twx_watch_fn *fn;
 	int fd;
 	uint32_t events;
+	uint32_t slot; /* the loop's */
 };
 
 struct twx_timer {
@@ -65,6 +67,19 @@ TWX_EXPORT int twx_loop_poll(struct twx_loop *loop, int timeout_ms);
 /* Polls until twx_loop_stop(). Returns 0 or -errno. */
 TWX_EXPORT int twx_loop_run(struct twx_loop *loop);
 TWX_EXPORT void twx_loop_stop(struct twx_loop *loop); /* thread-safe; async-signal-safe */
+
+/*
+ * For loops whose objects other threads use as well (a vCPU that writes a device's register): to be
+ * called before any of them exists. From then on a lock is held while callbacks run. -ENOMEM or 0.
+ */
+TWX_EXPORT int twx_loop_share(struct twx_loop *loop);
+/*
+ * Between the two calls another thread is as good as a callback of the loop: it may call everything
+ * here, and the loop runs nothing meanwhile. Threads get in by turns with the loop; what they defer
+ * runs on the loop. Not from a callback of this loop, nor nested.
+ */
+TWX_EXPORT void twx_loop_enter(struct twx_loop *loop);
+TWX_EXPORT void twx_loop_leave(struct twx_loop *loop);
 
 /* CLOCK_MONOTONIC in ns as it was when the current round of callbacks began; cheap. */
 TWX_EXPORT uint64_t twx_loop_now(struct twx_loop *loop);

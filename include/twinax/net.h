@@ -170,11 +170,30 @@ struct twx_host {
 	struct twx_net *net;
 	struct twx_loop *loop;
 	struct twx_nic *nic;
+	void *opaque; /* of twx_net_set_host(); null for a host of export= */
 	void *priv;
 };
 TWX_EXPORT const struct twx_host_type *const *twx_host_types(void);
+/*
+ * The world of NICs that have no export=: a machine in this process, for instance. It must outlive
+ * them; null takes it away, and NICs without export= stand alone again. open() gets the address "".
+ */
+TWX_EXPORT void twx_net_set_host(struct twx_net *net, const struct twx_host_type *type, void *opaque);
 /* How @type carries NICs of @bus; null if it does not. */
 TWX_EXPORT const struct twx_host_bus *twx_host_bus(const struct twx_host_type *type, const char *bus);
+
+/*
+ * `-chardev socket,id=c0,path=/tmp/x`: a stream of bytes for a backend, a filter or a serial port,
+ * which name it by its id; or, for vhost-user, where to connect. Freed with the net.
+ */
+struct twx_chardev;
+struct twx_chardev_type;
+TWX_EXPORT int twx_chardev_new(struct twx_chardev **out, struct twx_net *net, const char *text,
+			       struct twx_error *e);
+TWX_EXPORT const struct twx_chardev_type *const *twx_chardev_types(void);
+TWX_EXPORT const char *twx_chardev_type_name(const struct twx_chardev_type *type);
+TWX_EXPORT const char *twx_chardev_type_help(const struct twx_chardev_type *type);
+TWX_EXPORT const struct twx_opt_desc *twx_chardev_type_options(const struct twx_chardev_type *type);
 
 /* `-object filter-dump,id=f0,netdev=n0,file=PATH`. */
 struct twx_filter;

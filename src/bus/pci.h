@@ -47,6 +47,33 @@ struct pci_bar {
 	uint8_t min, max;
 };
 
+/*
+ * Registers whose writes may be late, as posted writes on a real bus are: a host with threads of its
+ * own (vCPUs) need not wait for the device. A read of any register comes after all of them.
+ */
+enum pci_zone_kind {
+	PCI_ZONE_NONE,
+	PCI_ZONE_POST, /* the writer goes on; the device's loop carries it out soon */
+	PCI_ZONE_LAZY, /* may wait for the next access to the function: nobody waits for its effect */
+};
+struct pci_zone {
+	enum pci_zone_kind kind;
+	uint8_t bar;
+	uint32_t off, len;
+};
+
+/*
+ * A write that is nothing but a signal: @size bytes (0: any) at @off of @bar, where @match with the
+ * value @value alone.
+ */
+struct pci_doorbell {
+	uint8_t bar, size;
+	bool match;
+	uint16_t value;
+	uint32_t off;
+	int fd; /* an eventfd */
+};
+
 struct pci_info {
 	uint16_t vendor, device, subsys_vendor, subsys;
 	uint8_t revision;
@@ -56,6 +83,7 @@ struct pci_info {
 	bool express; /* an endpoint: PCIe and power management capability, 4 KiB of configuration
 			 space */
 	struct pci_bar bars[PCI_N_BARS];
+	const struct pci_zone *zones; /* ends with PCI_ZONE_NONE; null: none */
 	uint16_t n_msix;  /* vectors; 0: no MSI-X */
 	uint8_t msix_bar; /* the BAR that table and PBA lie in; accesses there never reach the
 			     device */
@@ -107,6 +135,17 @@ struct pci_host_ops {
 	int (*dma)(struct pci_dev *dev, uint64_t addr, void *buf, uint32_t len, bool write);
 	/* Optional: a BAR was moved, enabled or disabled (for hosts that dispatch addresses). */
 	void (*bars_changed)(struct pci_dev *dev);
+	/*
+	 * Optional: from now on (@on) the guest's writes there signal the eventfd and do not come by
+	 * pci_bar_write(), wherever the BAR moves. 0 or -errno: then they come that way.
+	 */
+	int (*doorbell)(struct pci_dev *dev, const struct pci_doorbell *bell, bool on);
+	/*
+	 * Optional: a signal on the eventfd @fd is the message @addr, @data, without this process;
+	 * @fd -1 ends it. Of a vector that is not masked. 0 or -errno: then it is watched here.
+	 */
+	int (*message_fd)(struct pci_dev *dev, unsigned int vector, uint64_t addr, uint32_t data,
+			  int fd);
 };
 
 /* As in the table that the guest sees (PCI 3.0, 6.8.2), native integers. */
@@ -201,6 +240,13 @@ void pci_set_intx(struct pci_dev *dev, bool level);
  * is there. A vector that there is not is ignored.
  */
 void pci_notify(struct pci_dev *dev, unsigned int vector);
+
+/*
+ * Signals on the eventfd @fd, which somebody else writes (the kernel's vhost, another process), are
+ * notifications of @vector from now on; -1 ends it. MSI-X alone. Masking is obeyed: a signal that
+ * comes while the vector is masked is pending. 0 or -errno. The fd stays the caller's.
+ */
+int pci_notify_fd(struct pci_dev *dev, unsigned int vector, int fd);
 
 /* DMA; RAM only, never a device's registers. 0, -EPERM without bus master, -EFAULT outside of
  * memory. */

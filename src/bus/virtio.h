@@ -25,6 +25,15 @@ struct virtio_host_ops {
 	void (*notify_config)(struct virtio_dev *dev);
 	/* A queue broke (malformed ring); the transport may report it (vring err fd). */
 	void (*queue_broken)(struct virtio_dev *dev, unsigned int queue);
+	/*
+	 * Optional, for data paths outside of this process (bus/vhost.h), both or none. The eventfd
+	 * that is signalled by the guest's doorbells for a queue while @on, in place of ops->kick();
+	 * the transport's, -errno if there is none.
+	 */
+	int (*kick_fd)(struct virtio_dev *dev, unsigned int queue, bool on);
+	/* Signals on the eventfd @fd are interrupts of the queue from now on; -1 ends it. 0 or
+	 * -errno. */
+	int (*call_fd)(struct virtio_dev *dev, unsigned int queue, int fd);
 };
 
 /* The device's side. */
