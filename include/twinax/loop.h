@@ -80,6 +80,11 @@ TWX_EXPORT int twx_loop_share(struct twx_loop *loop);
  */
 TWX_EXPORT void twx_loop_enter(struct twx_loop *loop);
 TWX_EXPORT void twx_loop_leave(struct twx_loop *loop);
+/*
+ * On the loop's thread, in a callback or not, where it waits for threads that may themselves be waiting
+ * to enter: those get in, and this returns. Meanwhile they may have changed everything they may change.
+ */
+TWX_EXPORT void twx_loop_yield(struct twx_loop *loop);
 
 /* CLOCK_MONOTONIC in ns as it was when the current round of callbacks began; cheap. */
 TWX_EXPORT uint64_t twx_loop_now(struct twx_loop *loop);
