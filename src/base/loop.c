@@ -23,12 +23,18 @@
  * Fairness: a timer that a timer's callback sets for the past, and a task that a task defers, run
  * in the next round, which does not wait. So no callback can keep the others from running.
  *
- * Deleting: events that the kernel has already reported for a watch are blanked in the array.
+ * Deleting: an event names its watch by a slot and the slot's generation, so that one which the
+ * kernel has reported, or is just about to, means nothing once the watch has been deleted.
+ *
+ * A loop that is shared holds its lock all the time but while it waits. The lock is two mutexes:
+ * who wants `turn` waits for it holding `next`. So the loop, which comes back for the lock at once
+ * after it let go, stands behind a thread that waits already, and neither starves the other.
  */
 #include <twinax/loop.h>
 
 #include <assert.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,16 +56,34 @@ struct loop_list {
 	struct twx_task *head, **tail;
 };
 
+struct loop_slot {
+	struct twx_watch *w; /* null: free, and next_free counts */
+	uint32_t generation;
+	uint32_t next_free;
+};
+
+#define LOOP_NO_SLOT UINT32_MAX
+
+struct loop_lock {
+	pthread_mutex_t next, turn;
+};
+
 struct twx_loop {
 	int epoll_fd, timer_fd, event_fd;
-	bool dispatching;
+	struct loop_lock *lock; /* null while not shared */
+	bool in_round;		/* the loop's own thread is running callbacks */
+	bool dispatching;	/* somebody is: what is made goes unannounced until its end */
+	bool more;		/* the last round left work for the next */
+	bool woken;		/* the eventfd has been written since the last round */
 	bool in_timers;
 	uint64_t now;
 	struct timers timers;
 	uint64_t armed; /* what the timerfd waits for; UINT64_MAX: nothing */
 	struct loop_list deferred;
 	struct twx_task *running; /* rest of the tasks of this round */
-	int n_events, i_event;
+	struct loop_slot *slots;
+	uint32_t n_slots, free_slot;
+	int n_events;
 	struct epoll_event events[LOOP_EVENTS];
 	struct twx_trace trace;
 	_Atomic(struct twx_task *) posted;
@@ -74,9 +98,13 @@ static uint64_t loop_clock(void)
 	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
 
-static int loop_ctl(struct twx_loop *loop, int op, int fd, uint32_t events, void *ptr)
+/* What an event carries: our own two fds, or generation and slot of a watch. */
+#define LOOP_TIMER_EVENT UINT64_MAX
+#define LOOP_WAKE_EVENT (UINT64_MAX - 1)
+
+static int loop_ctl(struct twx_loop *loop, int op, int fd, uint32_t events, uint64_t data)
 {
-	struct epoll_event ev = { .events = events, .data.ptr = ptr };
+	struct epoll_event ev = { .events = events, .data.u64 = data };
 
 	return epoll_ctl(loop->epoll_fd, op, fd, &ev) < 0 ? -errno : 0;
 }
@@ -105,10 +133,10 @@ static int loop_open(struct twx_loop *loop)
 	loop->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (loop->event_fd < 0)
 		return -errno;
-	err = loop_ctl(loop, EPOLL_CTL_ADD, loop->timer_fd, EPOLLIN | EPOLLET, &loop->timer_fd);
+	err = loop_ctl(loop, EPOLL_CTL_ADD, loop->timer_fd, EPOLLIN | EPOLLET, LOOP_TIMER_EVENT);
 	if (err)
 		return err;
-	err = loop_ctl(loop, EPOLL_CTL_ADD, loop->event_fd, EPOLLIN | EPOLLET, &loop->event_fd);
+	err = loop_ctl(loop, EPOLL_CTL_ADD, loop->event_fd, EPOLLIN | EPOLLET, LOOP_WAKE_EVENT);
 	if (err)
 		return err;
 	return timers_init(&loop->timers);
@@ -124,6 +152,7 @@ int twx_loop_new(struct twx_loop **out, struct twx_error *e)
 		return twx_error_set(e, ENOMEM, "cannot create an event loop: out of memory");
 	loop->epoll_fd = loop->timer_fd = loop->event_fd = -1;
 	loop->armed = UINT64_MAX;
+	loop->free_slot = LOOP_NO_SLOT;
 	loop->deferred.tail = &loop->deferred.head;
 	err = loop_open(loop);
 	if (err) {
@@ -144,6 +173,12 @@ void twx_loop_free(struct twx_loop *loop)
 	assert(!loop->dispatching);
 	twx_trace_disable(&loop->trace);
 	timers_fini(&loop->timers);
+	free(loop->slots);
+	if (loop->lock) {
+		pthread_mutex_destroy(&loop->lock->next);
+		pthread_mutex_destroy(&loop->lock->turn);
+		free(loop->lock);
+	}
 	if (loop->event_fd >= 0)
 		close(loop->event_fd);
 	if (loop->timer_fd >= 0)
@@ -172,19 +207,73 @@ uint64_t twx_loop_now(struct twx_loop *loop)
 
 /* Watches */
 
+static uint64_t slot_data(const struct twx_loop *loop, uint32_t slot)
+{
+	return (uint64_t)loop->slots[slot].generation << 32 | slot;
+}
+
+static int slot_take(struct twx_loop *loop, struct twx_watch *w)
+{
+	struct loop_slot *s;
+
+	if (loop->free_slot == LOOP_NO_SLOT) {
+		uint32_t n = loop->n_slots ? 2 * loop->n_slots : 32;
+
+		s = n < LOOP_NO_SLOT ? reallocarray(loop->slots, n, sizeof(*s)) : NULL;
+		if (!s)
+			return -ENOMEM;
+		loop->slots = s;
+		for (uint32_t i = loop->n_slots; i < n; i++)
+			s[i] = (struct loop_slot){ .next_free = i + 1 < n ? i + 1 : LOOP_NO_SLOT };
+		loop->free_slot = loop->n_slots;
+		loop->n_slots = n;
+	}
+	w->slot = loop->free_slot;
+	s = &loop->slots[w->slot];
+	loop->free_slot = s->next_free;
+	s->w = w;
+	return 0;
+}
+
+static void slot_give(struct twx_loop *loop, uint32_t slot)
+{
+	struct loop_slot *s = &loop->slots[slot];
+
+	s->w = NULL;
+	/* So that no watch's event looks like one of our own fds. */
+	s->generation = s->generation < UINT32_MAX - 1 ? s->generation + 1 : 0;
+	s->next_free = loop->free_slot;
+	loop->free_slot = slot;
+}
+
+/* The watch that an event is for; null if it has been deleted since. */
+static struct twx_watch *slot_watch(const struct twx_loop *loop, uint64_t data)
+{
+	const struct loop_slot *s = &loop->slots[(uint32_t)data];
+
+	return s->generation == data >> 32 ? s->w : NULL;
+}
+
 /* Events 0 take the fd out of the set: EPOLLHUP and EPOLLERR could not be silenced otherwise. */
 int twx_watch_add(struct twx_watch *w, struct twx_loop *loop, int fd, uint32_t events,
 		  twx_watch_fn *fn)
 {
-	int err = 0;
+	int err;
 
 	if (w->loop)
 		return -EEXIST;
-	if (events)
-		err = loop_ctl(loop, EPOLL_CTL_ADD, fd, events, w);
+	err = slot_take(loop, w);
 	if (err)
 		return err;
-	*w = (struct twx_watch){ .loop = loop, .fn = fn, .fd = fd, .events = events };
+	if (events)
+		err = loop_ctl(loop, EPOLL_CTL_ADD, fd, events, slot_data(loop, w->slot));
+	if (err) {
+		slot_give(loop, w->slot);
+		return err;
+	}
+	*w = (struct twx_watch){
+		.loop = loop, .fn = fn, .fd = fd, .events = events, .slot = w->slot
+	};
 	return 0;
 }
 
@@ -197,7 +286,7 @@ int twx_watch_set(struct twx_watch *w, uint32_t events)
 	if (w->events == events)
 		return 0;
 	op = !events ? EPOLL_CTL_DEL : !w->events ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
-	err = loop_ctl(w->loop, op, w->fd, events, w);
+	err = loop_ctl(w->loop, op, w->fd, events, slot_data(w->loop, w->slot));
 	if (!err)
 		w->events = events;
 	return err;
@@ -210,10 +299,8 @@ void twx_watch_del(struct twx_watch *w)
 	if (!loop)
 		return;
 	if (w->events)
-		loop_ctl(loop, EPOLL_CTL_DEL, w->fd, 0, NULL);
-	for (int i = loop->i_event; i < loop->n_events; i++)
-		if (loop->events[i].data.ptr == w)
-			loop->events[i].data.ptr = NULL;
+		loop_ctl(loop, EPOLL_CTL_DEL, w->fd, 0, 0);
+	slot_give(loop, w->slot);
 	w->loop = NULL;
 	w->events = 0;
 }
@@ -373,25 +460,41 @@ static int loop_run_watches(struct twx_loop *loop)
 {
 	int n = 0;
 
-	for (loop->i_event = 0; loop->i_event < loop->n_events;) {
-		struct epoll_event ev = loop->events[loop->i_event++];
-		struct twx_watch *w = ev.data.ptr;
+	for (int i = 0; i < loop->n_events; i++) {
+		struct epoll_event ev = loop->events[i];
+		struct twx_watch *w;
 
-		if (!w || ev.data.ptr == &loop->event_fd)
+		if (ev.data.u64 == LOOP_WAKE_EVENT)
 			continue;
-		if (ev.data.ptr == &loop->timer_fd) {
+		if (ev.data.u64 == LOOP_TIMER_EVENT) {
 			loop->armed = UINT64_MAX;
 			continue;
 		}
+		w = slot_watch(loop, ev.data.u64);
 		/* An earlier callback of this round may have narrowed what this watch wants. */
-		ev.events &= w->events ? w->events | EPOLLERR | EPOLLHUP : 0;
+		ev.events &= w && w->events ? w->events | EPOLLERR | EPOLLHUP : 0;
 		if (!ev.events)
 			continue;
 		w->fn(w, ev.events);
 		n++;
 	}
-	loop->i_event = loop->n_events = 0;
+	loop->n_events = 0;
 	return n;
+}
+
+static void loop_lock(struct twx_loop *loop)
+{
+	if (!loop->lock)
+		return;
+	pthread_mutex_lock(&loop->lock->next);
+	pthread_mutex_lock(&loop->lock->turn);
+	pthread_mutex_unlock(&loop->lock->next);
+}
+
+static void loop_unlock(struct twx_loop *loop)
+{
+	if (loop->lock)
+		pthread_mutex_unlock(&loop->lock->turn);
 }
 
 /* One round. Work for the next one may be left in loop->deferred. */
@@ -399,20 +502,23 @@ static int loop_round(struct twx_loop *loop, int timeout_ms)
 {
 	int n;
 
-	if (loop->dispatching)
+	if (loop->in_round)
 		return -EDEADLK;
-	n = epoll_wait(loop->epoll_fd, loop->events, LOOP_EVENTS,
-		       loop->deferred.head ? 0 : timeout_ms);
+	n = epoll_wait(loop->epoll_fd, loop->events, LOOP_EVENTS, loop->more ? 0 : timeout_ms);
 	if (n < 0 && errno != EINTR)
 		return -errno;
+	loop_lock(loop);
 	loop->n_events = max(n, 0);
 	loop->now = loop_clock();
-	loop->dispatching = true;
+	loop->in_round = loop->dispatching = true;
+	loop->woken = false;
 	n = loop_run_watches(loop);
 	n += loop_run_timers(loop);
 	n += loop_run_tasks(loop);
-	loop->dispatching = false;
+	loop->in_round = loop->dispatching = false;
 	loop_arm(loop);
+	loop->more = loop->deferred.head != NULL;
+	loop_unlock(loop);
 	return n;
 }
 
@@ -421,7 +527,7 @@ int twx_loop_poll(struct twx_loop *loop, int timeout_ms)
 	int n = loop_round(loop, timeout_ms);
 
 	/* Tasks left for the next round: a foreign loop must come back at once. */
-	if (n >= 0 && loop->deferred.head)
+	if (n >= 0 && loop->more)
 		loop_wake(loop);
 	return n;
 }
@@ -432,7 +538,7 @@ int twx_loop_run(struct twx_loop *loop)
 
 	while (err >= 0 && !atomic_exchange(&loop->stop, false))
 		err = loop_round(loop, -1);
-	if (err >= 0 && loop->deferred.head)
+	if (err >= 0 && loop->more)
 		loop_wake(loop);
 	return min(err, 0);
 }
@@ -441,6 +547,41 @@ void twx_loop_stop(struct twx_loop *loop)
 {
 	atomic_store(&loop->stop, true);
 	loop_wake(loop);
+}
+
+/* Other threads */
+
+int twx_loop_share(struct twx_loop *loop)
+{
+	struct loop_lock *lock;
+
+	if (loop->lock)
+		return 0;
+	lock = malloc(sizeof(*lock));
+	if (!lock)
+		return -ENOMEM;
+	pthread_mutex_init(&lock->next, NULL);
+	pthread_mutex_init(&lock->turn, NULL);
+	loop->lock = lock;
+	return 0;
+}
+
+void twx_loop_enter(struct twx_loop *loop)
+{
+	loop_lock(loop);
+	loop->now = loop_clock();
+	loop->dispatching = true;
+}
+
+void twx_loop_leave(struct twx_loop *loop)
+{
+	loop->dispatching = false;
+	loop_arm(loop);
+	if (loop->deferred.head && !loop->woken) {
+		loop->woken = true;
+		loop_wake(loop);
+	}
+	loop_unlock(loop);
 }
 
 /* Children */

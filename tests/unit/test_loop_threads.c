@@ -217,11 +217,133 @@ static void a_child_reaped_elsewhere_is_told(void **state)
 	assert_int_equal(a.status, -1);
 }
 
+/* Threads that enter a shared loop */
+
+#define N_ENTERS 3000
+
+struct shared {
+	struct twx_loop *loop;
+	struct twx_task task;
+	struct twx_timer timer;
+	struct twx_watch watch;
+	int pipe[2];
+	bool watched;		 /* the callback may run */
+	unsigned long n, n_loop; /* changed by everybody under the lock, and by nobody else */
+	unsigned int n_left;
+	bool inside;
+};
+
+static void shared_check(struct shared *s)
+{
+	assert_false(s->inside);
+	s->inside = true;
+	s->n++;
+	s->inside = false;
+}
+
+static void shared_task(struct twx_task *t)
+{
+	struct shared *s = container_of(t, struct shared, task);
+
+	shared_check(s);
+	s->n_loop++;
+	if (s->n_left == 0)
+		twx_loop_stop(s->loop);
+}
+
+static void shared_timer(struct twx_timer *t)
+{
+	shared_check(container_of(t, struct shared, timer));
+}
+
+static void shared_readable(struct twx_watch *w, uint32_t events)
+{
+	struct shared *s = container_of(w, struct shared, watch);
+
+	assert_true(s->watched);
+	shared_check(s);
+}
+
+/* The pipe is always readable: an event is reported again and again while the watch goes. */
+static void *shared_enters(void *opaque)
+{
+	struct shared *s = opaque;
+
+	for (int i = 0; i < N_ENTERS; i++) {
+		int err = 0;
+
+		twx_loop_enter(s->loop);
+		shared_check(s);
+		if (s->watched)
+			twx_watch_del(&s->watch);
+		else
+			err = twx_watch_add(&s->watch, s->loop, s->pipe[0], EPOLLIN,
+					    shared_readable);
+		assert_int_equal(err, 0);
+		s->watched = !s->watched;
+		twx_timer_set(&s->timer, twx_loop_now(s->loop) + 1000);
+		s->n_left--;
+		twx_loop_defer(s->loop, &s->task);
+		twx_loop_leave(s->loop);
+	}
+	return NULL;
+}
+
+static void threads_enter_a_shared_loop(void **state)
+{
+	struct shared s = { .loop = *state, .task.fn = shared_task };
+	pthread_t threads[N_THREADS];
+
+	assert_int_equal(pipe(s.pipe), 0);
+	assert_int_equal(write(s.pipe[1], "x", 1), 1);
+	assert_int_equal(twx_loop_share(s.loop), 0);
+	twx_timer_init(&s.timer, s.loop, shared_timer);
+	s.n_left = N_THREADS * N_ENTERS;
+	for (int i = 0; i < N_THREADS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, shared_enters, &s), 0);
+	assert_int_equal(twx_loop_run(s.loop), 0);
+	for (int i = 0; i < N_THREADS; i++)
+		pthread_join(threads[i], NULL);
+	assert_int_equal(s.n_left, 0);
+	assert_true(s.n > (unsigned long)N_THREADS * N_ENTERS);
+	twx_timer_cancel(&s.timer);
+	twx_watch_del(&s.watch);
+	close(s.pipe[0]);
+	close(s.pipe[1]);
+}
+
+/* What a thread defers is done although the loop was waiting for nothing. */
+static void *shared_one(void *opaque)
+{
+	struct shared *s = opaque;
+
+	usleep(20000);
+	twx_loop_enter(s->loop);
+	twx_loop_defer(s->loop, &s->task);
+	twx_loop_leave(s->loop);
+	return NULL;
+}
+
+static void entering_wakes_the_loop(void **state)
+{
+	struct shared s = { .loop = *state, .task.fn = shared_task };
+	pthread_t thread;
+
+	assert_int_equal(twx_loop_share(s.loop), 0);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(pthread_create(&thread, NULL, shared_one, &s), 0);
+		assert_int_equal(twx_loop_run(s.loop), 0);
+		pthread_join(thread, NULL);
+	}
+	assert_int_equal(s.n_loop, 3);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		T(threads_enter_a_shared_loop),	  T(entering_wakes_the_loop),
 		T(posts_from_threads_all_arrive), T(stop_from_a_thread_and_before_run),
 		T(stop_from_a_signal_handler),	  T(children_are_reaped),
 		T(a_deleted_child_is_left_alone), T(a_child_reaped_elsewhere_is_told),
