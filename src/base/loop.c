@@ -23,6 +23,9 @@
  * Fairness: a timer that a timer's callback sets for the past, and a task that a task defers, run
  * in the next round, which does not wait. So no callback can keep the others from running.
  *
+ * A loop can be made to stand still (loop_virtual.h): its clock is then moved by hand, and the
+ * timerfd is not armed; a timer that is due wakes the loop by the eventfd.
+ *
  * Deleting: an event names its watch by a slot and the slot's generation, so that one which the
  * kernel has reported, or is just about to, means nothing once the watch has been deleted.
  *
@@ -47,10 +50,12 @@
 
 #include <twinax/trace.h>
 
+#include "base/loop_virtual.h"
 #include "base/macros.h"
 #include "base/timers.h"
 
 #define LOOP_EVENTS 64
+#define LOOP_SETTLE 16 /* passes over the tasks that tasks defer */
 
 struct loop_list {
 	struct twx_task *head, **tail;
@@ -76,6 +81,7 @@ struct twx_loop {
 	bool more;		/* the last round left work for the next */
 	bool woken;		/* the eventfd has been written since the last round */
 	bool in_timers;
+	bool stands; /* `now` is moved by loop_virtual_advance() alone */
 	uint64_t now;
 	struct timers timers;
 	uint64_t armed; /* what the timerfd waits for; UINT64_MAX: nothing */
@@ -96,6 +102,12 @@ static uint64_t loop_clock(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+static void loop_look(struct twx_loop *loop)
+{
+	if (likely(!loop->stands))
+		loop->now = loop_clock();
 }
 
 /* What an event carries: our own two fds, or generation and slot of a watch. */
@@ -201,7 +213,7 @@ struct twx_trace *twx_loop_trace(struct twx_loop *loop)
 uint64_t twx_loop_now(struct twx_loop *loop)
 {
 	if (!loop->dispatching)
-		loop->now = loop_clock();
+		loop_look(loop);
 	return loop->now;
 }
 
@@ -314,6 +326,11 @@ static void loop_arm(struct twx_loop *loop)
 
 	if (next >= loop->armed)
 		return;
+	if (unlikely(loop->stands)) {
+		if (next <= loop->now)
+			loop_wake(loop);
+		return;
+	}
 	loop->armed = next;
 	if (!next)
 		next = 1; /* 0 would disarm */
@@ -509,7 +526,7 @@ static int loop_round(struct twx_loop *loop, int timeout_ms)
 		return -errno;
 	loop_lock(loop);
 	loop->n_events = max(n, 0);
-	loop->now = loop_clock();
+	loop_look(loop);
 	loop->in_round = loop->dispatching = true;
 	loop->woken = false;
 	n = loop_run_watches(loop);
@@ -569,7 +586,7 @@ int twx_loop_share(struct twx_loop *loop)
 void twx_loop_enter(struct twx_loop *loop)
 {
 	loop_lock(loop);
-	loop->now = loop_clock();
+	loop_look(loop);
 	loop->dispatching = true;
 }
 
@@ -582,6 +599,54 @@ void twx_loop_leave(struct twx_loop *loop)
 		loop_wake(loop);
 	}
 	loop_unlock(loop);
+}
+
+/* Virtual time */
+
+void loop_virtual_start(struct twx_loop *loop)
+{
+	assert(!loop->lock);
+	(void)twx_loop_now(loop);
+	loop->stands = true;
+}
+
+void loop_virtual_stop(struct twx_loop *loop)
+{
+	loop->stands = false;
+	if (!loop->dispatching)
+		loop_arm(loop);
+}
+
+uint64_t loop_virtual_next(const struct twx_loop *loop)
+{
+	return timers_next(&loop->timers);
+}
+
+void loop_settle(struct twx_loop *loop)
+{
+	assert(loop->in_round && !loop->in_timers && !loop->running);
+	for (int i = 0; i < LOOP_SETTLE && loop->deferred.head; i++)
+		loop_run_tasks(loop);
+}
+
+bool loop_virtual_advance(struct twx_loop *loop, uint64_t when, unsigned int budget)
+{
+	uint64_t next;
+
+	assert(loop->stands);
+	loop_settle(loop);
+	while ((next = timers_next(&loop->timers)) <= when) {
+		unsigned int n;
+
+		if (!budget)
+			return false;
+		loop->now = max(loop->now, next);
+		n = (unsigned int)loop_run_timers(loop);
+		budget -= min(budget, n);
+		loop_settle(loop);
+	}
+	loop->now = max(loop->now, when);
+	return true;
 }
 
 /* Children */

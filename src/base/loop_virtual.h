@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A loop whose clock stands still until somebody moves it. */
+#ifndef BASE_LOOP_VIRTUAL_H
+#define BASE_LOOP_VIRTUAL_H
+
+#include <twinax/loop.h>
+
+/*
+ * From loop_virtual_start() on, the loop's clock stands at the time that it was, and so do its
+ * timers; file descriptors and tasks go on. Not together with twx_loop_share().
+ */
+void loop_virtual_start(struct twx_loop *loop);
+void loop_virtual_stop(struct twx_loop *loop); /* real time again */
+
+/* When the next timer is due; UINT64_MAX without any. */
+uint64_t loop_virtual_next(const struct twx_loop *loop);
+
+/*
+ * From a watch's callback: moves the clock to @when, never back. Timers run in order, each at its
+ * own time and with the tasks that it has deferred, until some @budget of them have: then the clock
+ * stands there and the answer is false; the caller comes again in another round.
+ */
+bool loop_virtual_advance(struct twx_loop *loop, uint64_t when, unsigned int budget);
+
+/*
+ * From a watch's callback: runs what has been deferred, and what that defers, within bounds,
+ * instead of at the end of the round. What the caller did before does not depend on what is in the
+ * same round then.
+ */
+void loop_settle(struct twx_loop *loop);
+
+#endif
