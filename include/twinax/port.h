@@ -16,6 +16,7 @@ struct twx_port;
 struct twx_net;
 struct twx_queue;  /* src/net/queue.h */
 struct twx_filter; /* src/net/filter.h */
+struct vhost;	   /* src/bus/vhost.h */
 
 /*
  * Guest buffers that a receiver lends, so that recvmsg() and readv() write into them directly. At most
@@ -99,6 +100,12 @@ struct twx_port_ops {
 	void (*peer_changed)(struct twx_port *port);
 	/* Optional: the text behind "type=T," in `info network`, as QEMU's info_str. */
 	void (*info)(struct twx_port *port, char *buf, size_t size);
+	/*
+	 * Optional: the kernel or another process that would run the queue pair of the NIC at the other
+	 * end, in place of receive and of what this port sends; null if there is none. The same one from
+	 * open() to close().
+	 */
+	struct vhost *(*vhost)(struct twx_port *port);
 };
 
 enum twx_port_kind { TWX_PORT_BACKEND, TWX_PORT_NIC, TWX_PORT_HUB };

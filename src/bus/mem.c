@@ -15,10 +15,18 @@ void mem_init(struct mem_map *m)
 	memset(m, 0, sizeof(*m));
 }
 
+static void region_drop(struct mem_region *r)
+{
+	mem_unmap(&r->map);
+	if (r->fd >= 0)
+		close(r->fd);
+	r->fd = -1;
+}
+
 void mem_fini(struct mem_map *m)
 {
 	for (unsigned int i = 0; i < m->n; i++)
-		mem_unmap(&m->regions[i].map);
+		region_drop(&m->regions[i]);
 	memset(m->regions, 0, m->n * sizeof(m->regions[0]));
 	m->n = 0;
 	m->last = 0;
@@ -130,13 +138,18 @@ static int region_fits(const struct mem_map *m, uint64_t addr, uint64_t size, ui
 int mem_add_take(struct mem_map *m, uint64_t addr, uint64_t size, uint64_t user, int fd,
 		 uint64_t fd_off)
 {
-	struct mem_region r = { .gpa = addr, .size = size, .user = user };
+	struct mem_region r = {
+		.gpa = addr, .size = size, .user = user, .fd = -1, .fd_off = fd_off
+	};
 	int rc = region_fits(m, addr, size, user);
 	unsigned int at;
 
 	if (rc == 0)
 		rc = mem_map_file(&r.map, fd, fd_off, size, &r.host);
-	close(fd); /* the mapping holds the file */
+	if (rc == 0 && m->keep_files)
+		r.fd = fd;
+	else
+		close(fd); /* the mapping holds the file */
 	if (rc < 0)
 		return rc;
 	at = (unsigned int)(region_below(m, addr) + 1);
@@ -157,7 +170,7 @@ int mem_remove(struct mem_map *m, uint64_t addr, uint64_t size, uint64_t user)
 	r = &m->regions[i];
 	if (r->gpa != addr || r->size != size || r->user != user)
 		return -ENOENT;
-	mem_unmap(&r->map);
+	region_drop(r);
 	m->n--;
 	memmove(r, r + 1, (m->n - (unsigned int)i) * sizeof(*r));
 	/* The slot behind the last is never a hit. */
