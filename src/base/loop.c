@@ -649,6 +649,17 @@ bool loop_virtual_advance(struct twx_loop *loop, uint64_t when, unsigned int bud
 	return true;
 }
 
+/* In a callback the lock is held, and whoever waits for it is first in line when it is let go. */
+void twx_loop_yield(struct twx_loop *loop)
+{
+	if (!loop->lock || !loop->in_round)
+		return;
+	loop->dispatching = false;
+	loop_unlock(loop);
+	loop_lock(loop);
+	loop->dispatching = true;
+}
+
 /* Children */
 
 static void child_event(struct twx_watch *w, uint32_t events)

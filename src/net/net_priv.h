@@ -74,6 +74,8 @@ struct twx_net {
 	struct twx_filter *filters;
 	struct hub *hubs;
 	struct net_type_list backend_types, nic_models;
+	const struct twx_host_type *host_type; /* of NICs without export=, or null */
+	void *host_opaque;
 	uint16_t mac_use[256];	 /* by last byte, under the automatic prefix */
 	uint32_t n_macs_beyond;	 /* automatic addresses made after those ran out */
 	struct offload *scratch; /* free ones */

@@ -206,6 +206,26 @@ const struct twx_host_bus *twx_host_bus(const struct twx_host_type *type, const 
 	return NULL;
 }
 
+static int nic_find_host_bus(struct nic_obj *obj, struct twx_error *e)
+{
+	const struct twx_host_type *t = obj->host_type;
+
+	if (!t)
+		return 0;
+	obj->host_bus = twx_host_bus(t, obj->n.model->bus);
+	if (!obj->host_bus)
+		return twx_error_set(e, EINVAL,
+				     "NIC %s is a %s device, which host %s does not carry",
+				     obj->n.model->name, obj->n.model->bus, t->name);
+	return 0;
+}
+
+void twx_net_set_host(struct twx_net *net, const struct twx_host_type *type, void *opaque)
+{
+	net->host_type = type;
+	net->host_opaque = opaque;
+}
+
 /* export=HOST:ADDRESS; the address is what stands behind the first colon. */
 static int nic_find_host(struct nic_obj *obj, struct twx_error *e)
 {
@@ -215,8 +235,10 @@ static int nic_find_host(struct nic_obj *obj, struct twx_error *e)
 	char list[256] = "";
 	size_t len = 0;
 
-	if (!text)
-		return 0;
+	if (!text) {
+		obj->host_type = obj->n.net->host_type;
+		return nic_find_host_bus(obj, e);
+	}
 	for (t = twx_host_types(); *t; t++) {
 		if (colon && strlen((*t)->name) == (size_t)(colon - text) &&
 		    !memcmp((*t)->name, text, (size_t)(colon - text)))
@@ -231,12 +253,8 @@ static int nic_find_host(struct nic_obj *obj, struct twx_error *e)
 		return twx_error_hint(e, "write HOST:ADDRESS; known hosts: %s",
 				      *t ? (*t)->name : list);
 	}
-	obj->host_bus = twx_host_bus(*t, obj->n.model->bus);
-	if (!obj->host_bus)
-		return twx_error_set(e, EINVAL, "NIC %s is a %s device, which host %s does not carry",
-				     obj->n.model->name, obj->n.model->bus, (*t)->name);
 	obj->host_type = *t;
-	return 0;
+	return nic_find_host_bus(obj, e);
 }
 
 static size_t nic_append_table(struct twx_opt_desc *out, size_t n, const struct twx_opt_desc *more)
@@ -343,8 +361,9 @@ static int nic_open_host(struct nic_obj *obj, struct twx_error *e)
 	h->net = nic->net;
 	h->loop = nic->loop;
 	h->nic = nic;
+	h->opaque = address ? NULL : nic->net->host_opaque;
 	h->priv = calloc(1, max(h->type->priv_size, (size_t)1));
-	ret = h->priv ? h->type->open(h, strchr(address, ':') + 1, obj->opts, e)
+	ret = h->priv ? h->type->open(h, address ? strchr(address, ':') + 1 : "", obj->opts, e)
 		      : twx_error_set(e, ENOMEM, "NIC %s: out of memory", nic->id);
 	if (ret < 0) {
 		free(h->priv);

@@ -48,6 +48,7 @@ struct machine_entry {
  */
 struct accel {
 	const char *name;
+	bool threads; /* CPUs are threads, and have rings for what they post */
 	int (*open)(struct machine *m, struct twx_error *e); /* RAM is there, m->ram is filled */
 	void (*close)(struct machine *m);		     /* harmless when open() failed */
 	/* CPUs to their reset state, with CPU 0 at m->entry; they do not run yet. */

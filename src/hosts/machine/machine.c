@@ -1,0 +1,640 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A small PC: its parts put together, and its life from power-on to the end.
+ *
+ * A machine is RAM (one memfd, so that another process can have it too), two address spaces, a PCI
+ * bus with its bridges, a handful of board devices, and an accelerator that makes instructions go:
+ * KVM's vCPUs, or a client of the qtest protocol that says what a CPU would do. There is no
+ * firmware; what it would do (number buses, place BARs, route interrupts, write ACPI tables, load
+ * the kernel) is done here, before the CPUs start and again at each reset.
+ *
+ * The way of an access. A CPU stores to an address that is no RAM; KVM leaves the guest with an
+ * exit and the vCPU's thread calls machine_mmio() (machine_io.c): posted, or under the loop's lock
+ * to as_write() (bus/aspace.c), which finds the region; a BAR's region is the PCI bus's
+ * (bus/pci_bus.c) and leads to pci_bar_write() and the NIC. Back: the NIC calls pci_notify() or
+ * pci_set_intx(), the bus makes it a message or a line, and accel->message() or accel->gsi() hands
+ * it to KVM. virtio's doorbells and vhost's interrupts skip this process: accel->doorbell(),
+ * accel->message_fd().
+ *
+ * Threads. All of it belongs to the net's loop. vCPU threads enter the loop, or leave something to
+ * it: posted writes, and what they ask for by machine_ask() (a reset cannot be done by a CPU that
+ * is part of it).
+ *
+ * NICs come by the host type "machine" below, which every NIC without export= gets; see
+ * twx_net_set_host(). Files: machine_io.c accesses, machine_state.c save and load, bridges.c the
+ * chipset's functions, serial.c, rtc.c, i8042.c, pm.c, fwcfg.c the board, linux.c and acpi.c what
+ * firmware does, kvm*.c and qtest*.c the accelerators.
+ *
+ * Not modelled: firmware, disks, displays, USB, sound, HPET, SMM, NUMA, CPU hot-plug.
+ */
+#include "hosts/machine/machine.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/macros.h"
+#include "bus/virtio_pci.h"
+#include "net/net_priv.h"
+
+#define MEMORY_DEFAULT (128u << 20)
+#define MEMORY_MIN (1u << 20)
+#define MEMORY_MAX (PCI_MEM64_BASE - MEM_HIGH)
+#define FIRST_SLOT 3 /* as in QEMU's pc, which has bridges and a display before */
+
+static const struct accel *const accels[] = { &accel_kvm, &accel_qtest };
+static const uint8_t line_irq[4] = { 10, 10, 11, 11 };
+
+const struct twx_hostops *machine_hostops(struct machine *m)
+{
+	return net_hostops(m->net);
+}
+
+void machine_add_dev(struct machine *m, struct board_dev *d)
+{
+	struct board_dev **at = &m->devs;
+
+	while (*at != NULL)
+		at = &(*at)->next;
+	d->next = NULL;
+	*at = d;
+}
+
+void machine_set_gsi(struct machine *m, unsigned int gsi, bool level)
+{
+	m->accel->gsi(m, gsi, level);
+}
+
+static void tell(struct machine *m, enum twx_machine_event ev)
+{
+	if (m->event != NULL)
+		m->event(m->opaque, ev);
+}
+
+/* The PCI bus's world. */
+
+static void bus_line(void *opaque, unsigned int line, bool level)
+{
+	board_pci_line(opaque, line, level);
+}
+
+static void bus_message(void *opaque, uint64_t addr, uint32_t data)
+{
+	struct machine *m = opaque;
+
+	m->accel->message(m, addr, data);
+}
+
+static int bus_doorbell(void *opaque, bool io, uint64_t addr, const struct pci_doorbell *bell,
+			bool on)
+{
+	struct machine *m = opaque;
+
+	return m->accel->doorbell != NULL ? m->accel->doorbell(m, io, addr, bell, on) : -ENOTSUP;
+}
+
+static int bus_message_fd(void *opaque, struct pci_dev *dev, unsigned int vector, uint64_t addr,
+			  uint32_t data, int fd)
+{
+	struct machine *m = opaque;
+
+	return m->accel->message_fd != NULL ? m->accel->message_fd(m, dev, vector, addr, data, fd)
+					    : -ENOTSUP;
+}
+
+static void bus_zone(void *opaque, enum pci_zone_kind kind, uint64_t addr, uint32_t len, bool on)
+{
+	struct machine *m = opaque;
+
+	/* Where it is not to be had, the writes are made at once. */
+	if (kind == PCI_ZONE_LAZY && m->accel->lazy != NULL)
+		(void)m->accel->lazy(m, addr, len, on);
+	else if (kind == PCI_ZONE_POST)
+		machine_zone(m, addr, len, on);
+}
+
+static const struct pci_bus_ops bus_ops = {
+	.line = bus_line,
+	.message = bus_message,
+	.doorbell = bus_doorbell,
+	.message_fd = bus_message_fd,
+	.zone = bus_zone,
+};
+
+/* The host of the machine's NICs. */
+
+struct slot {
+	struct machine *m;
+	struct pci_dev *dev;
+	bool own_dev, plugged;
+};
+
+/* A root port that a NIC names and nobody has made is made. */
+static int slot_bus(struct machine *m, const char *bus, struct twx_error *e)
+{
+	if (bus == NULL || m->started || !strcmp(bus, "pci.0") || !strcmp(bus, "pcie.0") ||
+	    pci_bus_is_root_port(m->pci, bus))
+		return 0;
+	return pci_root_port_new(m->pci, bus, NULL, e);
+}
+
+static void slot_close(struct twx_host *h)
+{
+	struct slot *s = h->priv;
+
+	if (s->plugged)
+		pci_bus_unplug(s->m->pci, s->dev);
+	if (s->own_dev)
+		virtio_pci_free(s->dev);
+	*s = (struct slot){ 0 };
+}
+
+static int slot_open(struct twx_host *h, const char *address, const struct twx_opts *opts,
+		     struct twx_error *e)
+{
+	const char *bus = twx_opts_str(opts, "bus");
+	struct slot *s = h->priv;
+	int err;
+
+	(void)address;
+	s->m = h->opaque;
+	s->dev = h->nic->priv;
+	err = slot_bus(s->m, bus, e);
+	if (err == 0 && strcmp(h->nic->model->bus, "virtio") == 0) {
+		err = virtio_pci_new(&s->dev, h->nic, h->nic->priv, opts, e);
+		s->own_dev = err == 0;
+	}
+	if (err == 0) {
+		err = pci_bus_plug(s->m->pci, s->dev, h->nic->id, bus, twx_opts_str(opts, "addr"),
+				   FIRST_SLOT, s->m->started, e);
+		s->plugged = err == 0;
+	}
+	if (err < 0)
+		slot_close(h);
+	return err;
+}
+
+static const struct twx_opt_desc slot_options[] = {
+	{ .name = "bus",
+	  .type = TWX_OPT_STR,
+	  .help = "PCI bus to plug into: pci.0, or a root port's id (pci.0)",
+	  .words = "ID" },
+	{ .name = "addr",
+	  .type = TWX_OPT_STR,
+	  .help = "slot and function on that bus: 5, 05.0 (the first free slot)",
+	  .words = "SLOT[.FUNCTION]" },
+	{ .name = NULL },
+};
+
+static const struct twx_host_bus slot_buses[] = { { "pci", pci_options },
+						  { "virtio", virtio_pci_options },
+						  { NULL, NULL } };
+
+static const struct twx_host_type host_machine = {
+	.name = "machine",
+	.help = "a slot of the machine in this process",
+	.buses = slot_buses,
+	.options = slot_options,
+	.priv_size = sizeof(struct slot),
+	.open = slot_open,
+	.close = slot_close,
+};
+
+/* Made and taken apart. */
+
+static int ram_open(struct machine *m, uint64_t size, struct twx_error *e)
+{
+	int fd, high, err;
+
+	if (size == 0)
+		size = MEMORY_DEFAULT;
+	if (size < MEMORY_MIN || size > MEMORY_MAX || size % 4096 != 0)
+		return twx_error_set(e, EINVAL,
+				     "memory: %llu bytes; it takes 1 MiB to 508 GiB in whole pages",
+				     (unsigned long long)size);
+	m->ram_low = min(size, MEM_HOLE);
+	m->ram_high = size - m->ram_low;
+	fd = memfd_create("twinax-ram", MFD_CLOEXEC);
+	if (fd < 0 || ftruncate(fd, (off_t)size) < 0) {
+		err = errno;
+		if (fd >= 0)
+			close(fd);
+		return twx_error_set(e, err, "memory: cannot have %llu MiB: %s",
+				     (unsigned long long)(size >> 20), strerror(err));
+	}
+	high = m->ram_high > 0 ? dup(fd) : -1;
+	err = mem_add_take(m->ram, 0, m->ram_low, 0, fd, 0);
+	if (high >= 0 && err == 0)
+		err = mem_add_take(m->ram, MEM_HIGH, m->ram_high, 0, high, m->ram_low);
+	else if (high >= 0)
+		close(high);
+	return err == 0 ? 0
+			: twx_error_set(e, -err, "memory: cannot map %llu MiB: %s",
+					(unsigned long long)(size >> 20), strerror(-err));
+}
+
+static int find_accel(struct machine *m, const char *name, struct twx_error *e)
+{
+	for (size_t i = 0; i < array_size(accels); i++)
+		if (strcmp(accels[i]->name, name) == 0)
+			m->accel = accels[i];
+	if (m->accel != NULL)
+		return 0;
+	twx_error_set(e, EINVAL, "there is no accelerator '%s'", name);
+	return twx_error_hint(e, "known: kvm, qtest");
+}
+
+static int take_text(char **to, const char *from)
+{
+	*to = from != NULL ? strdup(from) : NULL;
+	return *to != NULL || from == NULL ? 0 : -ENOMEM;
+}
+
+static int take_config(struct machine *m, const struct twx_machine_config *c, struct twx_error *e)
+{
+	if (c->n_cpus > MACHINE_MAX_CPUS)
+		return twx_error_set(e, EINVAL, "%u CPUs; a machine has 1 to %u", c->n_cpus,
+				     MACHINE_MAX_CPUS);
+	m->n_cpus = max(c->n_cpus, 1u);
+	m->no_reboot = c->no_reboot;
+	m->event = c->event;
+	m->opaque = c->opaque;
+	if (take_text(&m->kernel, c->kernel) < 0 || take_text(&m->initrd, c->initrd) < 0 ||
+	    take_text(&m->append, c->append) < 0)
+		return twx_error_set(e, ENOMEM, "machine: out of memory");
+	return find_accel(m, c->accel, e);
+}
+
+static int board_open(struct machine *m, struct twx_error *e)
+{
+	int err = board_bridges(m, e);
+
+	err = err == 0 ? board_rtc(m, e) : err;
+	err = err == 0 ? board_i8042(m, e) : err;
+	err = err == 0 ? board_pm(m, e) : err;
+	err = err == 0 ? board_fwcfg(m, e) : err;
+	for (unsigned int i = 0; i < array_size(m->config->serial) && err == 0; i++)
+		if (m->config->serial[i] != NULL)
+			err = board_serial(m, i, m->config->serial[i], e);
+	return err;
+}
+
+static void post_run(struct twx_task *t)
+{
+	struct machine *m = container_of(t, struct machine, post_task);
+
+	/* First: what is posted after the rings were looked at brings the task again. */
+	atomic_store(&m->post_pending, false);
+	machine_drain(m);
+}
+
+static void ask_run(struct twx_task *t);
+
+static int machine_init(struct machine *m, struct twx_error *e)
+{
+	int err;
+
+	m->ram = malloc(sizeof(*m->ram));
+	if (m->ram == NULL)
+		return twx_error_set(e, ENOMEM, "machine: out of memory");
+	mem_init(m->ram);
+	err = ram_open(m, m->config->memory, e);
+	if (err < 0)
+		return err;
+	err = pci_bus_new(&m->pci, &bus_ops, m, &m->mem, &m->io, m->ram, m->loop);
+	if (err == 0)
+		err = pci_bus_add_ecam(m->pci, ECAM_BASE, 255);
+	if (err < 0)
+		return twx_error_set(e, -err, "PCI bus: %s", strerror(-err));
+	for (unsigned int i = 0; m->accel->threads && i < m->n_cpus; i++) {
+		m->post[i] = calloc(1, sizeof(*m->post[i]));
+		if (m->post[i] == NULL)
+			return twx_error_set(e, ENOMEM, "machine: out of memory");
+	}
+	err = m->accel->open(m, e);
+	return err == 0 ? board_open(m, e) : err;
+}
+
+int twx_machine_new(struct twx_machine **out, const struct twx_machine_config *config,
+		    struct twx_error *e)
+{
+	struct twx_machine_config c = { 0 };
+	struct twx_error own;
+	struct machine *m;
+	int err;
+
+	e = e != NULL ? e : &own;
+	memcpy(&c, config, min(config->size, sizeof(c)));
+	if (c.net == NULL || c.accel == NULL)
+		return twx_error_set(e, EINVAL,
+				     "machine: config.net and config.accel are required");
+	m = calloc(1, sizeof(*m));
+	if (m == NULL)
+		return twx_error_set(e, ENOMEM, "machine: out of memory");
+	m->net = c.net;
+	m->loop = twx_net_loop(c.net);
+	m->config = &c;
+	m->post_task.fn = post_run;
+	m->ask_task.fn = ask_run;
+	as_init(&m->mem, "memory", UINT64_MAX);
+	as_init(&m->io, "I/O", 0xffff);
+	err = take_config(m, &c, e);
+	if (err == 0)
+		err = machine_init(m, e);
+	m->config = NULL;
+	if (err < 0) {
+		twx_machine_free((struct twx_machine *)m);
+		return err;
+	}
+	twx_net_set_host(m->net, &host_machine, m);
+	*out = (struct twx_machine *)m;
+	return 0;
+}
+
+static void free_nics(struct machine *m)
+{
+	struct twx_nic *nic = m->net->nics, *next;
+
+	for (; nic != NULL; nic = next) {
+		next = nic->next;
+		if (nic->host != NULL && nic->host->opaque == m)
+			twx_nic_free(nic);
+	}
+}
+
+void twx_machine_free(struct twx_machine *machine)
+{
+	struct machine *m = (struct machine *)machine;
+
+	if (m == NULL)
+		return;
+	if (m->running)
+		m->accel->pause(m);
+	twx_net_set_host(m->net, NULL, NULL);
+	free_nics(m);
+	while (m->devs != NULL) {
+		struct board_dev *d = m->devs;
+
+		m->devs = d->next;
+		d->free(d->opaque);
+	}
+	if (m->pci != NULL)
+		pci_bus_free(m->pci);
+	if (m->accel != NULL)
+		m->accel->close(m);
+	twx_loop_undefer(m->loop, &m->post_task);
+	twx_loop_undefer(m->loop, &m->ask_task);
+	as_fini(&m->mem);
+	as_fini(&m->io);
+	if (m->ram != NULL)
+		mem_fini(m->ram);
+	for (unsigned int i = 0; i < MACHINE_MAX_CPUS; i++)
+		free(m->post[i]);
+	free(m->ram);
+	free(m->kernel);
+	free(m->initrd);
+	free(m->append);
+	free(m);
+}
+
+/* Devices that are no NICs. */
+
+static const struct twx_opt_desc root_port_options[] = {
+	{ .name = "bus", .type = TWX_OPT_STR, .help = "pcie.0", .words = "ID" },
+	{ .name = "addr",
+	  .type = TWX_OPT_STR,
+	  .help = "slot and function: 5, 05.0 (the first free slot)",
+	  .words = "SLOT[.FUNCTION]" },
+	{ .name = NULL },
+};
+
+static int root_port(struct machine *m, struct twx_opts *o, struct twx_error *e)
+{
+	const char *id = twx_opts_raw(o, "id"), *bus;
+	int err = twx_opts_check(o, root_port_options, e);
+
+	if (err < 0)
+		return err;
+	bus = twx_opts_str(o, "bus");
+	if (bus != NULL && strcmp(bus, "pcie.0") != 0 && strcmp(bus, "pci.0") != 0)
+		return twx_error_set(e, ENODEV, "Bus '%s' not found", bus);
+	if (id == NULL)
+		return twx_error_set(e, EINVAL, "Parameter 'id' is missing");
+	if (m->started)
+		return twx_error_set(e, EPERM, "Bus 'pcie.0' does not support hotplugging");
+	return pci_root_port_new(m->pci, id, twx_opts_str(o, "addr"), e);
+}
+
+int twx_machine_device(struct twx_machine *machine, const char *text, struct twx_error *e)
+{
+	struct machine *m = (struct machine *)machine;
+	struct twx_error own;
+	struct twx_opts *o;
+	const char *driver;
+	int err;
+
+	e = e != NULL ? e : &own;
+	err = twx_opts_parse(&o, text, "driver", e);
+	if (err < 0)
+		return err;
+	driver = twx_opts_raw(o, "driver");
+	if (driver != NULL && strcmp(driver, "pcie-root-port") == 0)
+		err = root_port(m, o, e);
+	else
+		err = twx_error_set(e, ENODEV, "'%s' is not a valid device model name",
+				    driver != NULL ? driver : "");
+	twx_opts_free(o);
+	return err;
+}
+
+/* Life. */
+
+/* What firmware would do. A machine without a kernel has neither. */
+static int boot(struct machine *m, struct twx_error *e)
+{
+	struct pci_windows w = {
+		.mem = PCI_MEM_BASE,
+		.mem_len = PCI_MEM_END - PCI_MEM_BASE,
+		.mem64 = PCI_MEM64_BASE,
+		.mem64_len = PCI_MEM64_LEN,
+		.io = PCI_IO_BASE,
+		.io_len = PCI_IO_END - PCI_IO_BASE + 1,
+	};
+	int err;
+
+	if (m->kernel == NULL)
+		return 0;
+	memcpy(w.line_irq, line_irq, sizeof(line_irq));
+	board_route_lines(m, line_irq);
+	err = pci_bus_assign(m->pci, &w, e);
+	return err == 0 ? boot_load(m, &m->entry, e) : err;
+}
+
+static int power_on(struct machine *m, struct twx_error *e)
+{
+	int err;
+
+	for (struct board_dev *d = m->devs; d != NULL; d = d->next)
+		if (d->reset != NULL)
+			d->reset(d->opaque);
+	pci_bus_reset(m->pci);
+	err = boot(m, e);
+	return err == 0 ? m->accel->reset(m, e) : err;
+}
+
+static void run_each(void *opaque, struct pci_dev *dev, const char *name, const char *place)
+{
+	(void)name;
+	(void)place;
+	pci_run(dev, *(bool *)opaque);
+}
+
+static int go(struct machine *m, struct twx_error *e)
+{
+	bool running = true;
+	int err;
+
+	pci_bus_each(m->pci, run_each, &running);
+	err = m->accel->run(m, e);
+	m->running = err == 0;
+	return err;
+}
+
+/* The CPUs first: what they left is carried out before the devices stand still. */
+static void halt(struct machine *m)
+{
+	bool running = false;
+
+	m->accel->pause(m);
+	m->running = false;
+	machine_drain(m);
+	pci_bus_each(m->pci, run_each, &running);
+}
+
+int twx_machine_start(struct twx_machine *machine, struct twx_error *e)
+{
+	struct machine *m = (struct machine *)machine;
+	struct twx_error own;
+	int err;
+
+	e = e != NULL ? e : &own;
+	if (m->started)
+		return twx_error_set(e, EALREADY, "the machine has been started");
+	err = power_on(m, e);
+	if (err < 0)
+		return err;
+	m->started = true;
+	return go(m, e);
+}
+
+bool twx_machine_running(const struct twx_machine *machine)
+{
+	return ((const struct machine *)machine)->running;
+}
+
+int twx_machine_pause(struct twx_machine *machine, struct twx_error *e)
+{
+	struct machine *m = (struct machine *)machine;
+
+	(void)e;
+	if (!m->running)
+		return 0;
+	halt(m);
+	tell(m, TWX_MACHINE_STOP);
+	return 0;
+}
+
+int twx_machine_resume(struct twx_machine *machine, struct twx_error *e)
+{
+	struct machine *m = (struct machine *)machine;
+	struct twx_error own;
+	int err;
+
+	if (m->running)
+		return 0;
+	err = go(m, e != NULL ? e : &own);
+	if (err == 0)
+		tell(m, TWX_MACHINE_RESUME);
+	return err;
+}
+
+int twx_machine_reset(struct twx_machine *machine, struct twx_error *e)
+{
+	struct machine *m = (struct machine *)machine;
+	bool running = m->running;
+	struct twx_error own;
+	int err;
+
+	e = e != NULL ? e : &own;
+	if (running)
+		halt(m);
+	err = power_on(m, e);
+	if (err == 0)
+		tell(m, TWX_MACHINE_RESET);
+	return err == 0 && running ? go(m, e) : err;
+}
+
+void twx_machine_power_button(struct twx_machine *machine)
+{
+	board_power_button((struct machine *)machine);
+}
+
+void machine_ask(struct machine *m, enum machine_ask what)
+{
+	atomic_fetch_or(&m->ask, what);
+	if (!atomic_exchange(&m->ask_pending, true))
+		twx_loop_post(m->loop, &m->ask_task);
+}
+
+static void end(struct machine *m, enum twx_machine_event ev)
+{
+	if (m->running)
+		halt(m);
+	tell(m, ev);
+}
+
+static void ask_run(struct twx_task *t)
+{
+	struct machine *m = container_of(t, struct machine, ask_task);
+	struct twx_error e = { 0 };
+	unsigned int ask;
+
+	atomic_store(&m->ask_pending, false);
+	ask = atomic_exchange(&m->ask, 0);
+	if (ask & MACHINE_ASK_PANIC) {
+		end(m, TWX_MACHINE_PANIC);
+	} else if ((ask & MACHINE_ASK_SHUTDOWN) || ((ask & MACHINE_ASK_RESET) && m->no_reboot)) {
+		end(m, TWX_MACHINE_SHUTDOWN);
+	} else if (ask & MACHINE_ASK_RESET) {
+		if (twx_machine_reset((struct twx_machine *)m, &e) == 0)
+			return;
+		twx_log(m->net, TWX_LOG_ERROR, "machine: cannot start again: %s", e.what);
+		end(m, TWX_MACHINE_PANIC);
+	}
+}
+
+/* Hot-unplug. */
+
+static void gone(void *opaque, struct pci_dev *dev)
+{
+	(void)opaque;
+	twx_nic_free(dev->nic);
+}
+
+int twx_machine_unplug(struct twx_machine *machine, struct twx_nic *nic, struct twx_error *e)
+{
+	struct machine *m = (struct machine *)machine;
+	struct slot *s = nic->host != NULL && nic->host->opaque == m ? nic->host->priv : NULL;
+	struct twx_error own;
+
+	e = e != NULL ? e : &own;
+	if (s == NULL)
+		return twx_error_set(e, ENODEV, "Device '%s' not found", nic->id);
+	if (!m->started) {
+		twx_nic_free(nic);
+		return 0;
+	}
+	return pci_bus_ask_unplug(m->pci, s->dev, gone, m, e);
+}
