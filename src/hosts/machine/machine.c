@@ -459,8 +459,8 @@ static int boot(struct machine *m, struct twx_error *e)
 		.mem_len = PCI_MEM_END - PCI_MEM_BASE,
 		.mem64 = PCI_MEM64_BASE,
 		.mem64_len = PCI_MEM64_LEN,
-		.io = PCI_IO_BASE,
-		.io_len = PCI_IO_END - PCI_IO_BASE + 1,
+		.io = PCI_PORT_BASE,
+		.io_len = PCI_PORT_END - PCI_PORT_BASE + 1,
 	};
 	int err;
 

@@ -23,8 +23,8 @@
 #define PCI_MEM64_LEN 0x100000000ull
 #define IOAPIC_ADDR 0xfec00000ull
 #define LAPIC_ADDR 0xfee00000ull
-#define PCI_IO_BASE 0xc000u
-#define PCI_IO_END 0xffffu
+#define PCI_PORT_BASE 0xc000u
+#define PCI_PORT_END 0xffffu
 
 /* I/O ports of our own devices, for the ACPI tables. */
 #define PM_BASE 0x600u	  /* event block 4, control 2, timer 4 at +8; see pm.c */
