@@ -27,6 +27,7 @@
 #include <netdb.h>
 #include <signal.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -62,6 +63,13 @@ int hostops_unlink(const struct twx_hostops *h, const char *path)
 	if (HOSTOPS_HAS(h, unlink))
 		return h->unlink(h->opaque, path);
 	return unlink(path) < 0 ? -errno : 0;
+}
+
+int hostops_rename(const struct twx_hostops *h, const char *from, const char *to)
+{
+	if (HOSTOPS_HAS(h, rename))
+		return h->rename(h->opaque, from, to);
+	return rename(from, to) < 0 ? -errno : 0;
 }
 
 int hostops_bind(const struct twx_hostops *h, int fd, const struct sockaddr *addr, socklen_t len)

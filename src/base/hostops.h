@@ -24,10 +24,12 @@ struct twx_hostops {
 	int (*connect)(void *opaque, int fd, const struct sockaddr *addr, socklen_t len);
 	int (*resolve)(void *opaque, const char *host, const char *port, int family, int type,
 		       int flags, struct sockaddr_storage *out, int max);
+	int (*rename)(void *opaque, const char *from, const char *to);
 };
 
 int hostops_open(const struct twx_hostops *h, const char *path, int flags, mode_t mode);
 int hostops_unlink(const struct twx_hostops *h, const char *path);
+int hostops_rename(const struct twx_hostops *h, const char *from, const char *to);
 int hostops_bind(const struct twx_hostops *h, int fd, const struct sockaddr *addr, socklen_t len);
 /* connect(): 0, or -errno; -EINPROGRESS for a non-blocking socket. */
 int hostops_connect(const struct twx_hostops *h, int fd, const struct sockaddr *addr,

@@ -451,7 +451,7 @@ int twx_machine_device(struct twx_machine *machine, const char *text, struct twx
 
 /* Life. */
 
-/* What firmware would do. A machine without a kernel has neither. */
+/* What firmware would do. */
 static int boot(struct machine *m, struct twx_error *e)
 {
 	struct pci_windows w = {
@@ -464,23 +464,22 @@ static int boot(struct machine *m, struct twx_error *e)
 	};
 	int err;
 
-	if (m->kernel == NULL)
-		return 0;
 	memcpy(w.line_irq, line_irq, sizeof(line_irq));
 	board_route_lines(m, line_irq);
 	err = pci_bus_assign(m->pci, &w, e);
 	return err == 0 ? boot_load(m, &m->entry, e) : err;
 }
 
-static int power_on(struct machine *m, struct twx_error *e)
+int machine_power_on(struct machine *m, bool with_kernel, struct twx_error *e)
 {
-	int err;
+	int err = 0;
 
 	for (struct board_dev *d = m->devs; d != NULL; d = d->next)
 		if (d->reset != NULL)
 			d->reset(d->opaque);
 	pci_bus_reset(m->pci);
-	err = boot(m, e);
+	if (with_kernel && m->kernel != NULL)
+		err = boot(m, e);
 	return err == 0 ? m->accel->reset(m, e) : err;
 }
 
@@ -491,7 +490,7 @@ static void run_each(void *opaque, struct pci_dev *dev, const char *name, const 
 	pci_run(dev, *(bool *)opaque);
 }
 
-static int go(struct machine *m, struct twx_error *e)
+int machine_go(struct machine *m, struct twx_error *e)
 {
 	bool running = true;
 	int err;
@@ -503,7 +502,7 @@ static int go(struct machine *m, struct twx_error *e)
 }
 
 /* The CPUs first: what they left is carried out before the devices stand still. */
-static void halt(struct machine *m)
+void machine_halt(struct machine *m)
 {
 	bool running = false;
 
@@ -522,11 +521,11 @@ int twx_machine_start(struct twx_machine *machine, struct twx_error *e)
 	e = e != NULL ? e : &own;
 	if (m->started)
 		return twx_error_set(e, EALREADY, "the machine has been started");
-	err = power_on(m, e);
+	err = machine_power_on(m, true, e);
 	if (err < 0)
 		return err;
 	m->started = true;
-	return go(m, e);
+	return machine_go(m, e);
 }
 
 bool twx_machine_running(const struct twx_machine *machine)
@@ -541,7 +540,7 @@ int twx_machine_pause(struct twx_machine *machine, struct twx_error *e)
 	(void)e;
 	if (!m->running)
 		return 0;
-	halt(m);
+	machine_halt(m);
 	tell(m, TWX_MACHINE_STOP);
 	return 0;
 }
@@ -554,7 +553,7 @@ int twx_machine_resume(struct twx_machine *machine, struct twx_error *e)
 
 	if (m->running)
 		return 0;
-	err = go(m, e != NULL ? e : &own);
+	err = machine_go(m, e != NULL ? e : &own);
 	if (err == 0)
 		tell(m, TWX_MACHINE_RESUME);
 	return err;
@@ -569,11 +568,11 @@ int twx_machine_reset(struct twx_machine *machine, struct twx_error *e)
 
 	e = e != NULL ? e : &own;
 	if (running)
-		halt(m);
-	err = power_on(m, e);
+		machine_halt(m);
+	err = machine_power_on(m, true, e);
 	if (err == 0)
 		tell(m, TWX_MACHINE_RESET);
-	return err == 0 && running ? go(m, e) : err;
+	return err == 0 && running ? machine_go(m, e) : err;
 }
 
 void twx_machine_power_button(struct twx_machine *machine)
@@ -591,7 +590,7 @@ void machine_ask(struct machine *m, enum machine_ask what)
 static void end(struct machine *m, enum twx_machine_event ev)
 {
 	if (m->running)
-		halt(m);
+		machine_halt(m);
 	tell(m, ev);
 }
 

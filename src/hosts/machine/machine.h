@@ -143,6 +143,11 @@ const struct twx_hostops *machine_hostops(struct machine *m);
 void machine_ask(struct machine *m, enum machine_ask what);
 void machine_set_gsi(struct machine *m, unsigned int gsi, bool level);
 
+/* Everything to its state after power-on; @with_kernel: and loaded. CPUs do not run yet. */
+int machine_power_on(struct machine *m, bool with_kernel, struct twx_error *e);
+int machine_go(struct machine *m, struct twx_error *e);
+void machine_halt(struct machine *m); /* CPUs and devices stand still; nothing is posted */
+
 /*
  * machine_io.c: accesses of a CPU, from its thread (@cpu) and outside of the lock. RAM first, then
  * the address space; @buf has @len bytes, 1 to 8, little-endian. Writes to a zone that may be
