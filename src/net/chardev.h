@@ -20,9 +20,22 @@ struct chardev_user {
 };
 
 struct twx_chardev *chardev_find(struct twx_net *net, const char *id);
-/* -EBUSY with a sentence when somebody has it. From here on input() may run; see chardev_room(). */
+/*
+ * A chardev by its id, by "chardev:ID", or made as QEMU's short form says ("null", "stdio",
+ * "tcp:HOST:PORT", "unix:PATH", "file:PATH", "pipe:PATH") under the id @id.
+ */
+int chardev_by_text(struct twx_chardev **out, struct twx_net *net, const char *id, const char *text,
+		    struct twx_error *e);
+const char *chardev_id(const struct twx_chardev *c);
+
+/*
+ * From here on input() may run; see chardev_room(). A socket is listened on, or connected, by this
+ * call; whether somebody is at the other end already says chardev_is_open(), for opened() comes
+ * from the loop alone, as all of the user's calls do. -EBUSY with a sentence when somebody has it;
+ * -ECONNREFUSED and the like when there is no server, and no reconnect.
+ */
 int chardev_take(struct twx_chardev *c, struct chardev_user *u, struct twx_error *e);
-void chardev_release(struct twx_chardev *c);
+void chardev_release(struct twx_chardev *c); /* of a claim, too */
 
 /* Bytes that the user can take now; 0 stops reading, until the next call. At first 0. */
 void chardev_room(struct twx_chardev *c, size_t room);

@@ -48,6 +48,8 @@ void twx_net_free(struct twx_net *net)
 		twx_backend_free(net->backends);
 	while (net->last_port) /* an embedder's own; hubs go with their last port */
 		twx_port_fini(net->last_port);
+	while (net->chardevs)
+		chardev_free(net->chardevs);
 	net_scratch_free(net);
 	net_log_free(net);
 	free(net->backend_types.types);

@@ -72,6 +72,7 @@ struct twx_net {
 	struct twx_backend *backends; /* newest first, as are the lists below */
 	struct twx_nic *nics;
 	struct twx_filter *filters;
+	struct twx_chardev *chardevs;
 	struct hub *hubs;
 	struct net_type_list backend_types, nic_models;
 	const struct twx_host_type *host_type; /* of NICs without export=, or null */
@@ -117,6 +118,9 @@ const struct twx_nic_model *net_nic_model(struct twx_net *net, const char *name)
 int net_grow_ports(struct twx_port ***ports, uint32_t n); /* room for one more */
 void net_free_ports(struct twx_port **ports, uint32_t n);
 void nic_close_host(struct twx_nic *nic);
+
+/* chardev.c */
+void chardev_free(struct twx_chardev *c);
 
 /* log.c */
 int net_log_new(struct twx_net *net);
