@@ -20,7 +20,7 @@ deps_clang_runtime() {
 deps_list() {
 	case $1 in
 	build) echo gcc libc6-dev linux-libc-dev make meson ninja-build pkgconf libjansson-dev ;;
-	test) echo libcmocka-dev libslirp-dev clang clang-format iproute2 "$(deps_clang_runtime)" ;;
+	test) echo libcmocka-dev libslirp-dev clang clang-format iproute2 acpica-tools "$(deps_clang_runtime)" ;;
 	cross) echo gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user ;;
 	demo) echo qemu-system-x86 busybox-static cpio dnsmasq-base debootstrap ;;
 	guest) echo qemu-system-x86 qemu-utils busybox-static cpio dnsmasq-base iproute2 iperf3 user-mode-linux ethtool iputils-ping ipxe-qemu \
