@@ -24,6 +24,10 @@
 	X(E1000_TX, "e1000 tx", "a frame's descriptors fetched, checked, translated")                  \
 	X(E1000_RX, "e1000 rx", "frame copied into guest buffers, descriptors written back")           \
 	X(E1000_IRQ, "e1000 interrupt", "the interrupt line is raised")                                \
+	X(VM_EXIT, "vm exit", "a CPU left the guest for an access to a device's register")             \
+	X(VM_LOOKUP, "address lookup", "the address has led to the region of a device")                \
+	X(VM_MESSAGE, "vm message", "a message interrupt (MSI, MSI-X) for the machine's CPUs")         \
+	X(VM_LINE, "vm line", "an interrupt line of the machine's PCI bus changes")                    \
 	X(PORT_SEND, "port send", "burst handed to the peer")                                          \
 	X(PORT_RECEIVE, "port receive", "the peer's receive is called")                                \
 	X(QUEUE_APPEND, "queue append", "frame copied into the peer's queue")                          \

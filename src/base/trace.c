@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "base/macros.h"
+#include "base/trace.h"
 
 #define TRACE_RECORDS 4096 /* 160 KiB */
 #define TRACE_PATTERN 256  /* longer than any name, and short enough for fnmatch's recursion */
@@ -25,17 +26,23 @@ _Static_assert(array_size(trace_hops) < 64, "one bit of the mask each");
 #define TRACE_ALL (((uint64_t)1 << array_size(trace_hops)) - 1)
 _Static_assert(sizeof(struct twx_hop_record) == 40, "readers of a dumped ring rely on it");
 
-void twx_trace_record(struct twx_trace *tr, enum twx_hop hop, const char *where, uint32_t len,
-		      uint32_t arg)
+uint64_t trace_clock(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+void trace_record_at(struct twx_trace *tr, uint64_t t, enum twx_hop hop, const char *where,
+		     uint32_t len, uint32_t arg)
 {
 	struct twx_hop_record *r;
-	struct timespec ts;
 
 	if (!tr->ring)
 		return;
-	clock_gettime(CLOCK_MONOTONIC, &ts);
 	r = &tr->ring[tr->n++ & (tr->size - 1)];
-	r->t = (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+	r->t = t;
 	r->len = len;
 	r->arg = arg;
 	r->hop = (uint16_t)hop;
@@ -43,6 +50,18 @@ void twx_trace_record(struct twx_trace *tr, enum twx_hop hop, const char *where,
 	memset(r->where, 0, sizeof(r->where));
 	if (where)
 		memcpy(r->where, where, strnlen(where, sizeof(r->where) - 1));
+}
+
+void twx_trace_record(struct twx_trace *tr, enum twx_hop hop, const char *where, uint32_t len,
+		      uint32_t arg)
+{
+	trace_record_at(tr, trace_clock(), hop, where, len, arg);
+}
+
+/* Other threads look at the mask (trace_wants()). */
+static void set_mask(struct twx_trace *tr, uint64_t mask)
+{
+	__atomic_store_n(&tr->mask, mask, __ATOMIC_RELAXED);
 }
 
 static int make_ring(struct twx_trace *tr)
@@ -70,7 +89,7 @@ int twx_trace_enable(struct twx_trace *tr, const char *pattern)
 		return -ENOENT;
 	if (make_ring(tr))
 		return -ENOMEM;
-	tr->mask |= mask;
+	set_mask(tr, tr->mask | mask);
 	tr->asked |= mask;
 	return 0;
 }
@@ -80,8 +99,10 @@ void twx_trace_disable(struct twx_trace *tr)
 	tr->asked = 0;
 	if (tr->holds)
 		return;
+	set_mask(tr, 0);
 	free(tr->ring);
-	*tr = (struct twx_trace){ 0 };
+	tr->ring = NULL;
+	tr->n = tr->size = 0;
 }
 
 int twx_trace_hold(struct twx_trace *tr)
@@ -90,7 +111,7 @@ int twx_trace_hold(struct twx_trace *tr)
 		return -ENOMEM;
 	if (!tr->holds++)
 		tr->asked = tr->mask;
-	tr->mask = TRACE_ALL;
+	set_mask(tr, TRACE_ALL);
 	return 0;
 }
 
@@ -98,7 +119,7 @@ void twx_trace_release(struct twx_trace *tr)
 {
 	if (--tr->holds)
 		return;
-	tr->mask = tr->asked;
+	set_mask(tr, tr->asked);
 	if (!tr->mask)
 		twx_trace_disable(tr);
 }

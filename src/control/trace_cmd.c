@@ -102,7 +102,7 @@ static const uint8_t roles[TWX_N_HOPS] = {
 	[TWX_HOP_TAP_READ] = INPUT,	   [TWX_HOP_RECVMSG] = INPUT,
 	[TWX_HOP_USED] = DELIVERED,	   [TWX_HOP_SIGNAL] = DELIVERED,
 	[TWX_HOP_SIGNAL_SKIP] = DELIVERED, [TWX_HOP_E1000_RX] = DELIVERED,
-	[TWX_HOP_E1000_IRQ] = DELIVERED,
+	[TWX_HOP_E1000_IRQ] = DELIVERED,   [TWX_HOP_VM_EXIT] = DOORBELL,
 };
 
 /* Does a hop of @role begin a new walk, when the one at hand went @inward and has met @seen? */

@@ -77,13 +77,17 @@ static void tell(struct machine *m, enum twx_machine_event ev)
 
 static void bus_line(void *opaque, unsigned int line, bool level)
 {
-	board_pci_line(opaque, line, level);
+	struct machine *m = opaque;
+
+	TWX_TRACE(m->trace, TWX_HOP_VM_LINE, level ? "up" : "down", 0, line);
+	board_pci_line(m, line, level);
 }
 
 static void bus_message(void *opaque, uint64_t addr, uint32_t data)
 {
 	struct machine *m = opaque;
 
+	TWX_TRACE(m->trace, TWX_HOP_VM_MESSAGE, "", 0, data);
 	m->accel->message(m, addr, data);
 }
 
@@ -335,6 +339,7 @@ int twx_machine_new(struct twx_machine **out, const struct twx_machine_config *c
 		return twx_error_set(e, ENOMEM, "machine: out of memory");
 	m->net = c.net;
 	m->loop = twx_net_loop(c.net);
+	m->trace = twx_loop_trace(m->loop);
 	m->config = &c;
 	m->post_task.fn = post_run;
 	m->ask_task.fn = ask_run;

@@ -76,7 +76,8 @@ extern const struct accel accel_kvm, accel_qtest;
  */
 #define POST_RING 256u
 struct post_entry {
-	uint64_t addr, value;
+	uint64_t addr, value; /* the value as in memory */
+	uint64_t t;	      /* of the exit, where that is traced; else 0 */
 	uint32_t size;
 };
 struct post_ring {
@@ -110,6 +111,7 @@ struct board_dev {
 struct machine {
 	struct twx_net *net;
 	struct twx_loop *loop;
+	struct twx_trace *trace;
 	const struct accel *accel;
 	void *accel_priv;
 	const struct twx_machine_config *config; /* while twx_machine_new() runs */

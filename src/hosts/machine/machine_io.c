@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "base/macros.h"
+#include "base/trace.h"
 #include "hosts/machine/machine.h"
 
 /* The part of [@addr, @addr + @len) that lies in one region of RAM; null if it begins elsewhere. */
@@ -43,9 +44,21 @@ static unsigned int piece(uint64_t addr, uint64_t len)
 	return size;
 }
 
-static void space_rw(struct aspace *as, uint64_t addr, void *buf, unsigned int size, bool write)
+static void trace_lookup(struct machine *m, struct aspace *as, uint64_t addr, unsigned int size)
+{
+	const struct as_region *r = as_find(as, addr);
+
+	twx_trace_record(m->trace, TWX_HOP_VM_LOOKUP, r != NULL ? r->name : "nothing", size,
+			 (uint32_t)(r != NULL ? addr - r->addr : addr));
+}
+
+static void space_rw(struct machine *m, struct aspace *as, uint64_t addr, void *buf,
+		     unsigned int size, bool write)
 {
 	uint64_t v = 0;
+
+	if (trace_wants(m->trace, TWX_HOP_VM_LOOKUP))
+		trace_lookup(m, as, addr, size);
 
 	if (write) {
 		memcpy(&v, buf, size);
@@ -66,7 +79,7 @@ void machine_mem_rw(struct machine *m, uint64_t addr, void *buf, uint64_t len, b
 
 		if (p == NULL) {
 			n = piece(addr, len);
-			space_rw(&m->mem, addr, at, (unsigned int)n, write);
+			space_rw(m, &m->mem, addr, at, (unsigned int)n, write);
 		} else if (write) {
 			memcpy(p, at, n);
 			mem_dirty(m->ram, p, n);
@@ -138,7 +151,9 @@ static bool post(struct machine *m, unsigned int cpu, uint64_t addr, const void 
 		return false;
 	memcpy(&v, buf, len);
 	e = &r->e[head % POST_RING];
-	*e = (struct post_entry){ .addr = addr, .value = le64toh(v), .size = len };
+	*e = (struct post_entry){ .addr = addr, .value = v, .size = len };
+	if (trace_wants(m->trace, TWX_HOP_VM_EXIT))
+		e->t = trace_clock();
 	atomic_store_explicit(&r->head, head + 1, memory_order_release);
 	if (!atomic_exchange(&m->post_pending, true))
 		twx_loop_post(m->loop, &m->post_task);
@@ -160,7 +175,10 @@ void machine_drain(struct machine *m)
 			struct post_entry e = r->e[tail % POST_RING];
 
 			atomic_store_explicit(&r->tail, ++tail, memory_order_release);
-			as_write(&m->mem, e.addr, e.size, e.value);
+			if (e.t != 0)
+				trace_record_at(m->trace, e.t, TWX_HOP_VM_EXIT, "posted", e.size,
+						(uint32_t)e.addr);
+			space_rw(m, &m->mem, e.addr, &e.value, e.size, true);
 		}
 	}
 }
@@ -174,6 +192,7 @@ void machine_mmio(struct machine *m, unsigned int cpu, uint64_t addr, void *buf,
 		return;
 	twx_loop_enter(m->loop);
 	machine_drain(m);
+	TWX_TRACE(m->trace, TWX_HOP_VM_EXIT, write ? "store" : "load", len, addr);
 	machine_mem_rw(m, addr, buf, len, write);
 	twx_loop_leave(m->loop);
 }
@@ -184,6 +203,7 @@ void machine_pio(struct machine *m, unsigned int cpu, uint16_t port, void *buf, 
 	(void)cpu;
 	twx_loop_enter(m->loop);
 	machine_drain(m);
-	space_rw(&m->io, port, buf, len, write);
+	TWX_TRACE(m->trace, TWX_HOP_VM_EXIT, write ? "out" : "in", len, port);
+	space_rw(m, &m->io, port, buf, len, write);
 	twx_loop_leave(m->loop);
 }
