@@ -4,6 +4,7 @@
 
 #include <twinax/net.h>
 
+extern const struct twx_backend_type bridge_backend;
 extern const struct twx_backend_type dgram_backend;
 extern const struct twx_backend_type hubport_backend;
 extern const struct twx_backend_type socket_backend;
@@ -14,6 +15,7 @@ extern const struct twx_backend_type user_backend;
 const struct twx_backend_type *const *twx_backend_types(void)
 {
 	static const struct twx_backend_type *const list[] = {
+		&bridge_backend,
 		&dgram_backend,
 		&hubport_backend,
 		&socket_backend,

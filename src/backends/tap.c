@@ -27,7 +27,7 @@
  * The header from the device is checked like a guest's: the descriptor may have come from anybody
  * (fd=).
  *
- * Known differences from QEMU: vhost=, helper= and br= are refused; an empty or missing default
+ * Known differences from QEMU: vhost= is refused; an empty or missing default
  * script is no error; queues=1 also opens an interface created with multi_queue.
  *
  * Kernel: Documentation/networking/tuntap.rst, linux/if_tun.h; the header is virtio 1.2, 5.1.6.
@@ -443,7 +443,7 @@ static void tap_info(struct twx_port *port, char *buf, size_t size)
 	buf[size - 1] = 0;
 }
 
-static const struct twx_port_ops tap_port_ops = {
+const struct twx_port_ops tap_port_ops = {
 	.receive = tap_receive,
 	.resume = tap_resume,
 	.peer_changed = tap_peer_changed,
@@ -482,7 +482,7 @@ static int tap_queue_open(struct tap_queue *q, struct twx_error *e)
 	return 0;
 }
 
-static void tap_close(struct twx_backend *b)
+void tap_close(struct twx_backend *b)
 {
 	struct tap *tap = b->priv;
 	uint32_t i;
@@ -495,19 +495,23 @@ static void tap_close(struct twx_backend *b)
 	tap->n_queues = 0;
 }
 
-static int tap_open(struct twx_backend *b, const struct twx_opts *opts, struct twx_error *e)
+int tap_begin(struct tap *tap, int err, struct twx_error *e)
 {
-	struct tap *tap = b->priv;
 	uint32_t i;
-	int err;
 
-	tap->backend = b;
-	err = tap_dev_open(tap, opts, e);
 	for (i = 0; !err && i < tap->n_queues; i++)
 		err = tap_queue_open(&tap->queues[i], e);
 	if (err)
-		tap_close(b);
+		tap_close(tap->backend);
 	return err;
+}
+
+static int tap_open(struct twx_backend *b, const struct twx_opts *opts, struct twx_error *e)
+{
+	struct tap *tap = b->priv;
+
+	tap->backend = b;
+	return tap_begin(tap, tap_dev_open(tap, opts, e), e);
 }
 
 const struct twx_backend_type tap_backend = {

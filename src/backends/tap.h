@@ -69,6 +69,23 @@ bool tap_dev_set_offload(struct tap *tap, uint32_t caps);
 /* Longest frame without GSO by the interface's present MTU. */
 uint32_t tap_dev_max_frame(const struct tap *tap);
 
+/* One queue, from the program @helper, in the bridge @br. */
+int tap_dev_open_helper(struct tap *tap, const char *helper, const char *br, struct twx_error *e);
+
 extern const struct twx_opt_desc tap_options[];
+
+/* --- tap_helper.c: a program that passes an open device --- */
+
+/* Runs @command, and waits. The descriptor, or -errno with a sentence. */
+int tap_helper_run(struct tap *tap, const char *command, const char *br, struct twx_error *e);
+const char *tap_helper_default(struct tap *tap);
+
+/* --- tap.c: what `bridge` shares --- */
+
+extern const struct twx_port_ops tap_port_ops;
+/* Ports for the queues that tap_dev_open() has made, unless it has failed: @err. Undoes everything
+ * on failure. */
+int tap_begin(struct tap *tap, int err, struct twx_error *e);
+void tap_close(struct twx_backend *b);
 
 #endif

@@ -45,8 +45,10 @@ const struct twx_opt_desc tap_options[] = {
 	  1, TWX_MAX_QUEUES },
 	{ "vhost", TWX_OPT_BOOL, "off",
 	  "only off: the NIC lives in this program, not in the kernel" },
-	{ "br", TWX_OPT_STR, NULL, "refused: let the script join the bridge", "NAME" },
-	{ "helper", TWX_OPT_STR, NULL, "refused: create the interface beforehand, or pass it by fd",
+	{ "br", TWX_OPT_STR, "br0", "bridge that the helper joins", "NAME" },
+	{ "helper", TWX_OPT_STR, NULL,
+	  "program that makes the interface and passes it here, as "
+	  "/usr/lib/qemu/qemu-bridge-helper",
 	  "COMMAND" },
 	{ 0 },
 };
@@ -63,6 +65,8 @@ static int check_options(const struct twx_opts *o, struct twx_error *e)
 {
 	static const char *const not_with_fds[] = { "ifname", "script", "downscript", "vnet_hdr",
 						    "helper", "queues", NULL };
+	static const char *const not_with_helper[] = { "ifname",   "script", "downscript",
+						       "vnet_hdr", "queues", NULL };
 	const char *ifname = twx_opts_str(o, "ifname");
 
 	if (twx_opts_given(o, "fd") && (any_given(o, not_with_fds) || twx_opts_given(o, "fds")))
@@ -80,11 +84,10 @@ static int check_options(const struct twx_opts *o, struct twx_error *e)
 			      "vhost=on is not supported by this program: the NIC lives here");
 		return twx_error_hint(e, "leave vhost= out");
 	}
-	if (twx_opts_given(o, "helper") || twx_opts_given(o, "br")) {
-		twx_error_set(e, EINVAL, "helper= and br= are not supported by tap");
-		return twx_error_hint(
-			e, "join the bridge in script=, or once: ip link set IFNAME master BRIDGE");
-	}
+	if (twx_opts_given(o, "helper") && any_given(o, not_with_helper))
+		return twx_error_set(e, EINVAL,
+				     "ifname=, script=, downscript=, vnet_hdr=, queues=, and "
+				     "vhostfds= are invalid with helper=");
 	if (ifname && (!*ifname || strlen(ifname) >= IFNAMSIZ || strchr(ifname, '/')))
 		return twx_error_set(
 			e, EINVAL,
@@ -307,9 +310,10 @@ uint32_t tap_dev_max_frame(const struct tap *tap)
 	return (uint32_t)ifr.ifr_mtu + 14 + 4;
 }
 
+/* @o: null, without options. */
 static int set_up_device(struct tap *tap, const struct twx_opts *o, struct twx_error *e)
 {
-	int sndbuf = (int)twx_opts_size(o, "sndbuf"), len = TAP_VNET_LEN;
+	int sndbuf = o ? (int)twx_opts_size(o, "sndbuf") : 0, len = TAP_VNET_LEN;
 	uint32_t i;
 
 	if (tap->vnet_hdr && ioctl(tap->queues[0].fd, TUNSETVNETHDRSZ, &len))
@@ -320,7 +324,8 @@ static int set_up_device(struct tap *tap, const struct twx_opts *o, struct twx_e
 	if (!sndbuf)
 		sndbuf = INT_MAX;
 	for (i = 0; i < tap->n_queues; i++)
-		if (ioctl(tap->queues[i].fd, TUNSETSNDBUF, &sndbuf) && twx_opts_given(o, "sndbuf"))
+		if (ioctl(tap->queues[i].fd, TUNSETSNDBUF, &sndbuf) && o &&
+		    twx_opts_given(o, "sndbuf"))
 			return twx_error_set(e, errno, "cannot set sndbuf of %s: %s", tap->ifname,
 					     strerror(errno));
 	return 0;
@@ -409,7 +414,9 @@ static void set_info(struct tap *tap, const struct twx_opts *o)
 {
 	const char *fds = twx_opts_given(o, "fd") ? twx_opts_str(o, "fd") : twx_opts_str(o, "fds");
 
-	if (tap->by_fd)
+	if (twx_opts_given(o, "helper"))
+		snprintf(tap->info, sizeof(tap->info), "helper=%s", twx_opts_str(o, "helper"));
+	else if (tap->by_fd)
 		snprintf(tap->info, sizeof(tap->info), "fd=%s", fds);
 	else
 		snprintf(tap->info, sizeof(tap->info), "ifname=%s,script=%s,downscript=%s",
@@ -465,6 +472,31 @@ static int open_by_name(struct tap *tap, const struct twx_opts *o, struct twx_er
 	return err ? err : open_queues(tap, e);
 }
 
+static int open_by_helper(struct tap *tap, const char *helper, const char *br, struct twx_error *e)
+{
+	int err = make_queues(tap, 1, e), fd;
+
+	if (err)
+		return err;
+	tap->by_fd = true;
+	fd = tap_helper_run(tap, helper, br, e);
+	if (fd < 0)
+		return fd;
+	tap->queues[0].fd = fd;
+	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+	if (!check_fd(tap, fd, true, NULL))
+		return 0;
+	return twx_error_set(e, EINVAL,
+			     "bridge helper failed: what it passed is not an open tap device");
+}
+
+int tap_dev_open_helper(struct tap *tap, const char *helper, const char *br, struct twx_error *e)
+{
+	int err = open_by_helper(tap, helper, br, e);
+
+	return err ? err : set_up_device(tap, NULL, e);
+}
+
 int tap_dev_open(struct tap *tap, const struct twx_opts *o, struct twx_error *e)
 {
 	int err = check_options(o, e);
@@ -476,6 +508,8 @@ int tap_dev_open(struct tap *tap, const struct twx_opts *o, struct twx_error *e)
 				     "fd= takes one descriptor; several belong into fds=");
 	if (twx_opts_given(o, "fd") || twx_opts_given(o, "fds"))
 		err = open_by_fd(tap, twx_opts_str(o, twx_opts_given(o, "fd") ? "fd" : "fds"), e);
+	else if (twx_opts_given(o, "helper"))
+		err = open_by_helper(tap, twx_opts_str(o, "helper"), twx_opts_str(o, "br"), e);
 	else
 		err = open_by_name(tap, o, e);
 	if (!err)

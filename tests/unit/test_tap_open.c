@@ -93,7 +93,10 @@ static void test_exclusions(void **state)
 	expect_refused(c, "tap,id=t0,fds=3:4,script=no", "are invalid with fds=");
 	expect_refused(c, "tap,id=t0,ifname=tt0,script=no,vhost=on",
 		       "vhost=on is not supported by this program: the NIC lives here");
-	expect_refused(c, "tap,id=t0,helper=/bin/true", "helper=");
+	expect_refused(c, "tap,id=t0,helper=/bin/true,ifname=tt0",
+		       "ifname=, script=, downscript=, vnet_hdr=, queues=, and vhostfds= are "
+		       "invalid with helper=");
+	expect_refused(c, "tap,id=t0,helper=/bin/true,queues=2", "are invalid with helper=");
 	expect_refused(c, "tap,id=t0,ifname=tt0,queues=0", "queues");
 	expect_refused(c, "tap,id=t0,ifname=tt0,queues=1025", "queues");
 	expect_refused(c, "tap,id=t0,ifname=a-name-too-long-for-linux", "name of an interface");
