@@ -59,6 +59,8 @@ void as_remove(struct as_region *r); /* harmless when not added */
 
 /* The region that answers at @addr, or null. */
 struct as_region *as_find(struct aspace *as, uint64_t addr);
+/* The one that would if @r and all that win over it were not there. */
+struct as_region *as_find_below(const struct as_region *r, uint64_t addr);
 
 /*
  * Size 1 to 8, any alignment. An access that crosses into another region is split at the border.

@@ -80,6 +80,7 @@ struct pci_info {
 	uint32_t class_code; /* 24 bits: 0x020000 */
 	uint8_t int_pin;     /* 1: INTA; 0: none */
 	uint8_t cache_line;  /* initial value of the cache line size register */
+	bool multifunction;  /* its slot has more of them; the host's to set before it plugs */
 	bool express; /* an endpoint: PCIe and power management capability, 4 KiB of configuration
 			 space */
 	struct pci_bar bars[PCI_N_BARS];

@@ -79,5 +79,7 @@ void pci_bus_each(struct pci_bus *bus,
 		  void (*fn)(void *opaque, struct pci_dev *dev, const char *name,
 			     const char *place),
 		  void *opaque);
+/* What the bus itself saves: the address of the next configuration cycle. */
+struct state_desc pci_bus_state(struct pci_bus *bus);
 
 #endif
