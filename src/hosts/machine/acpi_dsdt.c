@@ -152,7 +152,7 @@ struct isa_dev {
 	uint8_t uid;
 };
 static const struct isa_dev isa_devs[] = {
-	{ "RTC", "PNP0B00", 0x70, 8, 0, 0, 8, 0 },
+	{ "RTC", "PNP0B00", 0x70, 2, 0, 0, 8, 0 },
 	{ "KBD", "PNP0303", 0x60, 1, 0x64, 1, 1, 0 },
 	/* Those that are there, by number. */
 	{ "COM1", "PNP0501", 0x3f8, 8, 0, 0, 4, 1 },
