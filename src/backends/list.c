@@ -11,6 +11,7 @@ extern const struct twx_backend_type socket_backend;
 extern const struct twx_backend_type stream_backend;
 extern const struct twx_backend_type tap_backend;
 extern const struct twx_backend_type user_backend;
+extern const struct twx_backend_type vde_backend;
 
 const struct twx_backend_type *const *twx_backend_types(void)
 {
@@ -22,6 +23,7 @@ const struct twx_backend_type *const *twx_backend_types(void)
 		&stream_backend,
 		&tap_backend,
 		&user_backend,
+		&vde_backend,
 		NULL,
 	};
 

@@ -166,6 +166,40 @@ static void provoke_datagram(struct scene *s)
 	peer_send(s, f.iov[0].iov_base, f.len);
 }
 
+/* The tests' own libvdeplug speaks UDP with this switch, which hears of a new client first. */
+static int vde_switch = -1;
+
+static const char *vde_missing(void)
+{
+	struct sockaddr_in own = loopback(7004);
+	struct sockaddr none = { .sa_family = AF_UNSPEC };
+	char buf[2000];
+
+	if (sock_missing())
+		return sock_missing();
+	if (vde_switch < 0) {
+		vde_switch = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+		assert_int_equal(bind(vde_switch, (struct sockaddr *)&own, sizeof(own)), 0);
+	}
+	connect(vde_switch, &none, sizeof(none));
+	while (recv(vde_switch, buf, sizeof(buf), MSG_DONTWAIT) >= 0)
+		;
+	return NULL;
+}
+
+static void attend_vde(struct scene *s)
+{
+	struct sockaddr_in from = { 0 };
+	socklen_t len = sizeof(from);
+	int port;
+
+	assert_int_equal(
+		recvfrom(vde_switch, &port, sizeof(port), 0, (struct sockaddr *)&from, &len),
+		sizeof(port));
+	assert_int_equal(connect(vde_switch, (struct sockaddr *)&from, sizeof(from)), 0);
+	peer_add(s, dup(vde_switch));
+}
+
 static const struct recipe recipes[] = {
 	{ "bridge", "br=twxconf,helper=" BRIDGE_HELPER " tap", bridge_missing, NULL, provoke_tap },
 	{ "dgram",
@@ -178,6 +212,7 @@ static const struct recipe recipes[] = {
 	  attend_stream, provoke_stream },
 	{ "tap", "ifname=twxconf,script=no,downscript=no", tap_missing, NULL, provoke_tap },
 	{ "user", "restrict=on", NULL, NULL, provoke_user },
+	{ "vde", "sock=/7004", vde_missing, attend_vde, provoke_datagram },
 };
 
 static const struct recipe *recipe_of(const struct twx_backend_type *type)
