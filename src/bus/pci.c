@@ -8,7 +8,8 @@
  * afterwards by pci_update(), the same way after a write, a reset and a loaded state. So there is
  * no second copy of anything that a guest sets, and no order of writes that matters.
  *
- * pci_bar.c has the BARs and the ROM, pci_irq.c INTx, MSI and MSI-X, pci_state.c migration.
+ * pci_bar.c has the BARs and the ROM, pci_irq.c INTx, MSI and MSI-X, pci_notify.c interrupts that
+ * others signal, pci_state.c migration.
  *
  * DMA reaches guest memory only, never a device's registers, so that it cannot re-enter one. An
  * access outside of memory ends in a master abort, as on the bus (PCI 3.0, 6.2.3).
@@ -299,6 +300,7 @@ void pci_attach(struct pci_dev *dev, const struct pci_host_ops *ops, void *host,
 
 void pci_detach(struct pci_dev *dev)
 {
+	pci_signals_withdraw(dev);
 	dev->host_ops = NULL;
 	dev->host = NULL;
 	pci_reset(dev);

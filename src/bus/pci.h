@@ -156,6 +156,7 @@ struct pci_msix_entry {
 	uint32_t ctrl; /* bit 0: masked */
 };
 
+struct pci_signal; /* pci_notify.c */
 struct pci_dev {
 	const struct pci_dev_ops *ops;
 	const struct pci_host_ops *host_ops; /* null until a host attaches */
@@ -190,6 +191,7 @@ struct pci_dev {
 	uint32_t msi_pending;			    /* bit per vector, masked or not */
 	struct pci_msix_entry *msix;		    /* n_msix */
 	uint64_t *msix_pba;			    /* bit per vector, in the same allocation */
+	struct pci_signal **signals;		    /* of pci_notify_fd(), by vector; may be null */
 	struct state_field msix_fields[3];
 	struct state_section msix_sections[2];
 	uint8_t *rom;	   /* padded to rom_size */

@@ -87,6 +87,7 @@ int pci_irq_init(struct pci_dev *dev)
 
 void pci_irq_fini(struct pci_dev *dev)
 {
+	pci_signals_fini(dev);
 	if (dev->msix)
 		free(pci_msix_of(dev));
 	dev->msix = NULL;
@@ -233,6 +234,11 @@ static bool msix_masked(const struct pci_dev *dev, unsigned int v)
 				    (dev->msix[v].ctrl & PCI_MSIX_ENTRY_CTRL_MASKBIT));
 }
 
+bool pci_msix_open(const struct pci_dev *dev, unsigned int v)
+{
+	return dev->irq_mode == PCI_IRQ_MSIX && may_send(dev) && !msix_masked(dev, v);
+}
+
 static void msix_send(struct pci_dev *dev, unsigned int v)
 {
 	const struct pci_msix_entry *entry = &dev->msix[v];
@@ -278,11 +284,12 @@ void pci_notify(struct pci_dev *dev, unsigned int vector)
 void pci_irq_update(struct pci_dev *dev)
 {
 	if (!dev->host_masks) {
-		dev->irq_mode = pci_msix_enabled(dev)		   ? PCI_IRQ_MSIX
+		dev->irq_mode = pci_msix_enabled(dev)			? PCI_IRQ_MSIX
 				: msi_flags(dev) & PCI_MSI_FLAGS_ENABLE ? PCI_IRQ_MSI
 									: PCI_IRQ_INTX;
 	}
 	intx_update(dev);
+	pci_signals_update(dev);
 	if (!dev->host_ops || !may_send(dev))
 		return;
 	if (dev->irq_mode == PCI_IRQ_MSI && dev->info.n_msi)

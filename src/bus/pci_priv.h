@@ -72,6 +72,14 @@ void pci_irq_update(struct pci_dev *dev);
 bool pci_msix_owns(const struct pci_dev *dev, uint64_t off, uint32_t len, uint32_t *here);
 void pci_msix_read(struct pci_dev *dev, uint64_t off, uint8_t *buf, uint32_t len);
 void pci_msix_write(struct pci_dev *dev, uint64_t off, const uint8_t *buf, uint32_t len);
+/* Whether a notification of the vector would leave at once. */
+bool pci_msix_open(const struct pci_dev *dev, unsigned int v);
+
+/* pci_notify.c: eventfds of pci_notify_fd(), after a change of what they depend on; before the host
+ * goes; at the end. */
+void pci_signals_update(struct pci_dev *dev);
+void pci_signals_withdraw(struct pci_dev *dev);
+void pci_signals_fini(struct pci_dev *dev);
 
 /* pci_state.c */
 void pci_state_init(struct pci_dev *dev);

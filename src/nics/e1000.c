@@ -274,6 +274,27 @@ static const struct twx_port_ops e1000_port_ops = {
 
 /* Set-up. */
 
+/*
+ * Registers whose writes may be late. TDT: what follows is frames on the wire, and descriptors
+ * done, neither of which has a time. IMS: the line rises a little later. IMC: the line falls a
+ * little later, as on any bus that posts; a driver that must know reads a register, which comes
+ * after. RDT: buffers that nobody misses until the ring runs empty, and then the driver finds
+ * nothing more to do and enables its interrupts (IMS), or looks at a register.
+ */
+enum nic_off {
+#define X(name, off, ...) OFF_##name = (off),
+	E1000_REGS(X)
+#undef X
+};
+
+static const struct pci_zone nic_zones[] = {
+	{ PCI_ZONE_POST, BAR_MMIO, OFF_TDT, 4 },
+	{ PCI_ZONE_POST, BAR_MMIO, OFF_IMS, 4 },
+	{ PCI_ZONE_POST, BAR_MMIO, OFF_IMC, 4 },
+	{ PCI_ZONE_LAZY, BAR_MMIO, OFF_RDT, 4 },
+	{ .kind = PCI_ZONE_NONE },
+};
+
 static int nic_refuse(const struct twx_nic *nic, const struct twx_opts *opts, struct twx_error *e)
 {
 	static const char *const keys[] = { "addr", "multifunction", "bootindex", "acpi-index",
@@ -314,6 +335,7 @@ static int nic_init_pci(struct e1000 *d, const struct twx_opts *opts, struct twx
 			[BAR_MMIO] = { .kind = PCI_BAR_MEM32, .size = E1000_MMIO_SIZE, .min = 4, .max = 4 },
 			[BAR_IO] = { .kind = PCI_BAR_IO, .size = E1000_IO_SIZE, .min = 4, .max = 4 },
 		},
+		.zones = nic_zones,
 	};
 	int rc;
 
