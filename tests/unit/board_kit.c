@@ -3,10 +3,15 @@
 #include "board_kit.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
+
+#include "base/loop_virtual.h"
 
 static void gsi(struct machine *m, unsigned int n, bool level)
 {
@@ -73,6 +78,11 @@ void board_kit_close(struct board *b)
 		d->free(d->opaque);
 	}
 	board_settle(b);
+	if (b->clock.loop) {
+		twx_watch_del(&b->clock);
+		close(b->clock.fd);
+		loop_virtual_stop(b->m.loop);
+	}
 	as_fini(&b->m.io);
 	as_fini(&b->m.mem);
 	mem_fini(&b->ram);
@@ -113,4 +123,46 @@ void board_settle(struct board *b)
 {
 	for (int i = 0; i < 16; i++)
 		(void)twx_loop_poll(b->m.loop, 0);
+}
+
+static void clock_moves(struct twx_watch *w, uint32_t events)
+{
+	struct board *b = (struct board *)((char *)w - offsetof(struct board, clock));
+	uint64_t n;
+
+	(void)events;
+	if (read(w->fd, &n, sizeof(n)) != sizeof(n))
+		abort();
+	while (!loop_virtual_advance(w->loop, b->until, 1000))
+		;
+}
+
+void board_advance(struct board *b, uint64_t ns)
+{
+	uint64_t one = 1;
+
+	if (!b->clock.loop) {
+		loop_virtual_start(b->m.loop);
+		if (twx_watch_add(&b->clock, b->m.loop, eventfd(0, EFD_NONBLOCK), EPOLLIN,
+				  clock_moves) < 0)
+			abort();
+	}
+	b->until = twx_loop_now(b->m.loop) + ns;
+	if (write(b->clock.fd, &one, sizeof(one)) != sizeof(one))
+		abort();
+	board_settle(b);
+}
+
+int board_chardev(struct board *b)
+{
+	struct twx_chardev *c;
+	char text[64];
+	int fds[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds) < 0)
+		abort();
+	snprintf(text, sizeof(text), "fd,id=c0,fd=%d", fds[0]);
+	if (twx_chardev_new(&c, b->net, text, NULL) < 0)
+		abort();
+	return fds[1];
 }

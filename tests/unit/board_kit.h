@@ -12,6 +12,8 @@ struct board {
 	bool gsi[MACHINE_GSIS];
 	unsigned int edges[MACHINE_GSIS]; /* how often a line went up */
 	unsigned int n_sets;		  /* calls, changes or not */
+	struct twx_watch clock;
+	uint64_t until;
 };
 
 /* @low bytes of RAM at 0, @high at 4 GiB. 0 or -errno. */
@@ -29,5 +31,10 @@ struct board_dev *board_dev_named(struct board *b, const char *name);
 unsigned int board_asked(struct board *b);
 /* Rounds of the loop until nothing is due. */
 void board_settle(struct board *b);
+
+/* From the first call on the clock stands still; it moves by @ns, timers run in order. */
+void board_advance(struct board *b, uint64_t ns);
+/* The chardev "c0", and the other end of it, non-blocking; the caller closes it. */
+int board_chardev(struct board *b);
 
 #endif

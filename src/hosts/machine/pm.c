@@ -181,10 +181,12 @@ static int pm_check(const void *copy, struct twx_error *e)
 static void pm_loaded(void *obj)
 {
 	struct pm *p = obj;
+	uint64_t ns;
 
-	/* Unsigned: the timer may have run for longer than this clock. */
-	p->began =
-		twx_loop_now(p->m->loop) - (p->ticks / PM_HZ * NS + p->ticks % PM_HZ * NS / PM_HZ);
+	/* Unsigned: the timer may have run for longer than this clock. Rounded up: it never goes
+	 * back. */
+	ns = p->ticks / PM_HZ * NS + (p->ticks % PM_HZ * NS + PM_HZ - 1) / PM_HZ;
+	p->began = twx_loop_now(p->m->loop) - ns;
 	p->halves = ticks(p) >> 31;
 	p->line = false;
 	update(p);
