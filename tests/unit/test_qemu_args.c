@@ -290,9 +290,6 @@ static const struct sample samples[] = {
 	{ .args = "-netdev user,id=n0,smurf=1 -device virtio-net-pci,netdev=n0",
 	  .notes = "-device virtio-net-pci,netdev=n0 stays with QEMU: netdev n0: Invalid parameter "
 		   "'smurf'\n" },
-	{ .args = "-netdev tap,id=n0,helper=/x -device virtio-net-pci,netdev=n0",
-	  .notes = "-device virtio-net-pci,netdev=n0 stays with QEMU: netdev n0 has helper=, which "
-		   "twinax does not have\n" },
 	{ .args = "-readconfig f -device virtio-net-pci,netdev=n0" },
 	/* Memory. */
 	{ .args = "-m 2G,slots=2,maxmem=4G -nic model=virtio",
