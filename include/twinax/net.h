@@ -133,6 +133,7 @@ struct twx_nic {
 	struct twx_host *host;	     /* of export=, or null */
 	void *priv;
 	struct twx_nic *next;
+	bool placed; /* its host is one that `places` */
 };
 TWX_EXPORT struct twx_port *twx_nic_add_port(struct twx_nic *nic, struct twx_error *e);
 
@@ -164,6 +165,8 @@ struct twx_host_type {
 	void (*close)(struct twx_host *h);
 	/* Optional: 0 if `set_link` may change the NIC's link; else -EPERM with a sentence naming the owner. */
 	int (*may_set_link)(struct twx_host *h, struct twx_error *e);
+	/* It obeys addr= and multifunction=, which a NIC elsewhere refuses as its VMM's. */
+	bool places;
 };
 struct twx_host {
 	const struct twx_host_type *type;

@@ -129,6 +129,12 @@ static int parse_addr(const char *name, const char *addr, struct twx_error *e)
 			      "give it as SLOT or SLOT.FUNCTION in hexadecimal: addr=4, addr=1f.7");
 }
 
+/* For people: QEMU's sentences name the model, where there is one. */
+static const char *model_of(const struct pci_dev *dev, const char *name)
+{
+	return dev->nic ? dev->nic->model->name : name;
+}
+
 static const char *fn_id(const struct pci_fn *fn)
 {
 	if (port_of(fn))
@@ -140,9 +146,10 @@ static int in_use(const struct pci_fn *by, const char *name, struct twx_error *e
 {
 	const char *id = fn_id(by);
 
-	return twx_error_set(
-		e, EBUSY, "PCI: slot %u function %u not available for %s, in use by %s%s%s",
-		bus_slot(by), bus_func(by), name, by->name, id ? ",id=" : "", id ? id : "");
+	return twx_error_set(e, EBUSY,
+			     "PCI: slot %u function %u not available for %s, in use by %s%s%s",
+			     bus_slot(by), bus_func(by), name, model_of(by->dev, by->name),
+			     id ? ",id=" : "", id ? id : "");
 }
 
 /* Functions of a slot agree on whether there are several (PCI 3.0, 6.2.1). */
@@ -254,21 +261,24 @@ int pci_bus_plug(struct pci_bus *bus, struct pci_dev *dev, const char *name, con
 		 const char *addr, unsigned int first_slot, bool hot, struct twx_error *e)
 {
 	struct pci_seg *seg = find_seg(bus, bus_name);
+	const char *model = model_of(dev, name);
+	struct pci_fn *first;
 	int devfn;
 
 	if (!seg)
 		return twx_error_set(e, ENODEV, "Bus '%s' not found", bus_name);
 	if (hot && !seg->port)
 		return cannot_hotplug(bus_name, e);
-	devfn = bus_choose(seg, dev, name, addr, first_slot, e);
+	devfn = bus_choose(seg, dev, model, addr, first_slot, e);
 	if (devfn < 0)
 		return devfn;
 	/* The guest looks at a slot when function 0 comes, and then at all of it. */
-	if (hot && seg->fns[devfn & ~7])
+	first = seg->fns[devfn & ~7];
+	if (hot && first)
 		return twx_error_set(e, EBUSY,
 				     "PCI: slot %d function 0 already occupied by %s, new func %s "
 				     "cannot be exposed to guest.",
-				     devfn >> 3, seg->fns[devfn & ~7]->name, name);
+				     devfn >> 3, model_of(first->dev, first->name), model);
 	if (bus_insert(seg, dev, name, (unsigned int)devfn) < 0)
 		return twx_error_set(e, ENOMEM, "device %s: out of memory", name);
 	if (seg->port && devfn == 0)

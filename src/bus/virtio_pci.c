@@ -5,8 +5,8 @@
  * The function is transitional unless it is told otherwise: BAR 0 has the legacy registers in I/O
  * space (virtio_pci_legacy.c), BAR 4 the modern structures (virtio_pci_modern.c), BAR 1 the MSI-X
  * table. Both windows show the same registers (struct vpci_regs) and the same device behind them
- * (struct virtio_dev), which does not know of PCI. It is a function of conventional PCI, without
- * PCIe capabilities.
+ * (struct virtio_dev), which does not know of PCI. It is a function of conventional PCI; behind a
+ * root port (virtio_pci_new_express()) one of PCI Express, and modern alone.
  *
  * A queue runs when the driver has enabled it and set DRIVER_OK, bus master is on, the machine runs
  * and its rings are in memory that is mapped here: vpci_update() starts and stops queues after
@@ -316,8 +316,8 @@ static void vpci_config_written(struct pci_dev *pci, uint32_t off, uint32_t len)
 {
 	struct virtio_pci *vp = vpci_of(pci);
 
-	if (off < PCI_COMMAND + 2)
-		vpci_update(vp);
+	/* Bus master or the power state may have changed. */
+	vpci_update(vp);
 	if (vp->window)
 		vpci_window_written(vp, off, len);
 }
@@ -402,6 +402,7 @@ static struct pci_info vpci_describe(const struct virtio_pci *vp)
 		.revision = vp->legacy ? VIRTIO_PCI_ABI_VERSION : 1,
 		.class_code = vdev->class_code,
 		.int_pin = 1,
+		.express = vp->express,
 	};
 
 	vpci_describe_msix(&info, vp->regs->n_vectors);
@@ -458,19 +459,20 @@ static int vpci_init(struct virtio_pci *vp, struct twx_nic *nic, const struct tw
 	return 0;
 }
 
-int virtio_pci_new(struct pci_dev **out, struct twx_nic *nic, struct virtio_dev *vdev,
-		   const struct twx_opts *opts, struct twx_error *e)
+static int vpci_new(struct pci_dev **out, struct twx_nic *nic, struct virtio_dev *vdev,
+		    const struct twx_opts *opts, bool express, struct twx_error *e)
 {
 	struct virtio_pci *vp;
 	int rc;
 
-	rc = vpci_check_options(nic->id, vdev->form, opts, e);
+	rc = vpci_check_options(nic, vdev->form, opts, e);
 	if (rc < 0)
 		return rc;
 	vp = calloc(1, sizeof(*vp));
 	if (!vp)
 		return twx_error_set(e, ENOMEM, "device %s: out of memory", nic->id);
 	vp->vdev = vdev;
+	vp->express = express;
 	vp->trace = twx_loop_trace(nic->loop);
 	rc = vpci_init(vp, nic, opts, e);
 	if (rc < 0) {
@@ -486,6 +488,18 @@ int virtio_pci_new(struct pci_dev **out, struct twx_nic *nic, struct virtio_dev 
 	vpci_reset_device(vp);
 	*out = &vp->pci;
 	return 0;
+}
+
+int virtio_pci_new(struct pci_dev **out, struct twx_nic *nic, struct virtio_dev *vdev,
+		   const struct twx_opts *opts, struct twx_error *e)
+{
+	return vpci_new(out, nic, vdev, opts, false, e);
+}
+
+int virtio_pci_new_express(struct pci_dev **out, struct twx_nic *nic, struct virtio_dev *vdev,
+			   const struct twx_opts *opts, struct twx_error *e)
+{
+	return vpci_new(out, nic, vdev, opts, true, e);
 }
 
 void virtio_pci_free(struct pci_dev *dev)

@@ -21,6 +21,10 @@ struct virtio_pci;
  */
 int virtio_pci_new(struct pci_dev **out, struct twx_nic *nic, struct virtio_dev *vdev,
 		   const struct twx_opts *opts, struct twx_error *e);
+/* The same for a slot of PCI Express, behind a root port: an express function, and modern alone
+ * unless disable-legacy=off says otherwise. */
+int virtio_pci_new_express(struct pci_dev **out, struct twx_nic *nic, struct virtio_dev *vdev,
+			   const struct twx_opts *opts, struct twx_error *e);
 void virtio_pci_free(struct pci_dev *dev);
 
 #endif

@@ -29,7 +29,7 @@ const struct twx_opt_desc virtio_pci_options[] = {
 	  .type = TWX_OPT_ENUM,
 	  .def = "auto",
 	  .words = "on|off|auto",
-	  .help = "no legacy interface (auto: there is one)" },
+	  .help = "no legacy interface (auto: there is one, but for root ports)" },
 	BOOL_OPTION("disable-modern", "off", "no modern interface"),
 	{ .name = "vectors",
 	  .type = TWX_OPT_INT,
@@ -46,7 +46,7 @@ const struct twx_opt_desc virtio_pci_options[] = {
 	FIXED_OPTION("packed", "off, packed rings are not there"),
 	FIXED_OPTION("ats", REFUSED_EXPRESS),
 	FIXED_OPTION("aer", REFUSED_EXPRESS),
-	FIXED_OPTION("x-disable-pcie", REFUSED_EXPRESS),
+	BOOL_OPTION("x-disable-pcie", "off", "conventional PCI behind a root port, too"),
 	FIXED_OPTION("x-ats-page-aligned", REFUSED_EXPRESS),
 	FIXED_OPTION("x-pcie-deverr-init", REFUSED_EXPRESS),
 	FIXED_OPTION("x-pcie-flr-init", REFUSED_EXPRESS),
@@ -61,7 +61,7 @@ const struct twx_opt_desc virtio_pci_options[] = {
 	FIXED_OPTION("x-ignore-backend-features", REFUSED_QEMU),
 	FIXED_OPTION("x-disable-legacy-check", REFUSED_QEMU),
 	VMM_OPTION("addr"),
-	VMM_OPTION("multifunction"),
+	FIXED_OPTION("multifunction", REFUSED_VMM),
 	VMM_OPTION("acpi-index"),
 	VMM_OPTION("bootindex"),
 	VMM_OPTION("failover_pair_id"),
@@ -70,11 +70,11 @@ const struct twx_opt_desc virtio_pci_options[] = {
 };
 
 /* Options that have one value here. */
-enum only { ONLY_OFF, ONLY_ON, EITHER, NEVER };
+enum only { ONLY_OFF, ONLY_ON, EITHER, NEVER, PLACE };
 
 static const char why_vmm[] = "is the VMM's to obey, which places the card";
 static const char why_packed[] = "is not possible: rings are split here";
-static const char why_express[] = "needs a PCI Express function, and this one is conventional";
+static const char why_express[] = "is not possible: what there is of PCI Express is always there";
 static const char why_stream[] =
 	"tells QEMU versions' migration streams apart, and ours is neither";
 static const char why_vhost[] = "concerns QEMU's vhost, which is not here";
@@ -87,8 +87,6 @@ static const struct {
 	{ "packed", ONLY_OFF, why_packed },
 	{ "ats", ONLY_OFF, why_express },
 	{ "aer", ONLY_OFF, why_express },
-	/* These take things away from a PCI Express function; there is none to take them from. */
-	{ "x-disable-pcie", EITHER, NULL },
 	{ "x-ats-page-aligned", ONLY_ON, why_express },
 	{ "x-pcie-deverr-init", ONLY_ON, why_express },
 	{ "x-pcie-flr-init", ONLY_ON, why_express },
@@ -103,17 +101,19 @@ static const struct {
 	{ "x-ignore-backend-features", ONLY_OFF, why_vhost },
 	/* A network card may always have the legacy interface. */
 	{ "x-disable-legacy-check", EITHER, NULL },
-	{ "addr", NEVER, why_vmm },
-	{ "multifunction", NEVER, why_vmm },
+	/* Of a machine of ours, too, which obeys them. */
+	{ "addr", PLACE, why_vmm },
+	{ "multifunction", PLACE, why_vmm },
 	{ "acpi-index", NEVER, why_vmm },
 	{ "bootindex", NEVER, why_vmm },
 	{ "failover_pair_id", NEVER, why_vmm },
 	{ "ioeventfd", NEVER, why_vmm },
 };
 
-int vpci_check_options(const char *id, enum virtio_form form, const struct twx_opts *opts,
-		       struct twx_error *e)
+int vpci_check_options(const struct twx_nic *nic, enum virtio_form form,
+		       const struct twx_opts *opts, struct twx_error *e)
 {
+	const char *id = nic->id;
 	static const char *const forms[] = { "disable-legacy", "disable-modern" };
 
 	for (size_t i = 0; i < array_size(fixed); i++) {
@@ -121,8 +121,10 @@ int vpci_check_options(const char *id, enum virtio_form form, const struct twx_o
 		const char *key = fixed[i].key;
 		bool value;
 
-		if (only == EITHER || !twx_opts_given(opts, key))
+		if (only == EITHER || !twx_opts_given(opts, key) || (only == PLACE && nic->placed))
 			continue;
+		if (only == PLACE)
+			only = NEVER;
 		value = only != NEVER && twx_opts_bool(opts, key);
 		if (only != NEVER && value == (only == ONLY_ON))
 			continue;
@@ -147,9 +149,14 @@ int vpci_check_options(const char *id, enum virtio_form form, const struct twx_o
 static int take_forms(struct virtio_pci *vp, const char *id, const struct twx_opts *opts,
 		      struct twx_error *e)
 {
-	vp->legacy = vp->vdev->form != VIRTIO_FORM_MODERN &&
-		     strcmp(twx_opts_str(opts, "disable-legacy"), "on") != 0;
+	const char *no_legacy = twx_opts_str(opts, "disable-legacy");
+
+	/* As QEMU's: the legacy interface needs I/O ports, which behind root ports are scarce. */
+	if (vp->express && vp->vdev->form == VIRTIO_FORM_ANY && strcmp(no_legacy, "auto") == 0)
+		no_legacy = "on";
+	vp->legacy = vp->vdev->form != VIRTIO_FORM_MODERN && strcmp(no_legacy, "on") != 0;
 	vp->modern = !twx_opts_bool(opts, "disable-modern");
+	vp->express = vp->express && vp->modern && !twx_opts_bool(opts, "x-disable-pcie");
 	if (!vp->legacy && !vp->modern) {
 		twx_error_set(e, EINVAL,
 			      "device %s cannot work as neither modern nor legacy mode is enabled",

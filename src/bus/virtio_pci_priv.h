@@ -76,6 +76,7 @@ struct virtio_pci {
 	struct virtio_dev *vdev;
 	struct vpci_regs *regs;
 	struct twx_trace *trace;
+	bool express; /* the slot is; then: the function is */
 	bool legacy, modern, page_per_vq, pio_notify;
 	bool frozen;  /* the host's memory is changing */
 	bool stopped; /* the machine stands still */
@@ -101,8 +102,8 @@ static inline struct vpci_queue *vpci_queue(const struct vpci_regs *r, uint32_t 
 }
 
 /* virtio_pci_opts.c */
-int vpci_check_options(const char *id, enum virtio_form form, const struct twx_opts *opts,
-		       struct twx_error *e);
+int vpci_check_options(const struct twx_nic *nic, enum virtio_form form,
+		       const struct twx_opts *opts, struct twx_error *e);
 /* Forms and features as asked for; 0 or -EINVAL. */
 int vpci_take_forms(struct virtio_pci *vp, const char *id, const struct twx_opts *opts,
 		    struct twx_error *e);

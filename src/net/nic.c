@@ -212,6 +212,7 @@ static int nic_find_host_bus(struct nic_obj *obj, struct twx_error *e)
 
 	if (!t)
 		return 0;
+	obj->n.placed = t->places;
 	obj->host_bus = twx_host_bus(t, obj->n.model->bus);
 	if (!obj->host_bus)
 		return twx_error_set(e, EINVAL,

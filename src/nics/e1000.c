@@ -30,7 +30,8 @@
  *
  * Options: mac, autonegotiation, mitigation, extra_mac_registers, init-vet and migrate_tso_props do
  * what they do in QEMU. What places the card in a machine (addr, multifunction, bootindex,
- * acpi-index, failover_pair_id) is the VMM's, and refused here with a sentence.
+ * acpi-index, failover_pair_id) is the VMM's, and refused here with a sentence; a machine of ours
+ * takes the first two.
  *
  * Differences from QEMU that a guest can see:
  *  - CTRL.RST resets the MAC; QEMU ignores it. CTRL.PHY_RST and BMCR.RESET restart negotiation,
@@ -84,7 +85,7 @@ static const struct twx_opt_desc e1000_options[] = {
 	  .help = "refused: give it to the VMM's device",
 	  .words = "SLOT.FN" },
 	{ .name = "multifunction",
-	  .type = TWX_OPT_STR,
+	  .type = TWX_OPT_BOOL,
 	  .help = "refused: give it to the VMM's device" },
 	{ .name = "bootindex",
 	  .type = TWX_OPT_STR,
@@ -300,7 +301,8 @@ static int nic_refuse(const struct twx_nic *nic, const struct twx_opts *opts, st
 	static const char *const keys[] = { "addr", "multifunction", "bootindex", "acpi-index",
 					    "failover_pair_id" };
 
-	for (size_t i = 0; i < array_size(keys); i++) {
+	/* The first two are a machine's of ours to obey. */
+	for (size_t i = nic->placed ? 2 : 0; i < array_size(keys); i++) {
 		if (!twx_opts_given(opts, keys[i]))
 			continue;
 		twx_error_set(e, EINVAL,

@@ -1060,9 +1060,9 @@ static void options_of_the_transport(void **state)
 		const char *nic, *opts, *why;
 	} bad[] = {
 		{ "virtio-net-pci", "packed=on", "packed=on is not possible" },
-		{ "virtio-net-pci", "ats=on", "ats=on needs a PCI Express function" },
-		{ "virtio-net-pci", "aer=on", "aer=on needs" },
-		{ "virtio-net-pci", "x-pcie-flr-init=off", "x-pcie-flr-init=off needs" },
+		{ "virtio-net-pci", "ats=on", "ats=on is not possible" },
+		{ "virtio-net-pci", "aer=on", "aer=on is not possible" },
+		{ "virtio-net-pci", "x-pcie-flr-init=off", "x-pcie-flr-init=off is not possible" },
 		{ "virtio-net-pci", "migrate-extra=off", "migrate-extra=off tells" },
 		{ "virtio-net-pci", "x-ignore-backend-features=on", "vhost" },
 		{ "virtio-net-pci", "addr=5.0", "addr=5.0 is the VMM's" },

@@ -167,10 +167,13 @@ static int slot_open(struct twx_host *h, const char *address, const struct twx_o
 	s->dev = h->nic->priv;
 	err = slot_bus(s->m, bus, e);
 	if (err == 0 && strcmp(h->nic->model->bus, "virtio") == 0) {
-		err = virtio_pci_new(&s->dev, h->nic, h->nic->priv, opts, e);
+		err = (bus != NULL && pci_bus_is_root_port(s->m->pci, bus)
+			       ? virtio_pci_new_express
+			       : virtio_pci_new)(&s->dev, h->nic, h->nic->priv, opts, e);
 		s->own_dev = err == 0;
 	}
 	if (err == 0) {
+		s->dev->info.multifunction = twx_opts_bool(opts, "multifunction");
 		err = pci_bus_plug(s->m->pci, s->dev, h->nic->id, bus, twx_opts_str(opts, "addr"),
 				   FIRST_SLOT, s->m->started, e);
 		s->plugged = err == 0;
@@ -189,6 +192,10 @@ static const struct twx_opt_desc slot_options[] = {
 	  .type = TWX_OPT_STR,
 	  .help = "slot and function on that bus: 5, 05.0 (the first free slot)",
 	  .words = "SLOT[.FUNCTION]" },
+	{ .name = "multifunction",
+	  .type = TWX_OPT_BOOL,
+	  .def = "off",
+	  .help = "function 0 of several in its slot" },
 	{ .name = NULL },
 };
 
@@ -204,6 +211,7 @@ static const struct twx_host_type host_machine = {
 	.priv_size = sizeof(struct slot),
 	.open = slot_open,
 	.close = slot_close,
+	.places = true,
 };
 
 /* Made and taken apart. */
