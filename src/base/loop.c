@@ -625,8 +625,9 @@ uint64_t loop_virtual_next(const struct twx_loop *loop)
 void loop_settle(struct twx_loop *loop)
 {
 	assert(loop->in_round && !loop->in_timers && !loop->running);
-	for (int i = 0; i < LOOP_SETTLE && loop->deferred.head; i++)
-		loop_run_tasks(loop);
+	for (int i = 0; i < LOOP_SETTLE; i++)
+		if (loop_run_tasks(loop) == 0)
+			return;
 }
 
 bool loop_virtual_advance(struct twx_loop *loop, uint64_t when, unsigned int budget)

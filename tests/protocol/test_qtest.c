@@ -515,6 +515,7 @@ static void the_guest_restarts(void **state)
 	qt_do(&x->c, "outl 0xcfc 0x0b0b0b0b");
 	assert_string_equal(qt_ask(&x->c, "inl 0xcfc"), "OK 0xb0b0b0b");
 	qt_do(&x->c, "outb 0xcf9 6");
+	assert_int_equal(x->m.n_events, 1);
 	assert_int_equal(x->m.event, TWX_MACHINE_RESET);
 	qt_do(&x->c, "outl 0xcf8 0x80000860");
 	assert_string_equal(qt_ask(&x->c, "inl 0xcfc"), "OK 0x80808080");

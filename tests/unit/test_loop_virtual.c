@@ -208,6 +208,9 @@ static void settle_twice(struct fix *f)
 	twx_loop_defer(f->loop, &b.task);
 	loop_settle(f->loop);
 	assert_int_equal(f->n, 2);
+	twx_loop_post(f->loop, &b.task);
+	loop_settle(f->loop);
+	assert_int_equal(f->n, 3);
 }
 
 static void deferred_work_can_be_settled_at_once(void **state)
@@ -216,7 +219,7 @@ static void deferred_work_can_be_settled_at_once(void **state)
 
 	f->in_hand = settle_twice;
 	by_hand(f);
-	assert_string_equal(f->who, "tt");
+	assert_string_equal(f->who, "ttt");
 }
 
 static void again_and_again(struct twx_task *t)
