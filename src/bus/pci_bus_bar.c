@@ -10,8 +10,8 @@
  * A doorbell is a promise to the device: from then on its eventfd is signalled. Where the machine
  * cannot take it at a new place, the write is found here and the eventfd written from here.
  *
- * BARs have a lower priority than everything of the board's, so that a guest hides nothing by where
- * it puts them; RAM is no region, and asked before.
+ * BARs have a lower priority than everything of the board's but the ECAM window, so that a guest
+ * hides nothing by where it puts them; RAM is no region, and asked before.
  */
 #include <errno.h>
 #include <stdlib.h>

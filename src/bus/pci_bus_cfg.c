@@ -16,6 +16,8 @@
 #define CONF_ADDR 0xcf8u
 #define CONF_DATA 0xcfcu
 #define CONF_PRIORITY 16
+/* Below BARs: clients of QEMU's pc, which has no ECAM, put BARs where ours is. */
+#define ECAM_PRIORITY (-2)
 #define CONF_ENABLE 0x80000000u
 #define CONF_BITS (CONF_ENABLE | 0x00fffffcu) /* the others are reserved */
 
@@ -162,5 +164,6 @@ int pci_bus_add_ecam(struct pci_bus *bus, uint64_t addr, unsigned int last_bus)
 	bus->ecam.ops = &ecam_ops;
 	bus->ecam.opaque = bus;
 	bus->ecam.size = (last_bus + 1ull) << 20;
+	bus->ecam.priority = ECAM_PRIORITY;
 	return as_add(bus->mem, &bus->ecam, addr);
 }
