@@ -650,3 +650,16 @@ int twx_machine_unplug(struct twx_machine *machine, struct twx_nic *nic, struct 
 	}
 	return pci_bus_ask_unplug(m->pci, s->dev, gone, m, e);
 }
+
+int twx_machine_probe(const char *accel, struct twx_error *e)
+{
+	struct twx_error own;
+
+	e = e != NULL ? e : &own;
+	if (strcmp(accel, "kvm") == 0)
+		return kvm_probe(e);
+	if (strcmp(accel, "qtest") == 0)
+		return 0;
+	twx_error_set(e, EINVAL, "there is no accelerator '%s'", accel);
+	return twx_error_hint(e, "known: kvm, qtest");
+}

@@ -71,6 +71,7 @@ struct accel {
 	int (*load)(struct machine *m, const uint8_t *data, size_t len, struct twx_error *e);
 };
 extern const struct accel accel_kvm, accel_qtest;
+int kvm_probe(struct twx_error *e); /* as twx_machine_probe() */
 
 /* Writes that vCPUs leave for the loop: one ring a CPU, one writer, drained under the loop's lock.
  */
