@@ -31,6 +31,7 @@ struct fv {
 	bool level;
 	unsigned int edges, messages[FV_VECTORS];
 	struct twx_opts *opts;
+	bool express; /* the slot is */
 };
 
 /* The host. */
@@ -168,7 +169,10 @@ static inline int fv_try(struct fv *v, const char *opts, struct twx_error *e)
 	rc = twx_opts_parse(&v->opts, opts, NULL, e);
 	if (rc == 0)
 		rc = twx_opts_check(v->opts, virtio_pci_options, e);
-	return rc < 0 ? rc : virtio_pci_new(&v->pci, v->g->nic, v->g->dev, v->opts, e);
+	if (rc == 0)
+		rc = (v->express ? virtio_pci_new_express : virtio_pci_new)(&v->pci, v->g->nic,
+									    v->g->dev, v->opts, e);
+	return rc;
 }
 
 /* A card @nic ("virtio-net-pci,mq=on") with the transport's options, nowhere plugged in yet. */
@@ -191,11 +195,15 @@ static inline struct fv *fv_new_nic(const char *nic, unsigned int pairs)
 	return v;
 }
 
-static inline struct fv *fv_new_with(const char *nic, unsigned int pairs, const char *opts)
+static inline struct fv *fv_new_in(const char *nic, unsigned int pairs, const char *opts,
+				   bool express)
 {
 	struct fv *v = fv_new_nic(nic, pairs);
 	struct twx_error e = { 0 };
-	int rc = fv_try(v, opts, &e);
+	int rc;
+
+	v->express = express;
+	rc = fv_try(v, opts, &e);
 
 	if (rc < 0)
 		fprintf(stderr, "%s\n", e.what);
@@ -204,6 +212,11 @@ static inline struct fv *fv_new_with(const char *nic, unsigned int pairs, const 
 	fv_enable(v);
 	fv_find_caps(v);
 	return v;
+}
+
+static inline struct fv *fv_new_with(const char *nic, unsigned int pairs, const char *opts)
+{
+	return fv_new_in(nic, pairs, opts, false);
 }
 
 static inline struct fv *fv_new(const char *nic)

@@ -107,6 +107,57 @@ static void identity(void **state)
 	}
 }
 
+/* Behind a root port. */
+static void express_forms(void **state)
+{
+	static const struct {
+		const char *nic, *opts;
+		uint16_t device;
+		bool legacy, express;
+	} cases[] = {
+		{ "virtio-net-pci", "", 0x1041, false, true },
+		{ "virtio-net-pci", "disable-legacy=auto", 0x1041, false, true },
+		{ "virtio-net-pci", "disable-legacy=off", 0x1000, true, true },
+		{ "virtio-net-pci", "iommu_platform=on", 0x1041, false, true },
+		{ "virtio-net-pci", "modern-pio-notify=on", 0x1041, false, true },
+		{ "virtio-net-pci", "x-disable-pcie=on", 0x1041, false, false },
+		{ "virtio-net-pci-transitional", "", 0x1000, true, true },
+		{ "virtio-net-pci-non-transitional", "", 0x1041, false, true },
+		{ "virtio-net-pci", "disable-legacy=off,disable-modern=on", 0x1000, true, false },
+	};
+
+	for (size_t i = 0; i < array_size(cases); i++) {
+		struct fv *v = fv_new_in(cases[i].nic, 1, cases[i].opts, true);
+
+		assert_int_equal(fv_cfg(v, PCI_DEVICE_ID, 2), cases[i].device);
+		assert_int_equal(pci_bar_size(v->pci, FV_LEGACY) != 0, cases[i].legacy);
+		assert_int_equal(fv_find(v, PCI_CAP_ID_EXP) != 0, cases[i].express);
+		assert_int_equal(fv_find(v, PCI_CAP_ID_PM) != 0, cases[i].express);
+		assert_int_equal(v->pci->config_size, cases[i].express ? 4096 : 256);
+		fv_free(v);
+	}
+}
+
+static void express_power(void **state)
+{
+	struct fv *v = fv_new_in("virtio-net-pci", 1, "", true);
+	uint8_t pm = fv_find(v, PCI_CAP_ID_PM), exp = fv_find(v, PCI_CAP_ID_EXP);
+
+	fv_start(v, FG_BIT(VIRTIO_F_VERSION_1), true);
+	traffic(v);
+	/* D3hot and back: the queues stand still, and go on where they were. */
+	fv_cfg_write(v, pm + PCI_PM_CTRL, 2, 3);
+	assert_false(virtio_queue_running(v->g->dev, 0));
+	fv_cfg_write(v, pm + PCI_PM_CTRL, 2, 0);
+	assert_true(virtio_queue_running(v->g->dev, 0));
+	traffic(v);
+	fv_cfg_write(v, exp + PCI_EXP_DEVCTL, 2, PCI_EXP_DEVCTL_BCR_FLR);
+	assert_false(virtio_queue_running(v->g->dev, 0));
+	fv_enable(v);
+	assert_int_equal(fv_status(v), 0);
+	fv_free(v);
+}
+
 static void capabilities(void **state)
 {
 	static const unsigned int order[] = { VIRTIO_PCI_CAP_PCI_CFG, VIRTIO_PCI_CAP_NOTIFY_CFG,
@@ -1150,6 +1201,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(identity),
+		cmocka_unit_test(express_forms),
+		cmocka_unit_test(express_power),
 		cmocka_unit_test(capabilities),
 		cmocka_unit_test(modern_msix),
 		cmocka_unit_test(modern_intx),
