@@ -99,6 +99,8 @@ static const struct virtio_host_ops vpci_virtio_ops = {
 	.notify_queue = vpci_notify_queue,
 	.notify_config = vpci_notify_config,
 	.queue_broken = vpci_queue_broken,
+	.kick_fd = vpci_kick_fd,
+	.call_fd = vpci_call_fd,
 };
 
 uint8_t vpci_read_isr(struct virtio_pci *vp)
@@ -113,6 +115,12 @@ uint8_t vpci_read_isr(struct virtio_pci *vp)
 uint16_t vpci_check_vector(const struct virtio_pci *vp, uint32_t vector)
 {
 	return vector < vp->regs->n_vectors ? (uint16_t)vector : VIRTIO_MSI_NO_VECTOR;
+}
+
+void vpci_set_vector(struct virtio_pci *vp, uint32_t i, uint32_t vector)
+{
+	vpci_queue(vp->regs, i)->vector = vpci_check_vector(vp, vector);
+	vpci_calls_update(vp);
 }
 
 /* Queues. */
@@ -148,14 +156,18 @@ static bool vpci_queue_start(struct virtio_pci *vp, uint32_t i)
 	    virtio_queue_setup(vp->vdev, i, q->size, &ring, q->base) < 0)
 		return false;
 	virtio_queue_start(vp->vdev, i);
-	vp->vdev->ops->kick(vp->vdev, i); /* what was offered before */
+	vpci_bell_on(vp, i);
+	if (!vpci_bell_outside(vp, i))
+		vp->vdev->ops->kick(vp->vdev, i); /* what was offered before */
 	return true;
 }
 
 static void vpci_queue_stop(struct virtio_pci *vp, uint32_t i)
 {
-	if (virtio_queue_running(vp->vdev, i))
-		vpci_queue(vp->regs, i)->base = virtio_queue_stop(vp->vdev, i);
+	if (!virtio_queue_running(vp->vdev, i))
+		return;
+	vpci_queue(vp->regs, i)->base = virtio_queue_stop(vp->vdev, i);
+	vpci_bell_off(vp, i);
 }
 
 void vpci_update(struct virtio_pci *vp)
@@ -200,10 +212,10 @@ void vpci_doorbell(struct virtio_pci *vp, uint32_t i)
 	if (unlikely(i >= vp->regs->n_queues))
 		return;
 	TWX_TRACE(vp->trace, TWX_HOP_KICK, vp->pci.nic->id, 0, i);
-	if (likely(virtio_queue_running(vdev, i)))
-		vdev->ops->kick(vdev, i);
-	else
+	if (unlikely(!virtio_queue_running(vdev, i)))
 		vpci_check_running(vp, i);
+	else if (likely(!vpci_bell_outside(vp, i)))
+		vdev->ops->kick(vdev, i);
 }
 
 /* Status. */
@@ -213,6 +225,8 @@ static void vpci_reset_device(struct virtio_pci *vp)
 	struct vpci_regs *r = vp->regs;
 
 	vp->vdev->status = 0; /* what is given back now is nobody's to hear of */
+	for (uint32_t i = 0; i < r->n_queues; i++)
+		vpci_queue_stop(vp, i);
 	virtio_reset(vp->vdev);
 	for (uint32_t i = 0; i < r->n_queues; i++)
 		vpci_queue_reset(vp, i);
@@ -318,6 +332,7 @@ static void vpci_config_written(struct pci_dev *pci, uint32_t off, uint32_t len)
 
 	/* Bus master or the power state may have changed. */
 	vpci_update(vp);
+	vpci_calls_update(vp);
 	if (vp->window)
 		vpci_window_written(vp, off, len);
 }
@@ -345,6 +360,7 @@ static void vpci_mem_changed(struct pci_dev *pci)
 	struct virtio_pci *vp = vpci_of(pci);
 
 	vp->vdev->mem = pci->mem;
+	pci->mem->keep_files |= vp->vdev->needs_files;
 	vp->frozen = false;
 	vpci_update(vp);
 }
@@ -430,7 +446,7 @@ static int vpci_alloc_regs(struct virtio_pci *vp, const struct twx_opts *opts)
 	vp->regs->vp = vp;
 	vp->regs->n_queues = n;
 	vp->regs->n_vectors = n_vectors;
-	return 0;
+	return vpci_bells_new(vp);
 }
 
 static int vpci_init(struct virtio_pci *vp, struct twx_nic *nic, const struct twx_opts *opts,
@@ -478,6 +494,7 @@ static int vpci_new(struct pci_dev **out, struct twx_nic *nic, struct virtio_dev
 	if (rc < 0) {
 		if (vp->own_offered)
 			vdev->offered = vp->own_offered;
+		vpci_bells_free(vp);
 		free(vp->regs);
 		free(vp);
 		return rc;
@@ -509,13 +526,13 @@ void virtio_pci_free(struct pci_dev *dev)
 	if (!dev)
 		return;
 	vp = vpci_of(dev);
-	vp->vdev->status = 0;
-	virtio_reset(vp->vdev);
+	vpci_reset_device(vp);
 	vp->vdev->host_ops = NULL;
 	vp->vdev->host = NULL;
 	vp->vdev->mem = NULL;
 	vp->vdev->offered = vp->own_offered;
 	pci_dev_fini(dev);
+	vpci_bells_free(vp);
 	free(vp->regs);
 	free(vp);
 }

@@ -168,7 +168,7 @@ static void register_write(struct virtio_pci *vp, uint32_t reg, uint32_t value)
 		break;
 	case VIRTIO_MSI_QUEUE_VECTOR:
 		if (q)
-			q->vector = vpci_check_vector(vp, value);
+			vpci_set_vector(vp, r->queue_select, value);
 		break;
 	}
 }

@@ -19,7 +19,7 @@ uint64_t vpci_modern_size(const struct virtio_pci *vp)
 	return size;
 }
 
-static uint32_t notify_multiplier(const struct virtio_pci *vp)
+uint32_t vpci_notify_multiplier(const struct virtio_pci *vp)
 {
 	return vp->page_per_vq ? VPCI_PAGE : 4;
 }
@@ -168,7 +168,7 @@ static void queue_set(struct virtio_pci *vp, enum common_field f, uint64_t value
 	if (!q)
 		return;
 	if (f == F_QUEUE_VECTOR)
-		q->vector = vpci_check_vector(vp, (uint32_t)value);
+		vpci_set_vector(vp, r->queue_select, (uint32_t)value);
 	else if (f == F_QUEUE_RESET)
 		reset_queue(vp, value);
 	else if (q->enabled || (running && !q->again))
@@ -269,8 +269,8 @@ void vpci_modern_write(struct virtio_pci *vp, uint32_t off, uint32_t len, uint32
 	uint32_t at = off - VPCI_NOTIFY;
 
 	if (likely(off >= VPCI_NOTIFY)) {
-		if (at < vp->notify_len && at % notify_multiplier(vp) == 0)
-			vpci_doorbell(vp, at / notify_multiplier(vp));
+		if (at < vp->notify_len && at % vpci_notify_multiplier(vp) == 0)
+			vpci_doorbell(vp, at / vpci_notify_multiplier(vp));
 	} else if (off < COMMON_LEN) {
 		common_write(vp, off, len, value);
 	} else if (off >= VPCI_DEVICE) {
@@ -315,7 +315,7 @@ void vpci_modern_init(struct virtio_pci *vp)
 	cap_add(vp, VIRTIO_PCI_CAP_ISR_CFG, VPCI_BAR_MODERN, VPCI_ISR, VPCI_PAGE, 0, false);
 	cap_add(vp, VIRTIO_PCI_CAP_DEVICE_CFG, VPCI_BAR_MODERN, VPCI_DEVICE, VPCI_PAGE, 0, false);
 	cap_add(vp, VIRTIO_PCI_CAP_NOTIFY_CFG, VPCI_BAR_MODERN, VPCI_NOTIFY, vp->notify_len,
-		notify_multiplier(vp), true);
+		vpci_notify_multiplier(vp), true);
 	if (vp->pio_notify)
 		cap_add(vp, VIRTIO_PCI_CAP_NOTIFY_CFG, VPCI_BAR_PIO, 0, 4, 0, true);
 	window_add(vp);

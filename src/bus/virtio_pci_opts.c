@@ -38,6 +38,7 @@ const struct twx_opt_desc virtio_pci_options[] = {
 	  .help = "MSI-X vectors, 0 for none (one for each queue and one more)" },
 	BOOL_OPTION("page-per-vq", "off", "a page for each queue's doorbell"),
 	BOOL_OPTION("modern-pio-notify", "off", "doorbells in I/O space too"),
+	BOOL_OPTION("ioeventfd", "on", "doorbells by eventfd, where the host has them"),
 	BOOL_OPTION("queue_reset", "on", "single queues can be reset"),
 	BOOL_OPTION("notify_on_empty", "on", "legacy: an interrupt when a ring runs empty"),
 	BOOL_OPTION("any_layout", "on", "legacy: headers need no descriptor of their own"),
@@ -65,7 +66,6 @@ const struct twx_opt_desc virtio_pci_options[] = {
 	VMM_OPTION("acpi-index"),
 	VMM_OPTION("bootindex"),
 	VMM_OPTION("failover_pair_id"),
-	VMM_OPTION("ioeventfd"),
 	{ 0 },
 };
 
@@ -77,7 +77,7 @@ static const char why_packed[] = "is not possible: rings are split here";
 static const char why_express[] = "is not possible: what there is of PCI Express is always there";
 static const char why_stream[] =
 	"tells QEMU versions' migration streams apart, and ours is neither";
-static const char why_vhost[] = "concerns QEMU's vhost, which is not here";
+static const char why_vhost[] = "would promise the driver what the data path cannot do";
 
 static const struct {
 	const char *key;
@@ -107,7 +107,6 @@ static const struct {
 	{ "acpi-index", NEVER, why_vmm },
 	{ "bootindex", NEVER, why_vmm },
 	{ "failover_pair_id", NEVER, why_vmm },
-	{ "ioeventfd", NEVER, why_vmm },
 };
 
 int vpci_check_options(const struct twx_nic *nic, enum virtio_form form,
@@ -192,7 +191,7 @@ int vpci_take_forms(struct virtio_pci *vp, const char *id, const struct twx_opts
 	vp->modern_offered = vdev->offered & ~(vdev->legacy_only | VPCI_BIT(VIRTIO_F_ANY_LAYOUT));
 	for (size_t i = 0; i < array_size(modern_features); i++)
 		if (twx_opts_bool(opts, modern_features[i].key))
-			vp->modern_offered |= modern_features[i].bit;
+			vp->modern_offered |= modern_features[i].bit & ~vdev->lacks;
 	if (!vp->modern)
 		vp->modern_offered = 0;
 	vp->legacy_offered = (uint32_t)vdev->offered & ~VPCI_BIT(VIRTIO_F_ANY_LAYOUT);
@@ -200,6 +199,7 @@ int vpci_take_forms(struct virtio_pci *vp, const char *id, const struct twx_opts
 		vp->legacy_offered |= VPCI_BIT(VIRTIO_F_ANY_LAYOUT);
 	if (twx_opts_bool(opts, "notify_on_empty"))
 		vp->legacy_offered |= VPCI_BIT(VIRTIO_F_NOTIFY_ON_EMPTY);
+	vp->legacy_offered &= ~vdev->lacks;
 	if (!vp->legacy)
 		vp->legacy_offered = 0;
 	vp->own_offered = vdev->offered;
@@ -208,6 +208,7 @@ int vpci_take_forms(struct virtio_pci *vp, const char *id, const struct twx_opts
 		vp->legacy_offered |= VPCI_BIT(VPCI_F_BAD_FEATURE);
 	vp->page_per_vq = twx_opts_bool(opts, "page-per-vq");
 	vp->pio_notify = twx_opts_bool(opts, "modern-pio-notify");
+	vp->ioeventfd = twx_opts_bool(opts, "ioeventfd");
 	vp->notify_len = max(vdev->n_queues * (vp->page_per_vq ? VPCI_PAGE : 4), VPCI_PAGE);
 	return 0;
 }

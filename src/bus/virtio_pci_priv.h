@@ -71,13 +71,27 @@ struct vpci_regs {
 	struct vpci_rings rings[]; /* n_queues, and behind them as many struct vpci_queue */
 };
 
+/* A queue's eventfds, see virtio_pci_fd.c. */
+struct vpci_bell {
+	struct virtio_pci *vp;
+	uint32_t queue;
+	int fd;	      /* -1 until it is needed */
+	bool routed;  /* by the host */
+	bool outside; /* the queue is run by somebody else, who reads the fd */
+	struct twx_watch watch;
+	int call_fd;	      /* that somebody's, -1: none */
+	uint16_t call_vector; /* signalled by the host, or VIRTIO_MSI_NO_VECTOR: watched */
+	struct twx_watch call_watch;
+};
+
 struct virtio_pci {
 	struct pci_dev pci; /* first: the host sees only this */
 	struct virtio_dev *vdev;
 	struct vpci_regs *regs;
+	struct vpci_bell *bells; /* n_queues */
 	struct twx_trace *trace;
 	bool express; /* the slot is; then: the function is */
-	bool legacy, modern, page_per_vq, pio_notify;
+	bool legacy, modern, page_per_vq, pio_notify, ioeventfd;
 	bool frozen;  /* the host's memory is changing */
 	bool stopped; /* the machine stands still */
 	uint64_t modern_offered, legacy_offered;
@@ -118,11 +132,24 @@ void vpci_doorbell(struct virtio_pci *vp, uint32_t i);
 bool vpci_msix(const struct virtio_pci *vp); /* in use, in place of the line */
 uint8_t vpci_read_isr(struct virtio_pci *vp);
 uint16_t vpci_check_vector(const struct virtio_pci *vp, uint32_t vector);
+void vpci_set_vector(struct virtio_pci *vp, uint32_t i, uint32_t vector); /* of queue @i */
 /* The device's configuration space; ones beyond what there is. */
 uint32_t vpci_config_read(struct virtio_pci *vp, uint32_t off, uint32_t len);
 void vpci_config_write(struct virtio_pci *vp, uint32_t off, uint32_t len, uint32_t value);
 
+/* virtio_pci_fd.c */
+int vpci_bells_new(struct virtio_pci *vp);
+void vpci_bells_free(struct virtio_pci *vp);
+void vpci_bell_on(struct virtio_pci *vp, uint32_t i); /* the queue runs */
+void vpci_bell_off(struct virtio_pci *vp, uint32_t i);
+/* A doorbell that came as a write: true if it is somebody else's, who has been told. */
+bool vpci_bell_outside(const struct virtio_pci *vp, uint32_t i);
+void vpci_calls_update(struct virtio_pci *vp); /* vectors, or whether they are in use, may be new */
+int vpci_kick_fd(struct virtio_dev *vdev, unsigned int queue, bool on);
+int vpci_call_fd(struct virtio_dev *vdev, unsigned int queue, int fd);
+
 /* virtio_pci_modern.c */
+uint32_t vpci_notify_multiplier(const struct virtio_pci *vp);
 uint64_t vpci_modern_size(const struct virtio_pci *vp); /* of its BAR */
 void vpci_modern_init(struct virtio_pci *vp);		/* its capabilities */
 uint32_t vpci_modern_read(struct virtio_pci *vp, uint32_t off, uint32_t len);
