@@ -27,7 +27,9 @@
  * The header from the device is checked like a guest's: the descriptor may have come from anybody
  * (fd=).
  *
- * Known differences from QEMU: vhost= is refused; an empty or missing default
+ * With vhost=on the kernel moves the frames of a virtio NIC instead, see tap_vhost.c.
+ *
+ * Known differences from QEMU: an empty or missing default
  * script is no error; queues=1 also opens an interface created with multi_queue.
  *
  * Kernel: Documentation/networking/tuntap.rst, linux/if_tun.h; the header is virtio 1.2, 5.1.6.
@@ -162,7 +164,7 @@ static int tap_write(struct tap_queue *q, const struct twx_frame *f)
 
 	if (q->tap->vnet_hdr) {
 		hdr_from_meta(&h, f);
-		iov[n++] = (struct iovec){ &h, sizeof(h) };
+		iov[n++] = (struct iovec){ &h, (size_t)q->tap->hdr_len };
 	}
 	if (f->n_iov > IOV_MAX - n)
 		return -E2BIG;
@@ -410,10 +412,24 @@ static void tap_resume(struct twx_port *port)
 {
 	struct tap_queue *q = tap_queue_of(port);
 
-	if (q->reading || q->gone || !batch_send(q))
+	if (q->reading || q->gone || q->away || !batch_send(q))
 		return;
 	q->reading = true;
 	tap_watch(q);
+}
+
+void tap_lend(struct tap_queue *q, bool out)
+{
+	struct tap_batch *b = &q->batch;
+
+	q->away = out;
+	for (; out && b->first < b->n; b->first++)
+		twx_port_drop(q->port, TWX_DROP_NO_BUFFER, b->frames[b->first].len);
+	b->first = b->n = 0;
+	q->reading = !out;
+	q->settling = true; /* offloads may have changed meanwhile */
+	if (q->watch.loop)
+		tap_watch(q);
 }
 
 /* Offloads belong to the interface: what every queue's receiver takes. */
@@ -448,6 +464,7 @@ const struct twx_port_ops tap_port_ops = {
 	.resume = tap_resume,
 	.peer_changed = tap_peer_changed,
 	.info = tap_info,
+	.vhost = tap_vhost,
 };
 
 /* --- life --- */
@@ -489,6 +506,7 @@ void tap_close(struct twx_backend *b)
 
 	for (i = 0; i < tap->n_queues; i++)
 		tap_queue_close(&tap->queues[i]);
+	tap_vhost_close(tap);
 	tap_dev_close(tap);
 	free(tap->queues);
 	tap->queues = NULL;
@@ -509,9 +527,13 @@ int tap_begin(struct tap *tap, int err, struct twx_error *e)
 static int tap_open(struct twx_backend *b, const struct twx_opts *opts, struct twx_error *e)
 {
 	struct tap *tap = b->priv;
+	int err;
 
 	tap->backend = b;
-	return tap_begin(tap, tap_dev_open(tap, opts, e), e);
+	err = tap_dev_open(tap, opts, e);
+	if (!err)
+		err = tap_vhost_open(tap, opts, e);
+	return tap_begin(tap, err, e);
 }
 
 const struct twx_backend_type tap_backend = {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the two files of the tap backend share: the queues, and the device calls of tap_dev.c. */
+/* What the files of the tap backend share: the queues, and the device calls of tap_dev.c. */
 #ifndef TAP_H
 #define TAP_H
 
@@ -8,6 +8,8 @@
 #include <stdint.h>
 
 #include <twinax/net.h>
+
+#include "backends/vhost_kernel.h"
 
 #define TAP_VNET_LEN 12 /* struct virtio_net_hdr_mrg_rxbuf, whose last field is not used here */
 #define TAP_SLOT 2048	/* a frame of the usual MTU */
@@ -38,7 +40,12 @@ struct tap_queue {
 	bool direct;  /* next frame straight into guest buffers */
 	bool settling;	      /* offloads were cut: frames of before may still be in the device */
 	unsigned int n_small; /* small frames in a row */
-	uint32_t max_frame;   /* what the device hands out at most, by its MTU, without GSO */
+	bool away;	      /* somebody else reads */
+	uint8_t lent;	      /* bit per ring that vhost-net has */
+	bool detached;	      /* from the interface, see tap_vhost_select() */
+	struct vhost vhost;   /* where tap->vhost */
+	struct vhost_kernel kernel;
+	uint32_t max_frame; /* what the device hands out at most, by its MTU, without GSO */
 	struct tap_batch batch;
 };
 
@@ -47,7 +54,8 @@ struct tap {
 	struct tap_queue *queues;
 	uint32_t n_queues;
 	char ifname[IFNAMSIZ];
-	bool vnet_hdr;
+	bool vnet_hdr, vhost;
+	int hdr_len;		  /* of the vnet header, as the interface has it */
 	unsigned int can_offload; /* TUN_F_* that the kernel knows */
 	unsigned int offload;	  /* TUN_F_* set now */
 	bool by_fd;
@@ -73,6 +81,23 @@ uint32_t tap_dev_max_frame(const struct tap *tap);
 int tap_dev_open_helper(struct tap *tap, const char *helper, const char *br, struct twx_error *e);
 
 extern const struct twx_opt_desc tap_options[];
+/* The next descriptor of "3:4:5"; -1 at the end, or when it is none. */
+int tap_next_fd(const char **list);
+
+/* --- tap.c --- */
+
+/* Stops reading, for who takes the frames instead; what was read and not sent is dropped. */
+void tap_lend(struct tap_queue *q, bool out);
+
+/* --- tap_vhost.c --- */
+
+bool tap_vhost_wanted(const struct twx_opts *o);
+int tap_vhost_check(const struct twx_opts *o,
+		    struct twx_error *e); /* options that exclude others */
+/* With the queues open; 0 also where there is our own path alone. */
+int tap_vhost_open(struct tap *tap, const struct twx_opts *o, struct twx_error *e);
+void tap_vhost_close(struct tap *tap);
+struct vhost *tap_vhost(struct twx_port *port);
 
 /* --- tap_helper.c: a program that passes an open device --- */
 

@@ -43,8 +43,14 @@ const struct twx_opt_desc tap_options[] = {
 	{ "vnet_hdr", TWX_OPT_BOOL, NULL, "checksum and segmentation offload, on when left out" },
 	{ "queues", TWX_OPT_INT, NULL, "queues of a multi-queue interface, 1 when left out", NULL,
 	  1, TWX_MAX_QUEUES },
-	{ "vhost", TWX_OPT_BOOL, "off",
-	  "only off: the NIC lives in this program, not in the kernel" },
+	{ "vhost", TWX_OPT_BOOL, NULL,
+	  "the kernel moves a virtio NIC's frames; off when left out, unless vhostfd= or "
+	  "vhostforce= is given" },
+	{ "vhostfd", TWX_OPT_STR, NULL, "descriptor of " VHOST_NET_DEV ", inherited", "N" },
+	{ "vhostfds", TWX_OPT_STR, NULL, "the same, one per queue", "N:N..." },
+	{ "vhostforce", TWX_OPT_BOOL, "off", "without vhost there is an error, not a warning" },
+	{ "poll-us", TWX_OPT_INT, "0", "microseconds that vhost polls before it sleeps", NULL, 0,
+	  UINT32_MAX },
 	{ "br", TWX_OPT_STR, "br0", "bridge that the helper joins", "NAME" },
 	{ "helper", TWX_OPT_STR, NULL,
 	  "program that makes the interface and passes it here, as "
@@ -66,24 +72,22 @@ static int check_options(const struct twx_opts *o, struct twx_error *e)
 	static const char *const not_with_fds[] = { "ifname", "script", "downscript", "vnet_hdr",
 						    "helper", "queues", NULL };
 	static const char *const not_with_helper[] = { "ifname",   "script", "downscript",
-						       "vnet_hdr", "queues", NULL };
+						       "vnet_hdr", "queues", "vhostfds",
+						       NULL };
+	static const char *const not_with_fd[] = { "fds", "vhostfds", NULL };
 	const char *ifname = twx_opts_str(o, "ifname");
 
-	if (twx_opts_given(o, "fd") && (any_given(o, not_with_fds) || twx_opts_given(o, "fds")))
+	if (twx_opts_given(o, "fd") && (any_given(o, not_with_fds) || any_given(o, not_with_fd)))
 		return twx_error_set(
 			e, EINVAL,
 			"ifname=, script=, downscript=, vnet_hdr=, helper=, queues=, fds=, and "
 			"vhostfds= are invalid with fd=");
-	if (twx_opts_given(o, "fds") && any_given(o, not_with_fds))
+	if (twx_opts_given(o, "fds") &&
+	    (any_given(o, not_with_fds) || twx_opts_given(o, "vhostfd")))
 		return twx_error_set(
 			e, EINVAL,
 			"ifname=, script=, downscript=, vnet_hdr=, helper=, queues=, and vhostfd= "
 			"are invalid with fds=");
-	if (twx_opts_bool(o, "vhost")) {
-		twx_error_set(e, EINVAL,
-			      "vhost=on is not supported by this program: the NIC lives here");
-		return twx_error_hint(e, "leave vhost= out");
-	}
 	if (twx_opts_given(o, "helper") && any_given(o, not_with_helper))
 		return twx_error_set(e, EINVAL,
 				     "ifname=, script=, downscript=, vnet_hdr=, queues=, and "
@@ -93,7 +97,7 @@ static int check_options(const struct twx_opts *o, struct twx_error *e)
 			e, EINVAL,
 			"'%s' cannot be the name of an interface (1 to %d bytes, no slash)", ifname,
 			IFNAMSIZ - 1);
-	return 0;
+	return tap_vhost_check(o, e);
 }
 
 /* --- descriptors that somebody else opened --- */
@@ -110,6 +114,16 @@ static int parse_fd(const char *s, const char **end)
 	v = strtol(s, &stop, 10);
 	*end = stop;
 	return errno || v > INT_MAX || (*stop && *stop != ':') ? -1 : (int)v;
+}
+
+int tap_next_fd(const char **list)
+{
+	const char *end;
+	int fd = parse_fd(*list, &end);
+
+	if (fd >= 0)
+		*list = end + (*end == ':');
+	return fd;
 }
 
 /* The header is the interface's, so all queues must agree on it. */
@@ -316,6 +330,7 @@ static int set_up_device(struct tap *tap, const struct twx_opts *o, struct twx_e
 	int sndbuf = o ? (int)twx_opts_size(o, "sndbuf") : 0, len = TAP_VNET_LEN;
 	uint32_t i;
 
+	tap->hdr_len = TAP_VNET_LEN;
 	if (tap->vnet_hdr && ioctl(tap->queues[0].fd, TUNSETVNETHDRSZ, &len))
 		return twx_error_set(e, errno, "cannot set the size of %s's offload header: %s",
 				     tap->ifname, strerror(errno));
@@ -434,6 +449,7 @@ static int make_queues(struct tap *tap, uint32_t n, struct twx_error *e)
 	for (i = 0; i < n; i++) {
 		tap->queues[i].tap = tap;
 		tap->queues[i].fd = -1;
+		tap->queues[i].kernel.fd = -1;
 	}
 	return 0;
 }

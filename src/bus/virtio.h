@@ -27,8 +27,8 @@ struct virtio_host_ops {
 	void (*queue_broken)(struct virtio_dev *dev, unsigned int queue);
 	/*
 	 * Optional, for data paths outside of this process (bus/vhost.h), both or none. The eventfd
-	 * that is signalled by the guest's doorbells for a queue while @on, in place of ops->kick();
-	 * the transport's, -errno if there is none.
+	 * that is signalled by the guest's doorbells for a queue while @on, in place of
+	 * ops->kick(); the transport's, -errno if there is none.
 	 */
 	int (*kick_fd)(struct virtio_dev *dev, unsigned int queue, bool on);
 	/* Signals on the eventfd @fd are interrupts of the queue from now on; -1 ends it. 0 or
@@ -76,6 +76,7 @@ struct virtio_dev {
 	unsigned int max_pairs;
 	struct virtqueue *queues;
 	struct twx_timer look; /* the queues' */
+	bool needs_files;      /* somebody is handed its memory by file: mem_map's keep_files */
 
 	/* For transports that present the device by themselves (PCI); constant after open. */
 	uint16_t id;	     /* virtio 1.2, 5: 1 is a network card */
@@ -83,6 +84,7 @@ struct virtio_dev {
 	enum virtio_form form;
 	uint32_t config_len;  /* of the configuration space that the offered features call for */
 	uint64_t legacy_only; /* feature bits that modern drivers do not get to see */
+	uint64_t lacks;	      /* feature bits that a transport must not add by itself */
 	uint64_t blind; /* what a legacy driver that agrees to anything (bit 30) understands */
 	const struct state_desc
 		*state; /* what it saves, VIRTIO_STATE_SECTION first; null: nothing */

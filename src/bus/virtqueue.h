@@ -46,6 +46,7 @@ struct virtqueue {
 	uint16_t unheard;	   /* used slots since the last interrupt, `size` at most */
 	uint64_t epoch; /* changes when translated addresses go stale; never the same again */
 	bool running, broken;
+	bool outside;		  /* the kernel or another process has it (bus/vhost.h) */
 	bool event_idx, indirect; /* as negotiated */
 	bool signal_known;	  /* `signalled` is true to what the guest saw */
 	bool asked;		  /* for doorbells */
@@ -58,7 +59,7 @@ void virtio_dev_fini(struct virtio_dev *dev);
 
 static inline bool vq_ready(const struct virtqueue *vq)
 {
-	return vq->running && !vq->broken;
+	return vq->running && !vq->broken && !vq->outside;
 }
 
 /*

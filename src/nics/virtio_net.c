@@ -104,7 +104,7 @@ void vnet_update_active(struct vnet *vn)
 {
 	unsigned int limit = vnet_has_ctrl(vn) ? vn->curr_pairs : vn->dev.max_pairs, n = 0;
 
-	while (n < limit && vn->pairs[n].rxq->running)
+	while (n < limit && vn->pairs[n].rxq->running && !vn->pairs[n].rxq->outside)
 		n++;
 	if (n == vn->n_active)
 		return;
@@ -162,6 +162,8 @@ static void vnet_task(struct twx_task *t)
 	struct vnet_pair *p = container_of(t, struct vnet_pair, task);
 	struct vnet *vn = p->vn;
 
+	if (unlikely(p == vn->pairs && (vn->select_due || vn->retake_due)))
+		vnet_path_task(vn);
 	if (p->rx.ready) {
 		p->rx.ready = false;
 		twx_port_ready(p->port);
@@ -235,6 +237,9 @@ static void vnet_queue_start(struct virtio_dev *dev, unsigned int queue)
 		vn->ctrl_again = vn->ctrl && vn->ctrl->index == queue;
 		vnet_defer(&vn->pairs[0]);
 		vnet_update_active(vn);
+	} else if (vnet_path_queue_start(p, &dev->queues[queue])) {
+		if (vn->announce_due)
+			vnet_defer(&vn->pairs[0]);
 	} else if (p->rxq->index == queue) {
 		vq_notify_disable(p->rxq);
 		vnet_update_active(vn);
@@ -251,6 +256,8 @@ static void vnet_queue_stop(struct virtio_dev *dev, unsigned int queue)
 	struct vnet *vn = vnet_of(dev);
 	struct vnet_pair *p = vnet_queue_pair(vn, queue);
 
+	if (p)
+		vnet_path_queue_stop(p, &dev->queues[queue]);
 	/* What was handed back must not wait for an interrupt that nobody will raise. */
 	vnet_signal(p ? p : &vn->pairs[0], &dev->queues[queue]);
 	if (!p) {
@@ -344,7 +351,7 @@ static void vnet_announce(struct virtio_dev *dev, const uint8_t mac[6])
 	if (vnet_has_ctrl(vn) && (dev->features & need) == need) {
 		vn->announcing = true;
 		vnet_config_changed(vn);
-	} else {
+	} else if (!vnet_path_announce(vn, mac)) {
 		twx_port_announce(vn->pairs[0].port, mac);
 	}
 }
@@ -357,6 +364,7 @@ static void vnet_reset(struct virtio_dev *dev)
 	vn->announcing = false;
 	vn->announce_due = false;
 	vn->ctrl_again = false;
+	vn->path_failed = false;
 	vn->mtu = 0;
 	vnet_set_features(dev, 0);
 }
@@ -380,6 +388,7 @@ void vnet_link_changed(struct twx_port *port)
 	struct vnet *vn = vnet_pair(port)->vn;
 	bool up = !vn->pairs[0].port->link_down;
 
+	vnet_path_link_changed(vn);
 	if (up == vn->link_up)
 		return;
 	vn->link_up = up;
@@ -416,6 +425,7 @@ static int vnet_add_pairs(struct vnet *vn, struct twx_error *e)
 		p->rxq = &vn->dev.queues[2 * i];
 		p->txq = &vn->dev.queues[2 * i + 1];
 		p->task.fn = vnet_task;
+		vnet_path_init(p);
 		twx_timer_init(&p->tx_timer, vn->nic->loop, vnet_tx_due);
 		p->port = twx_nic_add_port(vn->nic, e);
 		if (!p->port)
@@ -455,6 +465,11 @@ static int vnet_open(struct twx_nic *nic, const struct twx_opts *opts, struct tw
 		return twx_error_set(e, ENOMEM, "device %s: out of memory", nic->id);
 	}
 	vnet_describe(vn, opts);
+	rc = vnet_path_open(vn, e);
+	if (rc < 0) {
+		vnet_free(vn);
+		return rc;
+	}
 	vn->dev.form = vnet_form(nic->model);
 	vn->state = (struct state_desc){ vnet_sections, vn, sizeof(*vn) };
 	vn->dev.state = &vn->state;
@@ -473,8 +488,10 @@ static void vnet_close(struct twx_nic *nic)
 
 	for (unsigned int i = 0; i < 2 * vn->dev.max_pairs + 1; i++)
 		virtio_queue_stop(&vn->dev, i);
-	for (unsigned int i = 0; i < vn->dev.max_pairs; i++)
+	for (unsigned int i = 0; i < vn->dev.max_pairs; i++) {
 		twx_loop_undefer(nic->loop, &vn->pairs[i].task);
+		vnet_path_fini(&vn->pairs[i]);
+	}
 	vnet_free(vn);
 }
 

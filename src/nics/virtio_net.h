@@ -74,6 +74,7 @@ struct vnet_rx {
 	struct iovec iov[VQ_MAX_IOV];
 };
 
+struct vhost;
 struct vnet;
 struct vnet_pair {
 	struct vnet *vn;
@@ -83,6 +84,9 @@ struct vnet_pair {
 	struct vnet_rx rx;
 	struct vnet_tx tx;
 	struct twx_timer tx_timer; /* armed between a doorbell and its work, with tx_delay */
+	struct vhost *path;	   /* while it has a ring of ours */
+	int call_fd[2], err_fd;	   /* its, for interrupts and bad news; -1 until needed */
+	struct twx_watch err_watch;
 };
 
 /* Receive filter, as the control queue sets it. */
@@ -121,6 +125,10 @@ struct vnet {
 	struct state_desc state;
 	struct virtqueue *ctrl; /* while CTRL_VQ is negotiated, else null */
 	bool ctrl_again;	/* commands are left for the next round */
+	/* virtio_net_path.c */
+	bool path_up;		     /* both ends of the cable were, when it was last looked at */
+	bool path_failed;	     /* the peer's path is not asked again for now */
+	bool select_due, retake_due; /* at the end of the round */
 };
 
 /* virtio_net.c */
@@ -140,6 +148,18 @@ uint64_t vnet_guest_offloads(uint64_t features);
 
 /* virtio_net_state.c */
 extern const struct state_section vnet_sections[];
+
+/* virtio_net_path.c: rings that somebody else runs */
+int vnet_path_open(struct vnet *vn, struct twx_error *e); /* offers what the peer's path can do */
+void vnet_path_init(struct vnet_pair *p);
+void vnet_path_fini(struct vnet_pair *p);
+/* Hands the ring over: false if it is ours to run. */
+bool vnet_path_queue_start(struct vnet_pair *p, struct virtqueue *vq);
+void vnet_path_queue_stop(struct vnet_pair *p, struct virtqueue *vq); /* harmless for ours */
+void vnet_path_link_changed(struct vnet *vn);
+void vnet_path_pairs_changed(struct vnet *vn);
+void vnet_path_task(struct vnet *vn);
+bool vnet_path_announce(struct vnet *vn, const uint8_t mac[6]); /* false: by a frame */
 
 /* virtio_net_hdr.c */
 /* Translates what the guest wrote; false if it asks for what was not negotiated. */

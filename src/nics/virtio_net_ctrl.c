@@ -153,6 +153,7 @@ static bool ctrl_mq(struct vnet *vn, uint8_t cmd, struct ctrl *c)
 		return false;
 	vn->curr_pairs = pairs;
 	vnet_update_active(vn);
+	vnet_path_pairs_changed(vn);
 	return true;
 }
 

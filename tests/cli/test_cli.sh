@@ -145,7 +145,7 @@ bad "Parameter 'id' expects an identifier" '' serve -netdev user,id=7up
 bad "Duplicate ID 'n0' for netdev" '' serve -netdev $user -netdev $user
 bad "-netdev tap,id=t0,queues=x: " '' serve -netdev tap,id=t0,queues=x
 bad "invalid with fd=" '' serve -netdev tap,id=t0,fd=3,ifname=x
-bad 'vhost=on is not supported' 'vhost=' serve -netdev tap,id=t0,vhost=on
+bad 'is not valid without vhost' '' serve -netdev tap,id=t0,vhost=off,vhostfd=3
 bad "'frob' is not a valid device model name" '' serve -device frob
 bad "can't find value 'zz'" '-netdev' serve -device "virtio-net,netdev=zz,export=vhost-user:$dir/s"
 bad "it's in use" '' serve -netdev $user -device $nic -device "virtio-net,netdev=n0,export=vhost-user:$dir/s2"

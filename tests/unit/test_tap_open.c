@@ -91,8 +91,12 @@ static void test_exclusions(void **state)
 		       "fd=");
 	expect_refused(c, "tap,id=t0,fd=3,queues=1", "are invalid with fd=");
 	expect_refused(c, "tap,id=t0,fds=3:4,script=no", "are invalid with fds=");
-	expect_refused(c, "tap,id=t0,ifname=tt0,script=no,vhost=on",
-		       "vhost=on is not supported by this program: the NIC lives here");
+	expect_refused(c, "tap,id=t0,ifname=tt0,vhost=off,vhostfd=3",
+		       "vhostfd(s)= is not valid without vhost");
+	expect_refused(c, "tap,id=t0,ifname=tt0,vhostfds=3:4",
+		       "vhostfds= is invalid if fds= wasn't specified");
+	expect_refused(c, "tap,id=t0,ifname=tt0,queues=2,vhostfd=3",
+		       "vhostfd= is one descriptor, and every queue needs its own");
 	expect_refused(c, "tap,id=t0,helper=/bin/true,ifname=tt0",
 		       "ifname=, script=, downscript=, vnet_hdr=, queues=, and vhostfds= are "
 		       "invalid with helper=");

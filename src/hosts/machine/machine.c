@@ -312,6 +312,7 @@ static int machine_init(struct machine *m, struct twx_error *e)
 	if (m->ram == NULL)
 		return twx_error_set(e, ENOMEM, "machine: out of memory");
 	mem_init(m->ram);
+	m->ram->keep_files = true; /* for back ends that map it too */
 	err = ram_open(m, m->config->memory, e);
 	if (err < 0)
 		return err;
