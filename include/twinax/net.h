@@ -77,6 +77,7 @@ struct twx_backend_type {
 	const struct twx_opt_desc *options;
 	const struct twx_port_ops *port_ops;
 	size_t priv_size;
+	const char *only_bus; /* the kind of NIC that it can serve (twx_nic_model.bus); null: any */
 	bool auto_id; /* id= may be left out: open() fills backend->id before its first port */
 	int (*open)(struct twx_backend *b, const struct twx_opts *opts, struct twx_error *e);
 	void (*close)(struct twx_backend *b);

@@ -12,6 +12,7 @@ extern const struct twx_backend_type stream_backend;
 extern const struct twx_backend_type tap_backend;
 extern const struct twx_backend_type user_backend;
 extern const struct twx_backend_type vde_backend;
+extern const struct twx_backend_type vhost_user_backend;
 
 const struct twx_backend_type *const *twx_backend_types(void)
 {
@@ -24,6 +25,7 @@ const struct twx_backend_type *const *twx_backend_types(void)
 		&tap_backend,
 		&user_backend,
 		&vde_backend,
+		&vhost_user_backend,
 		NULL,
 	};
 

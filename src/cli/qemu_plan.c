@@ -170,10 +170,13 @@ static const struct {
 	{ "tap", "vhostforce" }, { "tap", "vhost" },
 };
 
+/* A data path in another process stays where it is: between it and QEMU we would be in the way. */
 static const struct twx_backend_type *backend_type(const char *name)
 {
 	const struct twx_backend_type *const *t;
 
+	if (name && !strcmp(name, "vhost-user"))
+		return NULL;
 	for (t = twx_backend_types(); name && *t; t++)
 		if (!strcmp((*t)->name, name))
 			return *t;

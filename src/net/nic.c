@@ -162,6 +162,12 @@ static int nic_take_netdev(struct nic_obj *obj, struct twx_error *e)
 			      nic->model->name, id);
 		return twx_error_hint(e, "define it: -netdev TYPE,id=%s", id);
 	}
+	if (nic->backend->type->only_bus && strcmp(nic->backend->type->only_bus, nic->model->bus)) {
+		twx_error_set(e, EINVAL, "%s requires frontend driver %s-net-*",
+			      nic->backend->type->name, nic->backend->type->only_bus);
+		nic->backend = NULL;
+		return -EINVAL;
+	}
 	for (i = 0; i < nic->backend->n_ports; i++) {
 		struct twx_port *peer = nic->backend->ports[i]->peer;
 
