@@ -264,8 +264,8 @@ struct spawn {
 	char *const *argv;
 	int keep[HOSTOPS_KEEP_MAX]; /* ascending, from 3 */
 	int n_keep;
-	int null_fd;
-	volatile int err; /* the child's errno */
+	int in_fd, out_fd; /* standard input, and output unless that is -1 */
+	volatile int err;  /* the child's errno */
 };
 
 static int spawn_compare(const void *a, const void *b)
@@ -294,9 +294,12 @@ static int spawn_fds(const struct spawn *s)
 {
 	unsigned int next = STDERR_FILENO + 1;
 
-	if (dup2(s->null_fd, STDIN_FILENO) < 0)
+	if (dup2(s->in_fd, STDIN_FILENO) < 0)
 		return -1;
 	if (fcntl(STDIN_FILENO, F_SETFD, 0) < 0)
+		return -1;
+	if (s->out_fd >= 0 &&
+	    (dup2(s->out_fd, STDOUT_FILENO) < 0 || fcntl(STDOUT_FILENO, F_SETFD, 0) < 0))
 		return -1;
 	for (int i = 0; i < s->n_keep; i++) {
 		unsigned int fd = (unsigned int)s->keep[i];
@@ -358,7 +361,7 @@ static int spawn_run(struct spawn *s, pid_t *pid)
 int hostops_spawn(const struct twx_hostops *h, char *const argv[], const int *keep_fds, int n_keep,
 		  pid_t *pid)
 {
-	struct spawn s = { .argv = argv };
+	struct spawn s = { .argv = argv, .out_fd = -1 };
 	int err;
 
 	if (HOSTOPS_HAS(h, spawn))
@@ -366,12 +369,22 @@ int hostops_spawn(const struct twx_hostops *h, char *const argv[], const int *ke
 	err = spawn_set_keep(&s, keep_fds, n_keep);
 	if (err)
 		return err;
-	s.null_fd = hostops_open(h, "/dev/null", O_RDONLY, 0);
-	if (s.null_fd < 0)
-		return s.null_fd;
+	s.in_fd = hostops_open(h, "/dev/null", O_RDONLY, 0);
+	if (s.in_fd < 0)
+		return s.in_fd;
 	err = spawn_run(&s, pid);
-	close(s.null_fd);
+	close(s.in_fd);
 	return err;
+}
+
+int hostops_spawn_on(const struct twx_hostops *h, char *const argv[], int stdio, pid_t *pid)
+{
+	struct spawn s = { .argv = argv, .in_fd = stdio, .out_fd = stdio };
+
+	if (HOSTOPS_HAS(h, spawn_on))
+		return h->spawn_on(h->opaque, argv, stdio, pid);
+	/* Replacing one of the two must not take away what the other is made from. */
+	return stdio <= STDERR_FILENO ? -EBADF : spawn_run(&s, pid);
 }
 
 /* Name servers */

@@ -25,6 +25,7 @@ struct twx_hostops {
 	int (*resolve)(void *opaque, const char *host, const char *port, int family, int type,
 		       int flags, struct sockaddr_storage *out, int max);
 	int (*rename)(void *opaque, const char *from, const char *to);
+	int (*spawn_on)(void *opaque, char *const argv[], int stdio, pid_t *pid);
 };
 
 int hostops_open(const struct twx_hostops *h, const char *path, int flags, mode_t mode);
@@ -63,6 +64,8 @@ int hostops_unix_connect(const struct twx_hostops *h, const char *path);
  * exec()'s failure included. */
 int hostops_spawn(const struct twx_hostops *h, char *const argv[], const int *keep_fds, int n_keep,
 		  pid_t *pid);
+/* The same with @stdio, a socket, as its standard input and output, and no other descriptor. */
+int hostops_spawn_on(const struct twx_hostops *h, char *const argv[], int stdio, pid_t *pid);
 /* Name servers of /etc/resolv.conf, port 53; how many (0 if none), at most @max. */
 int hostops_resolvers(const struct twx_hostops *h, struct sockaddr_storage *out, int max);
 

@@ -260,8 +260,10 @@ int chardev_by_text(struct twx_chardev **out, struct twx_net *net, const char *i
 	if (*out)
 		return 0;
 	err = name == text ? chardev_expand(full, sizeof(full), id, text) : -ENOENT;
-	if (!err)
-		return twx_chardev_new(out, net, full, e);
+	if (!err) {
+		err = twx_chardev_new(out, net, full, e);
+		return err ? err : 1;
+	}
 	if (err == -ENOENT) {
 		twx_error_set(e, ENOENT, "chardev \"%s\" not found", name);
 		return twx_error_hint(e, "make it first: -chardev KIND,id=%s,...", name);

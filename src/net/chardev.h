@@ -22,10 +22,12 @@ struct chardev_user {
 struct twx_chardev *chardev_find(struct twx_net *net, const char *id);
 /*
  * A chardev by its id, by "chardev:ID", or made as QEMU's short form says ("null", "stdio",
- * "tcp:HOST:PORT", "unix:PATH", "file:PATH", "pipe:PATH") under the id @id.
+ * "tcp:HOST:PORT", "unix:PATH", "file:PATH", "pipe:PATH") under the id @id. 0, 1 when it was made
+ * for this, and the caller may free it, or -errno.
  */
 int chardev_by_text(struct twx_chardev **out, struct twx_net *net, const char *id, const char *text,
 		    struct twx_error *e);
+void chardev_free(struct twx_chardev *c); /* what is left goes with the net */
 const char *chardev_id(const struct twx_chardev *c);
 
 /*
@@ -37,7 +39,8 @@ const char *chardev_id(const struct twx_chardev *c);
 int chardev_take(struct twx_chardev *c, struct chardev_user *u, struct twx_error *e);
 void chardev_release(struct twx_chardev *c); /* of a claim, too */
 
-/* Bytes that the user can take now; 0 stops reading, until the next call. At first 0. */
+/* Bytes that the user can take now; 0 stops reading, until the next call. At first 0. It outlasts
+ * the other end: whoever comes next may send that much. */
 void chardev_room(struct twx_chardev *c, size_t room);
 /* How many bytes were taken, all of them when nobody is at the other end (they are lost then). */
 size_t chardev_write(struct twx_chardev *c, const void *buf, size_t len);

@@ -6,6 +6,7 @@
 
 #include "base/hostops.h"
 #include "base/macros.h"
+#include "net/chardev.h"
 #include "net/hub.h"
 #include "net/net_priv.h"
 

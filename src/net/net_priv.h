@@ -119,9 +119,6 @@ int net_grow_ports(struct twx_port ***ports, uint32_t n); /* room for one more *
 void net_free_ports(struct twx_port **ports, uint32_t n);
 void nic_close_host(struct twx_nic *nic);
 
-/* chardev.c */
-void chardev_free(struct twx_chardev *c);
-
 /* log.c */
 int net_log_new(struct twx_net *net);
 void net_log_free(struct twx_net *net);

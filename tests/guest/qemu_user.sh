@@ -14,7 +14,7 @@ serve_http 127.0.0.1 8080 "$T/www"
 serve_dns 5353 name.test 192.0.2.77
 "$NETPEER" echo 127.0.0.1 7777 &
 
-twinax_up tw -netdev "user,id=n0,dns-host=127.0.0.1:5353,tftp=$T/tftp,hostfwd=tcp:127.0.0.1:2222-:22,hostfwd=udp:127.0.0.1:2223-:23" \
+twinax_up tw -netdev "user,id=n0,dns-host=127.0.0.1:5353,tftp=$T/tftp,hostfwd=tcp:127.0.0.1:2222-:22,hostfwd=udp:127.0.0.1:2223-:23,guestfwd=tcp:10.0.2.100:7-cmd:cat,guestfwd=tcp:10.0.2.100:8-tcp:127.0.0.1:7777" \
 	-device "virtio-net,netdev=n0,export=vhost-user:$T/tw.sock" || t_fail "twinax serve comes up" ""
 step "the guest boots" boot g1 "$T/tw.sock" || finish
 
@@ -38,6 +38,12 @@ holds "a refusal reaches the guest at once" "$(g 'nc 10.0.2.2 9 </dev/null 2>&1'
 g '(netpeer echo 0.0.0.0 22 >/dev/null 2>&1 &); (netpeer echo 0.0.0.0 23 >/dev/null 2>&1 &); sleep 1' >/dev/null
 step "hostfwd=tcp: the host reaches the guest" "$NETPEER" connects 127.0.0.1 2222 50
 step "hostfwd=udp: the host reaches the guest" "$NETPEER" udp 127.0.0.1 2223 50 700
+
+step "guestfwd='s address answers a ping" g 'ping -c 2 10.0.2.100'
+holds "guestfwd= to a program" "$(g 'head -c 3000000 /tmp/file | nc 10.0.2.100 7 | sha256sum')" "$(head -c 3000000 "$T/www/file" | sha256sum)"
+step "guestfwd= to many programs" g 'netpeer connects 10.0.2.100 7 50'
+step "guestfwd= to a chardev" g 'netpeer connects 10.0.2.100 8 1'
+holds "guestfwd= refuses other ports" "$(g 'nc 10.0.2.100 9 </dev/null 2>&1')" '*refused*'
 
 step "TFTP fetches a file" g 'cd /tmp && tftp -g -r boot.img -l boot.img 10.0.2.2'
 holds "the file's checksum" "$(g 'sha256sum /tmp/boot.img')" "$(sum "$T/tftp/boot.img")*"

@@ -136,7 +136,8 @@ static void data_in(struct tg *g, struct tg_conn *c, uint32_t seq, const uint8_t
 		c->bad_data = true; /* beyond the window */
 		return;
 	}
-	if (g->check && !tg_same(~c->seed, c->rx_bytes, data + skip, len - skip))
+	if (g->check &&
+	    !tg_same(c->echoed ? c->seed : ~c->seed, c->rx_bytes, data + skip, len - skip))
 		c->bad_data = true;
 	c->rx_bytes += len - skip;
 	c->rcv_nxt += len - skip;

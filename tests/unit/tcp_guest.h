@@ -34,6 +34,7 @@ struct tg_conn {
 	uint32_t rcv_buf, held; /* window: rcv_buf - held */
 	bool hold;		/* the application does not read */
 	bool no_wscale;
+	bool echoed;  /* what comes is what was sent */
 	uint16_t mss; /* announced; 0: none */
 	uint32_t ack_owed;
 	bool mute; /* no ACKs */

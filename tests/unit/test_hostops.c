@@ -307,6 +307,27 @@ static void run_script(const char *script, const int *keep, int n_keep, int out,
 	text[len] = '\0';
 }
 
+static void a_socket_may_be_input_and_output(void **state)
+{
+	const char *const argv[] = { "sh", "-c", "cat; ls /proc/$$/fd; [ ! -t 0 ]", NULL };
+	int sv[2], secret = open("/dev/zero", O_RDONLY), high = dup2(secret, 50);
+	char text[64] = "";
+	pid_t pid;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
+	assert_int_equal(hostops_spawn_on(NULL, (char *const *)argv, STDERR_FILENO, &pid), -EBADF);
+	assert_int_equal(hostops_spawn_on(NULL, (char *const *)argv, sv[1], &pid), 0);
+	close(sv[1]);
+	assert_int_equal(write(sv[0], "ping\n", 5), 5);
+	shutdown(sv[0], SHUT_WR);
+	assert_int_equal(wait_for(pid), 0);
+	assert_int_equal(recv(sv[0], text, sizeof(text) - 1, MSG_WAITALL), 11);
+	assert_string_equal(text, "ping\n0\n1\n2\n");
+	close(sv[0]);
+	close(secret);
+	close(high);
+}
+
 static void only_kept_fds_reach_the_program(void **state)
 {
 	int p[2], secret = open("/dev/zero", O_RDONLY), high = dup2(secret, 50), keep[3];

@@ -29,6 +29,10 @@ const struct twx_opt_desc user_options[] = {
 	{ "bootfile", TWX_OPT_STR, NULL, "boot file in DHCP and BOOTP", "FILE" },
 	{ "hostfwd", TWX_OPT_LIST, NULL, "forward a port of the host to the guest",
 	  "[tcp|udp]:[ADDR]:PORT-[ADDR]:PORT" },
+	{ "guestfwd", TWX_OPT_LIST, NULL,
+	  "an address of the virtual network that leads to a chardev, or to a program for each "
+	  "connection",
+	  "[tcp]:ADDR:PORT-CHARDEV|cmd:COMMAND" },
 	{ "mtu", TWX_OPT_INT, "1500", "largest IP packet to the guest; DHCP tells the guest", NULL,
 	  576, 65535 },
 	{ "max-flows", TWX_OPT_INT, "32768", "connections and UDP ports at a time", NULL, 64,
@@ -42,7 +46,6 @@ const struct twx_opt_desc user_options[] = {
 	{ "ipv6-dns", TWX_OPT_STR, NULL, "IPv6: " LATER, "ADDR" },
 	{ "smb", TWX_OPT_STR, NULL, LATER, "DIR" },
 	{ "smbserver", TWX_OPT_STR, NULL, LATER, "ADDR" },
-	{ "guestfwd", TWX_OPT_LIST, NULL, LATER, "[tcp]:ADDR:PORT-TARGET" },
 	{ NULL },
 };
 
@@ -50,7 +53,7 @@ static int check_unsupported(const struct twx_opts *o, struct twx_error *e)
 {
 	static const char *const later[] = { "ipv6-net",  "ipv6-prefix", "ipv6-prefixlen",
 					     "ipv6-host", "ipv6-dns",	 "smb",
-					     "smbserver", "guestfwd" };
+					     "smbserver" };
 
 	for (size_t i = 0; i < array_size(later); i++) {
 		if (!twx_opts_given(o, later[i]))

@@ -147,25 +147,29 @@ static void connect_failed(struct user *u, struct flow *f, int err)
 	tcp_forget(u, f);
 }
 
-static int start_connect(struct user *u, struct flow *f, const struct sockaddr_storage *to,
-			 socklen_t len)
+static int start_connect(struct user *u, struct flow *f, struct guestfwd *fwd,
+			 const struct sockaddr_storage *to, socklen_t len)
 {
-	f->fd = socket(to->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (f->fd < 0)
-		return -errno;
+	int fd = fwd ? guestfwd_connect(fwd)
+		     : socket(to->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return fwd ? fd : -errno;
+	f->fd = fd;
 	setup_socket(u, f);
-	if (connect(f->fd, (const struct sockaddr *)to, len) < 0 && errno != EINPROGRESS)
+	if (!fwd && connect(f->fd, (const struct sockaddr *)to, len) < 0 && errno != EINPROGRESS)
 		return -errno;
 	return twx_watch_add(&flow_io(&u->flows, f)->watch, u->loop, f->fd, TCP_EVENTS, tcp_event);
 }
 
 void tcp_open(struct user *u, const struct flow_key *key, const struct tcp_seg *s)
 {
+	struct guestfwd *fwd = guestfwd_find(u, user_v4(&key->peer), key->peer_port);
 	struct sockaddr_storage to;
 	struct tcp_flow *tf;
 	struct flow *f;
-	socklen_t len;
-	int err = user_map_out(u, &key->peer, key->peer_port, IPPROTO_TCP, &to, &len);
+	socklen_t len = 0;
+	int err = fwd ? 0 : user_map_out(u, &key->peer, key->peer_port, IPPROTO_TCP, &to, &len);
 
 	if (err == -ECONNREFUSED) {
 		tcp_send_rst_for(u, s);
@@ -185,7 +189,7 @@ void tcp_open(struct user *u, const struct flow_key *key, const struct tcp_seg *
 	tf->rcv_nxt = tf->rcv_edge = s->seq + 1;
 	tf->snd_wnd = tf->snd_wnd_max = s->wnd;
 	tcp_take_options(u, tf, s);
-	err = start_connect(u, f, &to, len);
+	err = start_connect(u, f, fwd, &to, len);
 	if (err)
 		connect_failed(u, f, -err);
 }

@@ -30,8 +30,8 @@
  *
  * Differences from QEMU (libslirp): TTL is checked and decremented; IPv4 sources outside the
  * virtual network, loopback and multicast destinations are dropped; broadcast does not reach the
- * host's loopback; protocols are never rewritten (no emulation of FTP, IRC, ident). IPv6, smb and
- * guestfwd are not there.
+ * host's loopback; protocols are never rewritten (no emulation of FTP, IRC, ident). IPv6 and smb
+ * are not there.
  *
  * RFC 791, 792, 826, 894, 1122, 1812.
  */
@@ -285,6 +285,8 @@ static int map_out4(struct user *u, struct in_addr dst, uint16_t port, struct in
 		to->s_addr = htonl(INADDR_LOOPBACK);
 		return port ? 0 : -EADDRNOTAVAIL;
 	}
+	if (user_is_ours(u, dst))
+		return -ECONNREFUSED;
 	if (!port || a >> 24 == 0 || is_loopback(dst) || a >> 28 >= 14 ||
 	    user_is_broadcast(u, dst) || user_in_net(u, dst))
 		return -EADDRNOTAVAIL;
@@ -332,11 +334,15 @@ struct in6_addr user_map_in(struct user *u, const struct sockaddr *from)
 
 /* --- the port --- */
 
-/* Our MACs are 52:55 followed by the host or the DNS alias. */
+/* Our MACs are 52:55 followed by an address of ours. */
 static bool is_for_us(const struct user *u, const uint8_t *mac)
 {
-	return (mac[0] & 1) || !memcmp(mac, u->mac, 6) ||
-	       (mac[0] == 0x52 && mac[1] == 0x55 && !memcmp(mac + 2, &u->cfg.dns, 4));
+	struct in_addr a;
+
+	if ((mac[0] & 1) || !memcmp(mac, u->mac, 6))
+		return true;
+	memcpy(&a, mac + 2, 4);
+	return mac[0] == 0x52 && mac[1] == 0x55 && user_is_ours(u, a);
 }
 
 static void input(struct user *u, const struct twx_frame *f)
@@ -445,6 +451,7 @@ static void user_close(struct twx_backend *b)
 	if (u->arena)
 		user_flush(u);
 	hostfwd_fini(u);
+	guestfwd_fini(u);
 	udp_fini(u);
 	icmp_fini(u);
 	tftp_fini(u);
@@ -518,6 +525,8 @@ static int user_open(struct twx_backend *b, const struct twx_opts *opts, struct 
 		ret = tcp_init(u, e);
 	for (size_t i = 0; !ret && i < twx_opts_list_len(opts, "hostfwd"); i++)
 		ret = hostfwd_add(u, twx_opts_list_at(opts, "hostfwd", i), e);
+	for (size_t i = 0; !ret && i < twx_opts_list_len(opts, "guestfwd"); i++)
+		ret = guestfwd_add(u, twx_opts_list_at(opts, "guestfwd", i), e);
 	if (ret)
 		user_close(b);
 	else

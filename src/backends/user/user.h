@@ -18,6 +18,7 @@
 #define USER_LEASES 16 /* DHCP addresses from dhcpstart on, as QEMU's */
 #define USER_NEIGHS 64 /* guest addresses whose MAC is remembered */
 #define USER_OUT_ARENA 131072
+#define USER_OWN 16    /* addresses of guestfwd= */
 #define USER_PARKED 16 /* frames that wait for the answer to an ARP request */
 
 /* All IPv4 addresses in network order. */
@@ -63,14 +64,15 @@ struct user_pkt {
 	bool csum_ok; /* L4 checksum need not be verified (NEEDS_CSUM or CSUM_VALID) */
 };
 
-struct user_fwd;  /* hostfwd.c */
-struct user_icmp; /* icmp.c */
-struct user_dns;  /* dns.c */
-struct user_dhcp; /* dhcp.c */
-struct user_tftp; /* tftp.c */
-struct user_frag; /* frag.c */
-struct user_tcp;  /* tcp.c: bounds, buffers, per-burst state */
-struct user_udp;  /* udp.c */
+struct user_fwd;     /* hostfwd.c */
+struct guestfwd;     /* guestfwd.c */
+struct user_icmp;    /* icmp.c */
+struct user_dns;     /* dns.c */
+struct user_dhcp;    /* dhcp.c */
+struct user_tftp;    /* tftp.c */
+struct user_frag;    /* frag.c */
+struct user_tcp;     /* tcp.c: bounds, buffers, per-burst state */
+struct user_udp;     /* udp.c */
 struct user_orphans; /* orphan.c */
 
 struct user {
@@ -95,6 +97,10 @@ struct user {
 	bool sending; /* a frame is on its way to the guest: receive() takes nothing */
 	uint16_t ip_id;
 	struct user_fwd *fwd;
+	struct guestfwd *guestfwds;
+	uint32_t n_programs;	      /* that run for guestfwd= */
+	struct in_addr own[USER_OWN]; /* addresses that are ours by guestfwd= */
+	uint32_t n_own;
 	struct user_icmp *icmp;
 	struct user_dns *dns;
 	struct user_dhcp *dhcp;
@@ -154,9 +160,12 @@ void user_refuse(struct user *u, const struct user_pkt *p, int err);
  * inside the virtual network become the host alias. */
 struct in6_addr user_map_in(struct user *u, const struct sockaddr *from);
 
-/* Is it an address that we answer for (host or DNS alias)? */
+/* Is it an address that we answer for (host or DNS alias, one of guestfwd=)? */
 static inline bool user_is_ours(const struct user *u, struct in_addr a)
 {
+	for (uint32_t i = 0; i < u->n_own; i++)
+		if (a.s_addr == u->own[i].s_addr)
+			return true;
 	return a.s_addr == u->cfg.host.s_addr || a.s_addr == u->cfg.dns.s_addr;
 }
 static inline bool user_in_net(const struct user *u, struct in_addr a)
@@ -308,6 +317,16 @@ int hostfwd_add(struct user *u, const char *rule, struct twx_error *e);
 void hostfwd_fini(struct user *u);
 /* The forward that binds guest UDP replies to their listening socket: true if it was sent there. */
 bool hostfwd_udp_reply(struct user *u, const struct user_pkt *p);
+
+/* guestfwd=, with QEMU's errors. */
+int guestfwd_add(struct user *u, const char *rule, struct twx_error *e);
+void guestfwd_fini(struct user *u);
+/* The rule for an address and port, or null. */
+struct guestfwd *guestfwd_find(struct user *u, struct in_addr addr, uint16_t port);
+/* A connected socket for a new connection to it: or -errno, -ECONNREFUSED when its chardev is not
+ * free.
+ */
+int guestfwd_connect(struct guestfwd *g);
 
 int dns_init(struct user *u);
 void dns_fini(struct user *u);
