@@ -542,6 +542,7 @@ int main(void)
 		cmocka_unit_test(numbers_resolve_without_a_server),
 		cmocka_unit_test(what_does_not_resolve_says_why),
 		cmocka_unit_test(resolves_through_the_table),
+		T(a_socket_may_be_input_and_output),
 		T(only_kept_fds_reach_the_program),
 		T(exec_failures_are_told),
 		T(bad_fds_are_refused),
