@@ -142,6 +142,9 @@ static void test_power_button(void **state)
 	board_power_button(&b.m);
 	assert_true(b.gsi[PM_SCI]);
 	assert_int_equal(b.edges[PM_SCI], 2);
+	/* What Linux enables it wants to read back: the clock's event, too. */
+	board_out(&b, PM_EN, 2, 0x0520);
+	assert_int_equal(board_in(&b, PM_EN, 2), 0x0520);
 	assert_int_equal(board_asked(&b), 0);
 	reset_all();
 	assert_false(b.gsi[PM_SCI]);

@@ -26,8 +26,9 @@ enum { REG_STATUS = 0, REG_ENABLE = 2, REG_CONTROL = 4, REG_TIMER = 8 };
 #define PM_TIMER (1u << 0)
 #define PM_GLOBAL (1u << 5)
 #define PM_POWER_BUTTON (1u << 8)
+#define PM_RTC (1u << 10) /* can be enabled, as Linux insists on, and never happens */
 #define PM_STATUS (PM_TIMER | PM_POWER_BUTTON)
-#define PM_ENABLE (PM_TIMER | PM_GLOBAL | PM_POWER_BUTTON)
+#define PM_ENABLE (PM_TIMER | PM_GLOBAL | PM_POWER_BUTTON | PM_RTC)
 #define CONTROL_SCI_EN (1u << 0)
 #define CONTROL_KEPT (7u << 10 | 1u << 1) /* SLP_TYP, BM_RLD */
 #define CONTROL_SLP_EN (1u << 13)
