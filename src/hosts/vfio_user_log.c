@@ -86,6 +86,14 @@ static int check_ranges(const struct vfu_msg *m, uint32_t n)
 	return 0;
 }
 
+/* Who writes to the memory outside of this process (bus/vhost.h) does not keep our log: the device
+ * does it itself meanwhile, which it finds out as its rings start. */
+static void restart_rings(struct vfu_host *vfu)
+{
+	pci_mem_changing(vfu->dev);
+	pci_mem_changed(vfu->dev);
+}
+
 /* Page sizes other than ours are answered with ours. */
 int vfu_log_start(struct vfu_host *vfu, struct vfu_msg *m, bool get)
 {
@@ -107,6 +115,7 @@ int vfu_log_start(struct vfu_host *vfu, struct vfu_msg *m, bool get)
 		err = log_begin(vfu);
 	if (err < 0)
 		return err;
+	restart_rings(vfu);
 	room = vfu_stream_room(vfu, m->len);
 	if (room == NULL)
 		return -ENOMEM;
@@ -121,6 +130,7 @@ int vfu_log_stop(struct vfu_host *vfu, struct vfu_msg *m, bool get)
 {
 	(void)get;
 	vfu_log_drop(vfu);
+	restart_rings(vfu);
 	return vfu_answer(vfu, m, m->data, m->len);
 }
 

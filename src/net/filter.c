@@ -175,6 +175,10 @@ static int filter_parse(struct twx_filter *f, struct twx_error *e)
 	if (b->n_ports != 1)
 		return twx_error_set(e, EINVAL, "filter %s: multiqueue is not supported", id);
 	f->port = b->ports[0];
+	if (f->port->ops->vhost && f->port->ops->vhost(f->port)) {
+		twx_error_set(e, EINVAL, "filter %s: Vhost is not supported", id);
+		return twx_error_hint(e, "its frames do not pass this program");
+	}
 	status = twx_opts_str(f->opts, "status");
 	f->on = !strcmp(status, "on");
 	if (!f->on && strcmp(status, "off"))

@@ -9,9 +9,11 @@
 
 #include "bus/virtqueue.h"
 
-/* Behind the PCI host @ops, on memory whose files are kept. */
-static inline struct fv *pk_new(const char *netdev, const char *nic, const char *opts,
-				const struct pci_host_ops *ops)
+/* Behind the PCI host @ops, on memory whose files are kept; @type: a kind of netdev of the test's
+ * own, or null. */
+static inline struct fv *pk_new_type(const struct twx_backend_type *type, const char *netdev,
+				     const char *nic, const char *opts,
+				     const struct pci_host_ops *ops)
 {
 	struct fv *v = calloc(1, sizeof(*v));
 	struct twx_error e = { 0 };
@@ -24,6 +26,8 @@ static inline struct fv *pk_new(const char *netdev, const char *nic, const char 
 	v->g->mem->keep_files = true;
 	fg_map(v->g);
 	v->g->nic = NULL;
+	if (type)
+		twx_net_add_backend_type(v->g->net, type);
 	rc = twx_backend_new(NULL, v->g->net, netdev, &e);
 	if (rc < 0)
 		fprintf(stderr, "%s\n", e.what);
@@ -41,6 +45,12 @@ static inline struct fv *pk_new(const char *netdev, const char *nic, const char 
 	fv_enable(v);
 	fv_find_caps(v);
 	return v;
+}
+
+static inline struct fv *pk_new(const char *netdev, const char *nic, const char *opts,
+				const struct pci_host_ops *ops)
+{
+	return pk_new_type(NULL, netdev, nic, opts, ops);
 }
 
 /* The loop's rounds until @cond; what does not come in ten seconds does not come. */
