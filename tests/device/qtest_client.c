@@ -192,9 +192,24 @@ bool qt_poll(struct qt *c)
 	return there;
 }
 
-bool qt_line(struct qt *c, char **line)
+/* Until the next one comes. */
+static char *keep(const char *text, size_t len)
 {
 	static char *last;
+	static size_t room;
+
+	if (len + 1 > room) {
+		room = 2 * len + 512;
+		last = realloc(last, room);
+		assert_non_null(last);
+	}
+	memcpy(last, text, len);
+	last[len] = '\0';
+	return last;
+}
+
+bool qt_line(struct qt *c, char **line)
+{
 	size_t seen = 0;
 
 	for (int idle = 0; idle < PATIENCE_MS;) {
@@ -203,10 +218,7 @@ bool qt_line(struct qt *c, char **line)
 		interrupts(c);
 		nl = c->n_in == seen ? NULL : memchr(c->in + seen, '\n', c->n_in - seen);
 		if (nl && memcmp(c->in, "IRQ ", 4)) {
-			free(last);
-			last = strndup(c->in, (size_t)(nl - c->in));
-			assert_non_null(last);
-			*line = last;
+			*line = keep(c->in, (size_t)(nl - c->in));
 			drop(c, nl + 1);
 			return true;
 		}
