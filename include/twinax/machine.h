@@ -19,6 +19,7 @@ enum twx_machine_event {
 	TWX_MACHINE_PANIC,    /* a CPU cannot go on (triple fault without reset, unknown exit) */
 	TWX_MACHINE_STOP,     /* paused */
 	TWX_MACHINE_RESUME,
+	TWX_MACHINE_UNPLUGGED, /* a NIC is gone that twx_machine_unplug() asked for */
 };
 
 /* Zero it, set size = sizeof. Strings are borrowed until twx_machine_new() returns. */

@@ -632,8 +632,8 @@ static void ask_run(struct twx_task *t)
 
 static void gone(void *opaque, struct pci_dev *dev)
 {
-	(void)opaque;
 	twx_nic_free(dev->nic);
+	tell(opaque, TWX_MACHINE_UNPLUGGED);
 }
 
 int twx_machine_unplug(struct twx_machine *machine, struct twx_nic *nic, struct twx_error *e)
@@ -647,6 +647,7 @@ int twx_machine_unplug(struct twx_machine *machine, struct twx_nic *nic, struct 
 		return twx_error_set(e, ENODEV, "Device '%s' not found", nic->id);
 	if (!m->started) {
 		twx_nic_free(nic);
+		tell(m, TWX_MACHINE_UNPLUGGED);
 		return 0;
 	}
 	return pci_bus_ask_unplug(m->pci, s->dev, gone, m, e);
