@@ -100,7 +100,7 @@ enum qmp_status qmp_check_args(const struct qmp_command *cmd, struct qmp_call *c
 					arg->name, arg_types[arg->type].word);
 	}
 	json_object_foreach ((json_t *)call->args, key, v)
-		if (!find_arg(cmd, key))
+		if (!cmd->open && !find_arg(cmd, key))
 			return qmp_fail(call, NULL, "Parameter '%s' is unexpected", key);
 	return QMP_DONE;
 }
@@ -147,12 +147,6 @@ static enum qmp_status cmd_commands(struct qmp_call *call)
 	return QMP_DONE;
 }
 
-static enum qmp_status cmd_status(struct qmp_call *call)
-{
-	call->ret = json_pack("{sbss}", "running", 1, "status", "running");
-	return QMP_DONE;
-}
-
 static enum qmp_status cmd_quit(struct qmp_call *call)
 {
 	qmp_session_quit(call->session);
@@ -183,7 +177,7 @@ static char *crlf(const char *text)
 static enum qmp_status cmd_hmp(struct qmp_call *call)
 {
 	bool quit = false;
-	char *text = hmp_run(call->net, qmp_str(call, "command-line"), &quit);
+	char *text = hmp_run(call->net, call->vm, qmp_str(call, "command-line"), &quit);
 	char *wire = text ? crlf(text) : NULL;
 
 	free(text);
@@ -205,40 +199,60 @@ json_t *qmp_version_object(void)
 			 "package", "twinax");
 }
 
+/* clang-format off */
 const struct qmp_command qmp_commands[] = {
-	{ "qmp_capabilities",
-	  "end the negotiation; the first command of a session",
-	  {},
-	  cmd_capabilities },
-	{ "query-version", "version of the program", {}, cmd_version },
-	{ "query-commands", "names of all commands", {}, cmd_commands },
-	{ "query-status", "whether the network runs", {}, cmd_status },
-	{ "query-stats", "counters of every port", {}, qmp_query_stats },
-	{ "set_link",
-	  "cut or mend the cable at a NIC or backend",
+	{ "qmp_capabilities", "end the negotiation; the first command of a session",
+	  .run = cmd_capabilities },
+	{ "query-version", "version of the program", .run = cmd_version },
+	{ "query-commands", "names of all commands", .run = cmd_commands },
+	{ "query-status", "whether the machine, or the network, runs", .run = qmp_query_status },
+	{ "query-name", "the name that the machine was given", .run = qmp_query_name },
+	{ "query-stats", "counters of every port", .run = qmp_query_stats },
+	{ "set_link", "cut or mend the cable at a NIC or backend",
 	  { { "name", QMP_STR, false, "id of a NIC or backend" },
 	    { "up", QMP_BOOL, false, "true to mend it" } },
-	  cmd_set_link },
-	{ "human-monitor-command",
-	  "run a command of the human monitor",
+	  .run = cmd_set_link },
+	{ "netdev_add", "add a backend",
+	  { { "type", QMP_STR, false, "its type, and its options beside it" },
+	    { "id", QMP_STR, false, "its name" } },
+	  .open = true, .run = qmp_netdev_add },
+	{ "netdev_del", "take a backend away",
+	  { { "id", QMP_STR, false, "its name" } },
+	  .run = qmp_netdev_del },
+	{ "device_add", "add a NIC, to a running machine behind a root port",
+	  { { "driver", QMP_STR, false, "its model, and its options beside it" },
+	    { "id", QMP_STR, true, "its name" } },
+	  .open = true, .run = qmp_device_add },
+	{ "device_del", "take a NIC away; a running machine's guest is asked, DEVICE_DELETED tells the end",
+	  { { "id", QMP_STR, false, "its name" } },
+	  .run = qmp_device_del },
+	{ "stop", "pause the machine", .run = qmp_stop },
+	{ "cont", "start the machine (-S), or let it go on", .run = qmp_cont },
+	{ "system_reset", "reset the machine", .run = qmp_system_reset },
+	{ "system_powerdown", "press the power button", .run = qmp_system_powerdown },
+	{ "x-twinax-save", "write the whole machine to a file; it goes on afterwards",
+	  { { "path", QMP_STR, false, "the file" } },
+	  .run = qmp_x_save },
+	{ "x-twinax-load", "start a machine (-S) from such a file",
+	  { { "path", QMP_STR, false, "the file" } },
+	  .run = qmp_x_load },
+	{ "human-monitor-command", "run a command of the human monitor",
 	  { { "command-line", QMP_STR, false, "the command and its arguments" },
 	    { "cpu-index", QMP_INT, true, "accepted for QEMU's clients, ignored" } },
-	  cmd_hmp },
-	{ "quit", "end the program as SIGTERM does", {}, cmd_quit },
-	{ "x-trace",
-	  "switch trace hops on by a shell pattern over their names, or all off",
+	  .run = cmd_hmp },
+	{ "quit", "end the program as SIGTERM does", .run = cmd_quit },
+	{ "x-trace", "switch trace hops on by a shell pattern over their names, or all off",
 	  { { "enable", QMP_BOOL, true, "false switches all off (default true)" },
 	    { "pattern", QMP_STR, true, "which hops (default *)" } },
-	  qmp_x_trace },
-	{ "x-trace-read",
-	  "the newest trace records, oldest first",
+	  .run = qmp_x_trace },
+	{ "x-trace-read", "the newest trace records, oldest first",
 	  { { "count", QMP_INT, true, "at most so many (default 256)" } },
-	  qmp_x_trace_read },
-	{ "x-trace-frame",
-	  "wait for a frame and answer with its hops",
+	  .run = qmp_x_trace_read },
+	{ "x-trace-frame", "wait for a frame and answer with its hops",
 	  { { "direction", QMP_STR, true, "out (from the guest, default) or in" },
 	    { "through", QMP_STR, true, "name of a hop that it must pass" },
 	    { "timeout-ms", QMP_INT, true, "give up after so long (default 10000)" } },
-	  qmp_x_trace_frame },
+	  .run = qmp_x_trace_frame },
 	{ 0 },
 };
+/* clang-format on */

@@ -11,6 +11,8 @@
 
 #include <twinax/twinax.h>
 
+#include "control/machine.h"
+
 enum qmp_arg_type { QMP_STR, QMP_INT, QMP_BOOL };
 
 #define QMP_MAX_ARGS 4
@@ -34,6 +36,7 @@ enum qmp_status {
 struct qmp_call {
 	struct qmp_session *session;
 	struct twx_net *net;
+	struct control_machine *vm; /* null: there is no machine */
 	const json_t *args; /* an object whose members were checked against the table; or null */
 	json_t *ret;
 	const char *error_class; /* null: GenericError */
@@ -44,6 +47,7 @@ struct qmp_command {
 	const char *name;
 	const char *help; /* one line */
 	struct qmp_arg args[QMP_MAX_ARGS];
+	bool open; /* takes other arguments as well */
 	enum qmp_status (*run)(struct qmp_call *call);
 };
 
@@ -65,13 +69,33 @@ json_t *qmp_text(const char *text);
 json_t *qmp_version_object(void);
 
 /* One line of the human monitor; malloc()ed text with "\n" line ends, or null without memory. */
-char *hmp_run(struct twx_net *net, const char *line, bool *quit);
+char *hmp_run(struct twx_net *net, struct control_machine *vm, const char *line, bool *quit);
 
 /* --- commands in files of their own --- */
 enum qmp_status qmp_query_stats(struct qmp_call *call);
 enum qmp_status qmp_x_trace(struct qmp_call *call);
 enum qmp_status qmp_x_trace_read(struct qmp_call *call);
 enum qmp_status qmp_x_trace_frame(struct qmp_call *call);
+enum qmp_status qmp_query_status(struct qmp_call *call);
+enum qmp_status qmp_query_name(struct qmp_call *call);
+enum qmp_status qmp_stop(struct qmp_call *call);
+enum qmp_status qmp_cont(struct qmp_call *call);
+enum qmp_status qmp_system_reset(struct qmp_call *call);
+enum qmp_status qmp_system_powerdown(struct qmp_call *call);
+enum qmp_status qmp_x_save(struct qmp_call *call);
+enum qmp_status qmp_x_load(struct qmp_call *call);
+enum qmp_status qmp_netdev_add(struct qmp_call *call);
+enum qmp_status qmp_netdev_del(struct qmp_call *call);
+enum qmp_status qmp_device_add(struct qmp_call *call);
+enum qmp_status qmp_device_del(struct qmp_call *call);
+
+/* devices.c, for the human monitor too. @text is an option list, @id the one in it or null. */
+int control_netdev_add(struct twx_net *net, const char *text, const char *id, struct twx_error *e);
+int control_netdev_del(struct twx_net *net, const char *id, struct twx_error *e);
+int control_device_add(struct twx_net *net, struct control_machine *vm, const char *text,
+		       const char *id, struct twx_error *e);
+int control_device_del(struct twx_net *net, struct control_machine *vm, const char *id,
+		       struct twx_error *e);
 
 /* --- what a command that answers later uses; @pending belongs to the session until then --- */
 struct qmp_pending {

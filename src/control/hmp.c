@@ -12,6 +12,7 @@
 
 struct hmp_call {
 	struct twx_net *net;
+	struct control_machine *vm;
 	char *words[HMP_WORDS + 1];
 	int n_words;
 	FILE *out;
@@ -41,16 +42,147 @@ static void hmp_set_link(struct hmp_call *c)
 		fprintf(c->out, "Error: %s\n", e.what);
 }
 
+static void say_error(struct hmp_call *c, int err, const struct twx_error *e)
+{
+	if (err)
+		fprintf(c->out, "Error: %s\n", e->what);
+}
+
+/* The word that a command takes; null, said, where there is not just one. */
+static const char *only_word(struct hmp_call *c)
+{
+	if (c->n_words == 2)
+		return c->words[1];
+	fprintf(c->out, "Expected one argument\nTry \"help %s\" for more information\n",
+		c->words[0]);
+	return NULL;
+}
+
+/* The id in an option list, into @id; null: none. */
+static const char *list_id(const char *text, const char *implied, char *id, size_t size)
+{
+	struct twx_opts *o;
+	const char *found;
+
+	if (twx_opts_parse(&o, text, implied, NULL))
+		return NULL;
+	found = twx_opts_raw(o, "id");
+	snprintf(id, size, "%s", found ? found : "");
+	twx_opts_free(o);
+	return *id ? id : NULL;
+}
+
+static void hmp_netdev_add(struct hmp_call *c)
+{
+	const char *text = only_word(c);
+	struct twx_error e = { 0 };
+	char id[64];
+
+	if (text)
+		say_error(
+			c,
+			control_netdev_add(c->net, text, list_id(text, "type", id, sizeof(id)), &e),
+			&e);
+}
+
+static void hmp_netdev_del(struct hmp_call *c)
+{
+	const char *id = only_word(c);
+	struct twx_error e = { 0 };
+
+	if (id)
+		say_error(c, control_netdev_del(c->net, id, &e), &e);
+}
+
+static void hmp_device_add(struct hmp_call *c)
+{
+	const char *text = only_word(c);
+	struct twx_error e = { 0 };
+	char id[64];
+
+	if (text)
+		say_error(c,
+			  control_device_add(c->net, c->vm, text,
+					     list_id(text, "driver", id, sizeof(id)), &e),
+			  &e);
+}
+
+static void hmp_device_del(struct hmp_call *c)
+{
+	const char *id = only_word(c);
+	struct twx_error e = { 0 };
+
+	if (id)
+		say_error(c, control_device_del(c->net, c->vm, id, &e), &e);
+}
+
+/* A command that has the same meaning in QMP. */
+static void run_qmp(struct hmp_call *c, enum qmp_status (*run)(struct qmp_call *call), json_t *args)
+{
+	struct qmp_call call = { .net = c->net, .vm = c->vm, .args = args };
+
+	if (run(&call) == QMP_FAILED)
+		fprintf(c->out, "Error: %s\n", call.e.what);
+	json_decref(call.ret);
+	json_decref(args);
+}
+
+static void hmp_stop(struct hmp_call *c)
+{
+	run_qmp(c, qmp_stop, NULL);
+}
+
+static void hmp_cont(struct hmp_call *c)
+{
+	run_qmp(c, qmp_cont, NULL);
+}
+
+static void hmp_system_reset(struct hmp_call *c)
+{
+	run_qmp(c, qmp_system_reset, NULL);
+}
+
+static void hmp_system_powerdown(struct hmp_call *c)
+{
+	run_qmp(c, qmp_system_powerdown, NULL);
+}
+
+static void hmp_save(struct hmp_call *c)
+{
+	const char *path = only_word(c);
+
+	if (path)
+		run_qmp(c, qmp_x_save, json_pack("{so}", "path", qmp_text(path)));
+}
+
+static void hmp_load(struct hmp_call *c)
+{
+	const char *path = only_word(c);
+
+	if (path)
+		run_qmp(c, qmp_x_load, json_pack("{so}", "path", qmp_text(path)));
+}
+
 static void hmp_quit(struct hmp_call *c)
 {
 	c->quit = true;
 }
 
 static const struct hmp_command commands[] = {
+	{ "cont", "", "start the machine (-S), or let it go on", hmp_cont },
+	{ "device_add", "MODEL,netdev=ID,...", "add a NIC", hmp_device_add },
+	{ "device_del", "ID", "take a NIC away", hmp_device_del },
 	{ "help", "[COMMAND]", "show the commands", hmp_help },
 	{ "info", "[TOPIC]", "show a part of the state", hmp_info },
+	{ "load", "FILE", "start a machine (-S) from what save has written", hmp_load },
+	{ "netdev_add", "TYPE,id=ID,...", "add a backend", hmp_netdev_add },
+	{ "netdev_del", "ID", "take a backend away", hmp_netdev_del },
 	{ "quit", "", "end the program", hmp_quit },
+	{ "save", "FILE", "write the whole machine to a file", hmp_save },
 	{ "set_link", "NAME on|off", "mend or cut the cable at a NIC or backend", hmp_set_link },
+	{ "stop", "", "pause the machine", hmp_stop },
+	{ "system_powerdown", "", "press the power button", hmp_system_powerdown },
+	{ "system_reset", "", "reset the machine", hmp_system_reset },
 };
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
@@ -84,7 +216,18 @@ static void info_stats(struct hmp_call *c)
 
 static void info_status(struct hmp_call *c)
 {
-	fprintf(c->out, "VM status: running\n");
+	enum machine_state state = c->vm ? c->vm->state : MACHINE_RUNNING;
+
+	if (state == MACHINE_RUNNING || state == MACHINE_PAUSED)
+		fprintf(c->out, "VM status: %s\n", state == MACHINE_RUNNING ? "running" : "paused");
+	else
+		fprintf(c->out, "VM status: paused (%s)\n", machine_state_name(c->vm));
+}
+
+static void info_name(struct hmp_call *c)
+{
+	if (c->vm && c->vm->name)
+		fprintf(c->out, "%s\n", c->vm->name);
 }
 
 static void info_version(struct hmp_call *c)
@@ -93,9 +236,10 @@ static void info_version(struct hmp_call *c)
 }
 
 static const struct hmp_command topics[] = {
+	{ "info name", "", "the name that the machine was given", info_name },
 	{ "info network", "", "ports, their peers and filters", info_network },
 	{ "info stats", "", "frames and bytes of every port", info_stats },
-	{ "info status", "", "whether the network runs", info_status },
+	{ "info status", "", "whether the machine, or the network, runs", info_status },
 	{ "info version", "", "version of the program", info_version },
 };
 #define N_TOPICS (sizeof(topics) / sizeof(topics[0]))
@@ -164,9 +308,9 @@ static void run(struct hmp_call *c)
 	fprintf(c->out, "unknown command: '%s'\n", c->words[0]);
 }
 
-char *hmp_run(struct twx_net *net, const char *line, bool *quit)
+char *hmp_run(struct twx_net *net, struct control_machine *vm, const char *line, bool *quit)
 {
-	struct hmp_call c = { .net = net };
+	struct hmp_call c = { .net = net, .vm = vm };
 	char *copy = strdup(line), *text = NULL;
 	size_t size;
 

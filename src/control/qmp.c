@@ -12,7 +12,7 @@
  * the client does not read; then the session is closed. Malformed input is answered with an error
  * and read on behind it. Nothing here blocks.
  *
- * Not from QEMU: out-of-band execution (no capability is offered) and events (none exist yet).
+ * Not from QEMU: out-of-band execution (no capability is offered).
  */
 #include <errno.h>
 #include <limits.h>
@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/macros.h"
@@ -28,6 +29,7 @@
 #include "control/qmp.h"
 
 #define SESSION_READ 16384    /* bytes of requests run before the loop turns to others */
+#define HMP_MAX_LINE 4096     /* a longer one is no command */
 #define RETRY_NS 100000000ull /* when no descriptor is left for a client */
 
 struct qmp_session {
@@ -49,11 +51,13 @@ struct qmp_session {
 struct qmp_server {
 	struct qmp_server *next;
 	struct twx_net *net;
+	struct control_machine *vm;
 	struct twx_watch watch;
 	struct twx_timer retry;
 	struct qmp_session *sessions;
 	unsigned int n_sessions;
-	char path[PATH_MAX];
+	bool human;	     /* lines of the human monitor instead of QMP */
+	char path[PATH_MAX]; /* empty: one session, at a descriptor that was given */
 };
 
 static void session_free(struct qmp_session *s)
@@ -156,23 +160,26 @@ static bool session_room(struct qmp_session *s, size_t len)
 	return true;
 }
 
+static void session_put(struct qmp_session *s, const char *text, size_t len)
+{
+	if (s->closing || !session_room(s, len)) {
+		session_close(s);
+		return;
+	}
+	memcpy(s->out + s->out_off + s->out_len, text, len);
+	s->out_len += len;
+}
+
 /* Takes @message. */
 static void session_send(struct qmp_session *s, json_t *message)
 {
 	char *text = message ? json_dumps(message, JSON_COMPACT) : NULL;
-	size_t len;
 
 	json_decref(message);
 	if (!text)
 		return session_close(s);
-	len = strlen(text);
-	if (s->closing || !session_room(s, len + 2)) {
-		session_close(s);
-	} else {
-		memcpy(s->out + s->out_off + s->out_len, text, len);
-		memcpy(s->out + s->out_off + s->out_len + len, "\r\n", 2);
-		s->out_len += len + 2;
-	}
+	session_put(s, text, strlen(text));
+	session_put(s, "\r\n", 2);
 	free(text);
 }
 
@@ -185,8 +192,20 @@ static void session_send_error(struct qmp_session *s, const char *class, const c
 	session_send(s, m);
 }
 
+/* QEMU's, which scripts wait for. */
+static const char prompt[] = "(qemu) ";
+
 static void session_greet(struct qmp_session *s)
 {
+	char hello[128];
+
+	if (s->server->human) {
+		snprintf(hello, sizeof(hello), "twinax %s monitor - type 'help'\r\n%s",
+			 twx_version(), prompt);
+		session_put(s, hello, strlen(hello));
+		session_flush(s);
+		return;
+	}
 	session_send(
 		s, json_pack("{s{sos[]}}", "QMP", "version", qmp_version_object(), "capabilities"));
 	session_flush(s);
@@ -279,7 +298,7 @@ static enum qmp_status request_run(struct qmp_session *s, struct qmp_call *call,
 
 static void session_request(struct qmp_session *s, const char *text, size_t len)
 {
-	struct qmp_call call = { .session = s, .net = s->net };
+	struct qmp_call call = { .session = s, .net = s->net, .vm = s->server->vm };
 	enum qmp_status st;
 	json_error_t je;
 	json_t *req = json_loadb(text, len, JSON_REJECT_DUPLICATES, &je);
@@ -293,12 +312,48 @@ static void session_request(struct qmp_session *s, const char *text, size_t len)
 	json_decref(req);
 }
 
+/* One line of a human, without its end. */
+static void session_line(struct qmp_session *s, char *line)
+{
+	char *text = hmp_run(s->net, s->server->vm, line, &s->quit), *at, *end;
+
+	for (at = text; at && *at; at = end + !!*end) {
+		end = at + strcspn(at, "\n");
+		session_put(s, at, (size_t)(end - at));
+		session_put(s, "\r\n", 2);
+	}
+	free(text);
+	if (!s->quit)
+		session_put(s, prompt, strlen(prompt));
+}
+
+static void session_lines(struct qmp_session *s)
+{
+	char *begin = s->in, *end;
+
+	while (!s->closing && !s->quit &&
+	       (end = memchr(begin, '\n', s->in_len - (size_t)(begin - s->in)))) {
+		*end = '\0';
+		if (!memchr(begin, '\0', (size_t)(end - begin)))
+			session_line(s, begin);
+		begin = end + 1;
+	}
+	s->in_len -= (size_t)(begin - s->in);
+	memmove(s->in, begin, s->in_len);
+	if (s->in_len >= HMP_MAX_LINE)
+		s->in_len = 0;
+}
+
 /* Runs what the buffer holds, until it holds no whole object or a command answers later. */
 static void session_parse(struct qmp_session *s)
 {
 	enum json_frame_result r;
 	size_t begin = 0, end;
 
+	if (s->server->human) {
+		session_lines(s);
+		return;
+	}
 	while (!s->closing && !s->pending && !s->quit) {
 		r = json_frame_scan(&s->frame, s->in + begin, s->in_len - begin, &end);
 		if (r == JSON_FRAME_MORE)
@@ -443,6 +498,13 @@ static int server_check(const struct twx_opts *o, struct twx_error *e)
 	return 0;
 }
 
+/* A session that is there from the beginning; the fd is taken. */
+static int server_open_fd(struct qmp_server *srv, int fd, struct twx_error *e)
+{
+	session_new_take(srv, fd);
+	return srv->sessions ? 0 : twx_error_set(e, ENOMEM, "out of memory");
+}
+
 /* "unix:PATH,server=on" becomes the list "path=PATH,server=on". */
 static int server_open(struct qmp_server *srv, const char *text, struct twx_error *e)
 {
@@ -476,8 +538,9 @@ static int server_open(struct qmp_server *srv, const char *text, struct twx_erro
 	return 0;
 }
 
-int qmp_server_add(struct qmp_server **list, struct twx_net *net, const char *text,
-		   struct twx_error *e)
+/* At @text, or at @fd where that is null. */
+static int server_add(struct qmp_server **list, struct twx_net *net, bool human, const char *text,
+		      int fd, struct twx_error *e)
 {
 	struct qmp_server *srv = calloc(1, sizeof(*srv));
 	int err;
@@ -485,8 +548,9 @@ int qmp_server_add(struct qmp_server **list, struct twx_net *net, const char *te
 	if (!srv)
 		return twx_error_set(e, ENOMEM, "out of memory");
 	srv->net = net;
+	srv->human = human;
 	twx_timer_init(&srv->retry, twx_net_loop(net), server_retry);
-	err = server_open(srv, text, e);
+	err = text ? server_open(srv, text, e) : server_open_fd(srv, fd, e);
 	if (err) {
 		free(srv);
 		return err;
@@ -494,6 +558,52 @@ int qmp_server_add(struct qmp_server **list, struct twx_net *net, const char *te
 	srv->next = *list;
 	*list = srv;
 	return 0;
+}
+
+int qmp_server_add(struct qmp_server **list, struct twx_net *net, const char *text,
+		   struct twx_error *e)
+{
+	return server_add(list, net, false, text, -1, e);
+}
+
+int hmp_server_add(struct qmp_server **list, struct twx_net *net, const char *text,
+		   struct twx_error *e)
+{
+	return server_add(list, net, true, text, -1, e);
+}
+
+int hmp_server_add_fd_take(struct qmp_server **list, struct twx_net *net, int fd,
+			   struct twx_error *e)
+{
+	return server_add(list, net, true, NULL, fd, e);
+}
+
+void qmp_servers_set_machine(struct qmp_server *list, struct control_machine *vm)
+{
+	for (; list; list = list->next)
+		list->vm = vm;
+}
+
+void qmp_servers_event(struct qmp_server *list, const char *name, json_t *data)
+{
+	struct qmp_session *s;
+	struct timespec now;
+	json_t *m;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	m = json_pack("{sss{sIsI}}", "event", name, "timestamp", "seconds", (json_int_t)now.tv_sec,
+		      "microseconds", (json_int_t)(now.tv_nsec / 1000));
+	if (m && data)
+		json_object_set(m, "data", data);
+	for (; list; list = list->next)
+		for (s = list->sessions; s; s = s->next) {
+			if (!s->negotiated || s->closing)
+				continue;
+			session_send(s, json_incref(m));
+			session_watch(s);
+		}
+	json_decref(m);
+	json_decref(data);
 }
 
 void qmp_servers_free(struct qmp_server *list)
@@ -505,9 +615,11 @@ void qmp_servers_free(struct qmp_server *list)
 		while (list->sessions)
 			session_free(list->sessions);
 		twx_timer_cancel(&list->retry);
-		twx_watch_del(&list->watch);
-		close(list->watch.fd);
-		twx_net_unlink(list->net, list->path);
+		if (list->watch.loop) {
+			twx_watch_del(&list->watch);
+			close(list->watch.fd);
+			twx_net_unlink(list->net, list->path);
+		}
 		free(list);
 	}
 }
