@@ -19,6 +19,10 @@ struct cli_command {
 int cmd_serve(int argc, char **argv);
 int cmd_ctl(int argc, char **argv);
 int cmd_qemu(int argc, char **argv);
+int cmd_vm(int argc, char **argv);
+
+/* `twinax qemu` with QEMU's words and no options of its own; they end with a null. */
+int cli_run_qemu(int argc, char **words);
 
 /* "twinax: CONTEXT: what" and the hint on a line of its own, to stderr. Returns exit status 1. */
 int cli_fail(const char *context, const struct twx_error *e);
@@ -27,12 +31,14 @@ __attribute__((format(printf, 3, 4))) int cli_fail_text(const char *context, con
 							const char *fmt, ...);
 
 /*
- * Answers "help" in the value of -netdev, -device or -object ("help", "tap,help"): prints and
- * returns true if @text asked for it. @option is the option's name without the dash.
+ * Answers "help" in the value of -netdev, -device, -object or -chardev ("help", "tap,help"): prints
+ * and returns true if @text asked for it. @option is the option's name without the dash.
  */
 bool cli_help_for(const char *option, const char *text);
 
-/* Puts a hint into @e, where it has none, that leads to the help for @option's value @text. */
-void cli_default_hint(const char *option, const char *text, struct twx_error *e);
+/* Puts a hint into @e, where it has none, that leads to the help of @command for @option's value
+ * @text. */
+void cli_default_hint(const char *command, const char *option, const char *text,
+		      struct twx_error *e);
 
 #endif

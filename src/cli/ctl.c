@@ -99,6 +99,12 @@ static json_t *hmp_request(int argc, char **argv)
 			 "command-line", qmp_text(line));
 }
 
+/* "key=value", and not an option list of the human monitor's, "user,id=n0". */
+static bool is_member(const char *word)
+{
+	return word[strcspn(word, "=,")] == '=';
+}
+
 /* Null with a message printed if the words make no request. */
 static json_t *make_request(int argc, char **argv)
 {
@@ -118,7 +124,7 @@ static json_t *make_request(int argc, char **argv)
 		}
 		return req;
 	}
-	for (i = 1; i < argc && strchr(argv[i], '='); i++)
+	for (i = 1; i < argc && is_member(argv[i]); i++)
 		;
 	req = cmd && i == argc ? qmp_request(cmd, argc - 1, argv + 1) : hmp_request(argc, argv);
 	if (!req)

@@ -118,6 +118,29 @@ static bool object_help(const char *type)
 	return false;
 }
 
+static void chardev_list(void)
+{
+	const struct twx_chardev_type *const *t;
+
+	printf("Streams for -chardev TYPE,id=ID,... (TYPE,help lists the options):\n");
+	for (t = twx_chardev_types(); *t; t++)
+		printf("  %-16s %s\n", twx_chardev_type_name(*t), twx_chardev_type_help(*t));
+}
+
+static bool chardev_help(const char *type)
+{
+	const struct twx_chardev_type *const *t;
+
+	for (t = twx_chardev_types(); *t; t++) {
+		if (strcmp(twx_chardev_type_name(*t), type))
+			continue;
+		printf("-chardev %s: %s\n", twx_chardev_type_name(*t), twx_chardev_type_help(*t));
+		print_table("Options:", twx_chardev_type_options(*t));
+		return true;
+	}
+	return false;
+}
+
 static const struct help_topic {
 	const char *option;
 	const char *implied; /* the key that names the type */
@@ -127,6 +150,7 @@ static const struct help_topic {
 	{ "netdev", "type", netdev_list, netdev_help },
 	{ "device", "driver", device_list, device_help },
 	{ "object", "qom-type", object_list, object_help },
+	{ "chardev", "backend", chardev_list, chardev_help },
 };
 
 static const struct help_topic *find_topic(const char *option)
@@ -168,6 +192,7 @@ static bool topic_knows(const struct help_topic *topic, const char *type)
 	const struct twx_backend_type *const *t = twx_backend_types();
 	const struct twx_nic_model *const *m = twx_nic_models();
 	const struct twx_filter_type *const *f = twx_filter_types();
+	const struct twx_chardev_type *const *c = twx_chardev_types();
 
 	if (topic->list == netdev_list)
 		while (*t && strcmp((*t)->name, type))
@@ -178,13 +203,20 @@ static bool topic_knows(const struct help_topic *topic, const char *type)
 	if (topic->list == object_list)
 		while (*f && strcmp(twx_filter_type_name(*f), type))
 			f++;
-	return topic->list == netdev_list   ? *t != NULL
-	       : topic->list == device_list ? *m != NULL
-					    : *f != NULL;
+	if (topic->list == chardev_list)
+		while (*c && strcmp(twx_chardev_type_name(*c), type))
+			c++;
+	return topic->list == netdev_list    ? *t != NULL
+	       : topic->list == device_list  ? *m != NULL
+	       : topic->list == chardev_list ? *c != NULL
+					     : *f != NULL;
 }
 
-void cli_default_hint(const char *option, const char *text, struct twx_error *e)
+void cli_default_hint(const char *command, const char *option, const char *text,
+		      struct twx_error *e)
 {
+	const char *cmd =
+		strcmp(command, "vm") ? "serve" : "vm"; /* `qemu` passes help on to QEMU */
 	const struct help_topic *topic = find_topic(option);
 	const char *type = NULL;
 	struct twx_opts *o = NULL;
@@ -194,8 +226,8 @@ void cli_default_hint(const char *option, const char *text, struct twx_error *e)
 	if (!twx_opts_parse(&o, text, topic->implied, NULL))
 		type = twx_opts_raw(o, topic->implied);
 	if (type && topic_knows(topic, type))
-		twx_error_hint(e, "its options: twinax serve -%s %s,help", option, type);
+		twx_error_hint(e, "its options: twinax %s -%s %s,help", cmd, option, type);
 	else
-		twx_error_hint(e, "what there is: twinax serve -%s help", option);
+		twx_error_hint(e, "what there is: twinax %s -%s help", cmd, option);
 	twx_opts_free(o);
 }

@@ -20,6 +20,8 @@ static const struct cli_command commands[] = {
 	  cmd_serve },
 	{ "qemu", "[OPTION...] -- qemu-system-x86_64 ARGUMENT...",
 	  "run QEMU by its own command line, with its network served by twinax", cmd_qemu },
+	{ "vm", "-kernel FILE [-initrd FILE] [-append TEXT] [OPTION...]",
+	  "run a small KVM machine with its network, by QEMU's options", cmd_vm },
 	{ "ctl", "PATH COMMAND...", "send a command to a running twinax's control socket",
 	  cmd_ctl },
 	{ "version", "", "print the version", cmd_version },

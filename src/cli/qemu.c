@@ -484,6 +484,19 @@ static void launcher_end(struct launcher *l)
 	qemu_args_free(&l->args);
 }
 
+int cli_run_qemu(int argc, char **words)
+{
+	struct launcher l = { .session = { .command = "qemu", .log_level = TWX_LOG_WARNING },
+			      .dir = { .fd = -1 },
+			      .report = -1 };
+	int status;
+
+	qemu_args_parse_from(&l.args, 1, argc, words);
+	status = run(&l);
+	launcher_end(&l);
+	return status;
+}
+
 int cmd_qemu(int argc, char **argv)
 {
 	struct launcher l = { .session = { .command = "qemu", .log_level = TWX_LOG_WARNING },

@@ -153,9 +153,14 @@ static int take_token(struct qemu_token *t, int n_left, char *const *words)
 
 void qemu_args_parse(struct qemu_args *args, int argc, char *const *argv)
 {
+	qemu_args_parse_from(args, command_words(argc, argv), argc, argv);
+}
+
+void qemu_args_parse_from(struct qemu_args *args, int n_command, int argc, char *const *argv)
+{
 	int i;
 
-	*args = (struct qemu_args){ .words = argv, .n_command = command_words(argc, argv) };
+	*args = (struct qemu_args){ .words = argv, .n_command = n_command };
 	args->tokens = cli_alloc((size_t)argc, sizeof(*args->tokens));
 	for (i = args->n_command; i < argc;)
 		i += take_token(&args->tokens[args->n++], argc - i, argv + i);
@@ -167,7 +172,7 @@ void qemu_args_free(struct qemu_args *args)
 }
 
 /* "help", "?", "e1000,help", "nic,model=help" */
-static bool value_asks(const char *value)
+bool qemu_value_asks(const char *value)
 {
 	static const char *const keys[] = { "model=", "type=", "driver=" };
 	const char *comma = strrchr(value, ','), *last = comma ? comma + 1 : value;
@@ -191,7 +196,7 @@ bool qemu_args_ask(const struct qemu_args *args)
 		if (is_in(last_options, array_size(last_options), t->name))
 			return true;
 		if (t->value && is_in(list_options, array_size(list_options), t->name) &&
-		    value_asks(t->value))
+		    qemu_value_asks(t->value))
 			return true;
 	}
 	return false;

@@ -23,9 +23,13 @@ struct qemu_args {
 
 /* @argc is 1 at least; the words are borrowed. */
 void qemu_args_parse(struct qemu_args *args, int argc, char *const *argv);
+/* The options behind the first @n_command words, whatever those are. */
+void qemu_args_parse_from(struct qemu_args *args, int n_command, int argc, char *const *argv);
 void qemu_args_free(struct qemu_args *args);
 
 bool qemu_token_is(const struct qemu_token *t, const char *name);
+/* The value asks for help: "help", "e1000,?", "nic,model=help". */
+bool qemu_value_asks(const char *value);
 /* The command asks QEMU for help or its version: nothing will run. */
 bool qemu_args_ask(const struct qemu_args *args);
 

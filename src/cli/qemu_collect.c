@@ -8,6 +8,7 @@
  * -nic, -net nic, -device, -device as JSON.
  */
 #include <errno.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -212,13 +213,36 @@ static int collect_nic(struct qemu_plan *plan, const struct qemu_token *t, struc
 	add_netdev(plan, t, FROM_NIC, kv);
 	dev = kv_new("driver");
 	model = kv_get(kv, "model");
-	set_model(dev, model ? model : qemu_default_model(plan->args));
+	set_model(dev, model ? model : qemu_default_model(plan));
 	kv_set(dev, "netdev", kv_get(kv, "id"));
 	if (kv_get(kv, "mac"))
 		mac = qemu_keep(plan, cli_strdup(kv_get(kv, "mac")));
 	kv_set(kv, "model", NULL);
 	kv_set(kv, "mac", NULL);
 	return take_mac(add_nic(plan, t, FROM_NIC, dev), mac, e);
+}
+
+/* vlan=N and name=, which -net had before QEMU 3; out of the list. */
+static int take_vlan(const struct qemu_plan *plan, struct kv *kv, int *hub, struct twx_error *e)
+{
+	const char *vlan = kv_get(kv, "vlan"), *name = kv_get(kv, "name");
+	char *end = NULL;
+	long n;
+
+	if (!plan->own)
+		return 0;
+	if (name && !kv_get(kv, "id"))
+		kv_set(kv, "id", name);
+	kv_set(kv, "name", NULL);
+	if (!vlan)
+		return 0;
+	errno = 0;
+	n = strtol(vlan, &end, 0);
+	if (errno || end == vlan || *end || n < 0 || n > INT_MAX)
+		return twx_error_set(e, EINVAL, "Parameter 'vlan' expects a number from 0 up");
+	*hub = (int)n;
+	kv_set(kv, "vlan", NULL);
+	return 0;
 }
 
 static int collect_net_nic(struct qemu_plan *plan, const struct qemu_token *t, struct kv *kv,
@@ -228,17 +252,48 @@ static int collect_net_nic(struct qemu_plan *plan, const struct qemu_token *t, s
 	struct kv *dev = kv_new("driver");
 	struct qemu_nic *nic = add_nic(plan, t, FROM_NET, dev);
 	const char *model = kv_get(kv, "model"), *mac = kv_get(kv, "macaddr");
+	bool vlan = kv_get(kv, "vlan");
 	size_t i;
 	int ret;
 
-	set_model(dev, model ? model : qemu_default_model(plan->args));
+	set_model(dev, model ? model : qemu_default_model(plan));
+	ret = take_vlan(plan, kv, &nic->hub, e);
 	for (i = 0; i < array_size(same); i++)
 		move_key(kv, same[i], dev, same[i]);
-	nic->on_hub0 = !kv_get(dev, "netdev");
-	ret = take_mac(nic, mac, e);
+	nic->on_hub = !kv_get(dev, "netdev");
+	if (!ret && plan->own && vlan && !nic->on_hub)
+		ret = twx_error_set(e, EINVAL,
+				    "a NIC is on a hub (vlan=) or on a netdev, not both");
+	if (!ret)
+		ret = take_mac(nic, mac, e);
 	kv_set(kv, "model", NULL);
 	kv_set(kv, "macaddr", NULL);
 	kv_set(kv, "type", NULL);
+	if (!ret && kv->n)
+		ret = twx_error_set(e, EINVAL, "Invalid parameter '%s'", kv->pairs[0].key);
+	kv_free(kv);
+	return ret;
+}
+
+static int collect_dump(struct qemu_plan *plan, const struct qemu_token *t, struct kv *kv,
+			struct twx_error *e)
+{
+	struct qemu_dump *d;
+	int ret;
+
+	plan->dumps = cli_grow(plan->dumps, plan->n_dumps, sizeof(*plan->dumps));
+	d = &plan->dumps[plan->n_dumps++];
+	*d = (struct qemu_dump){ .token = t, .kv = kv_new("qom-type") };
+	ret = take_vlan(plan, kv, &d->hub, e);
+	kv_set(d->kv, "qom-type", "filter-dump");
+	move_key(kv, "id", d->kv, "id");
+	move_key(kv, "file", d->kv, "file");
+	move_key(kv, "len", d->kv, "maxlen");
+	kv_set(kv, "type", NULL);
+	if (!kv_get(d->kv, "id"))
+		kv_set(d->kv, "id", qemu_fresh_id(plan, "dump"));
+	if (!kv_get(d->kv, "file"))
+		kv_set(d->kv, "file", qemu_keep(plan, cli_printf("qemu-vlan%d.pcap", d->hub)));
 	if (!ret && kv->n)
 		ret = twx_error_set(e, EINVAL, "Invalid parameter '%s'", kv->pairs[0].key);
 	kv_free(kv);
@@ -250,15 +305,27 @@ static int collect_net(struct qemu_plan *plan, const struct qemu_token *t, struc
 	struct qemu_netdev *n;
 	const char *type, *id;
 	struct kv *kv;
+	int hub = 0, ret;
 
 	if (kv_parse(&kv, t->value, "type", e))
 		return -e->code;
 	type = kv_get(kv, "type");
 	if (type && !strcmp(type, "nic"))
 		return collect_net_nic(plan, t, kv, e);
+	if (type && plan->own && !strcmp(type, "dump"))
+		return collect_dump(plan, t, kv, e);
 	if (!type || !strcmp(type, "none")) {
 		kv_free(kv);
 		return type ? 0 : twx_error_set(e, EINVAL, "Parameter 'type' is missing");
+	}
+	if (!strcmp(type, "hubport"))
+		ret = twx_error_set(
+			e, EINVAL, "network backend 'hubport' is only supported with -netdev/-nic");
+	else
+		ret = take_vlan(plan, kv, &hub, e);
+	if (ret) {
+		kv_free(kv);
+		return ret;
 	}
 	id = kv_get(kv, "id");
 	if (id && qemu_find_netdev(plan, id)) {
@@ -269,7 +336,8 @@ static int collect_net(struct qemu_plan *plan, const struct qemu_token *t, struc
 	if (!id)
 		kv_set(kv, "id", qemu_fresh_id(plan, "net"));
 	n = add_netdev(plan, t, FROM_NET, kv);
-	n->on_hub0 = true;
+	n->on_hub = true;
+	n->hub = hub;
 	return 0;
 }
 
@@ -384,15 +452,15 @@ static const struct {
 
 static void collect_default(struct qemu_plan *plan)
 {
-	const char *model = qemu_default_model(plan->args);
+	const char *model = qemu_default_model(plan);
 	struct kv *kv = kv_new("type"), *dev = kv_new("driver");
 
 	if (model)
 		kv_set(dev, "driver", model);
-	add_nic(plan, NULL, FROM_NET, dev)->on_hub0 = true;
+	add_nic(plan, NULL, FROM_NET, dev)->on_hub = true;
 	kv_set(kv, "type", "user");
 	kv_set(kv, "id", qemu_fresh_id(plan, "net"));
-	add_netdev(plan, NULL, FROM_NET, kv)->on_hub0 = true;
+	add_netdev(plan, NULL, FROM_NET, kv)->on_hub = true;
 }
 
 int qemu_collect(struct qemu_plan *plan, struct twx_error *e)

@@ -60,14 +60,14 @@ static bool hub0_is_cable(const struct qemu_plan *plan, const char **netdev)
 	size_t i, n_nics = 0, n_netdevs = 0;
 
 	for (i = 0; i < plan->n_nics; i++)
-		n_nics += plan->nics[i].on_hub0;
+		n_nics += plan->nics[i].on_hub;
 	for (i = 0; i < plan->n_netdevs; i++) {
 		const struct qemu_netdev *n = &plan->netdevs[i];
 		const char *hubid = kv_get(n->kv, "hubid");
 
-		if (n->on_hub0)
+		if (n->on_hub)
 			*netdev = kv_get(n->kv, "id");
-		n_netdevs += n->on_hub0;
+		n_netdevs += n->on_hub;
 		/* A hub port of the user's own may lead on from hub 0. */
 		if (hubid && !strtol(hubid, NULL, 0))
 			return false;
@@ -100,10 +100,10 @@ static void serve_networks(struct emit *m)
 	if (!hub0_is_cable(plan, &cable))
 		cable = NULL;
 	for (i = 0; i < plan->n_netdevs && !cable; i++)
-		if (plan->netdevs[i].taken && plan->netdevs[i].on_hub0)
+		if (plan->netdevs[i].taken && plan->netdevs[i].on_hub)
 			hub0_port(m, kv_get(plan->netdevs[i].kv, "id"));
 	for (i = 0; i < plan->n_nics; i++)
-		if (plan->nics[i].taken && plan->nics[i].on_hub0)
+		if (plan->nics[i].taken && plan->nics[i].on_hub)
 			kv_set(plan->nics[i].kv, "netdev", cable ? cable : hub0_port(m, NULL));
 }
 

@@ -71,7 +71,7 @@ static bool is_x86(const struct qemu_args *args)
 	return !arch || !strcmp(arch, "x86_64") || !strcmp(arch, "i386") || !strcmp(arch, "amd64");
 }
 
-const char *qemu_default_model(const struct qemu_args *args)
+const char *qemu_default_model(const struct qemu_plan *plan)
 {
 	static const struct {
 		const char *machine, *model;
@@ -81,10 +81,15 @@ const char *qemu_default_model(const struct qemu_args *args)
 		{ "pc-i440fx-", "e1000", true }, { "pc-q35-", "e1000e", true },
 		{ "isapc", "ne2k_isa", false },
 	};
-	char *machine = last_of(args, "machine", "type", "type");
-	const char *name = machine ? machine : "pc", *model = NULL;
+	const struct qemu_args *args = plan->args;
+	const char *name, *model = NULL;
+	char *machine;
 	size_t i;
 
+	if (plan->own)
+		return "e1000";
+	machine = last_of(args, "machine", "type", "type");
+	name = machine ? machine : "pc";
 	for (i = 0; i < array_size(defaults) && is_x86(args); i++)
 		if (defaults[i].all
 			    ? !strncmp(name, defaults[i].machine, strlen(defaults[i].machine))
@@ -123,8 +128,7 @@ bool qemu_is_tcg(const struct qemu_args *args, const struct qemu_facts *facts)
 
 /* Memory. */
 
-/* A size as -m has it: MiB without a suffix. 0: none. */
-static uint64_t read_size(const char *text)
+uint64_t qemu_read_size(const char *text)
 {
 	static const char suffixes[] = "bkmgtpe";
 	double number;
@@ -151,7 +155,7 @@ static char *memory_size(const struct qemu_args *args)
 
 	if (!text)
 		text = last_of(args, "machine", "type", "memory.size");
-	size = text ? read_size(text) : 0;
+	size = text ? qemu_read_size(text) : 0;
 	free(text);
 	size = size ? (size + MEMORY_UNIT - 1) / MEMORY_UNIT * MEMORY_UNIT : MEMORY_DEFAULT;
 	return size % (1 << 20) ? cli_printf("%llu", (unsigned long long)size)

@@ -93,15 +93,10 @@ static int connect_netdev(struct qemu_plan *plan, struct qemu_netdev *n, struct 
 	const char *hubid = kv_get(n->kv, "hubid"), *other = kv_get(n->kv, "netdev");
 	struct qemu_netdev *joined;
 
-	if (n->on_hub0)
+	if (n->on_hub)
 		group_join(plan, netdev_node(plan, n), hub_node(plan, 0));
 	if (!is_hubport(n))
 		return 0;
-	if (n->from == FROM_NET)
-		return twx_error_set(
-			e, EINVAL,
-			"-net %s: network backend 'hubport' is only supported with -netdev/-nic",
-			n->token->value);
 	if (hubid)
 		group_join(plan, netdev_node(plan, n), hub_node(plan, (int)strtol(hubid, NULL, 0)));
 	joined = other ? qemu_find_netdev(plan, other) : NULL;
@@ -138,7 +133,7 @@ static int connect_nic(struct qemu_plan *plan, struct qemu_nic *nic, struct twx_
 		   *text = nic->token ? nic->token->value : "";
 	struct qemu_netdev *n;
 
-	if (nic->on_hub0)
+	if (nic->on_hub)
 		group_join(plan, nic_node(plan, nic), hub_node(plan, 0));
 	if (!id)
 		return 0;
@@ -366,11 +361,11 @@ static void plan_verdict(struct qemu_plan *plan)
 		size_t g = group_of(plan, nic_node(plan, nic));
 
 		nic->taken = !plan->group_why[g] &&
-			     (nic->on_hub0 || (netdev && qemu_find_netdev(plan, netdev)));
+			     (nic->on_hub || (netdev && qemu_find_netdev(plan, netdev)));
 		group_taken[g] |= nic->taken;
 		plan->n_taken += nic->taken;
 		/* A NIC without a network has nothing to be served. */
-		if (!nic->taken && (nic->on_hub0 || netdev))
+		if (!nic->taken && (nic->on_hub || netdev))
 			note_stay(plan, nic);
 	}
 	for (i = 0; i < plan->n_netdevs; i++) {
@@ -428,6 +423,8 @@ void qemu_plan_free(struct qemu_plan *plan)
 		kv_free(plan->nics[i].kv);
 		free(plan->nics[i].why);
 	}
+	for (i = 0; i < plan->n_dumps; i++)
+		kv_free(plan->dumps[i].kv);
 	for (i = 0; i < plan->n_filters; i++)
 		kv_free(plan->filters[i].kv);
 	for (i = 0; i < plan->n_notes; i++)
@@ -437,6 +434,7 @@ void qemu_plan_free(struct qemu_plan *plan)
 	free(plan->netdevs);
 	free(plan->nics);
 	free(plan->filters);
+	free(plan->dumps);
 	free(plan->sets);
 	free(plan->notes);
 	free(plan->strings);

@@ -26,7 +26,8 @@ struct qemu_netdev {
 	const struct qemu_token *token; /* null: QEMU's default network */
 	enum qemu_origin from;
 	struct kv *kv; /* what its -netdev would have */
-	bool on_hub0;  /* -net without more */
+	bool on_hub;   /* -net without more */
+	int hub;       /* which: 0, but for vlan= */
 	bool taken;
 	const char *left_out; /* a key that has no meaning any more; or null */
 };
@@ -35,7 +36,8 @@ struct qemu_nic {
 	const struct qemu_token *token; /* null: QEMU's default NIC */
 	enum qemu_origin from;
 	struct kv *kv; /* what its -device would have */
-	bool on_hub0;
+	bool on_hub;
+	int hub;
 	char mac[18];
 	bool mac_given;
 	const char *ours; /* the model that serves it; null: none */
@@ -56,6 +58,13 @@ struct qemu_set {
 	const bool *taken; /* of what it was applied to */
 };
 
+/* -net dump, which QEMU had once. */
+struct qemu_dump {
+	const struct qemu_token *token;
+	struct kv *kv; /* what its -object filter-dump would have */
+	int hub;
+};
+
 struct qemu_hub {
 	int id;
 	size_t node;
@@ -64,11 +73,13 @@ struct qemu_hub {
 struct qemu_plan {
 	const struct qemu_args *args;
 	struct qemu_facts facts;
+	bool own; /* our machine: e1000 is its model, and -net has vlan=, name= and dump */
 	struct qemu_netdev *netdevs;
 	struct qemu_nic *nics; /* in the order in which QEMU makes them */
 	struct qemu_filter *filters;
+	struct qemu_dump *dumps;
 	struct qemu_set *sets;
-	size_t n_netdevs, n_nics, n_filters, n_sets;
+	size_t n_netdevs, n_nics, n_filters, n_dumps, n_sets;
 	bool readconfig; /* a file may define more */
 	size_t n_taken;	 /* NICs */
 	char **notes;	 /* sentences about what stays with QEMU */
@@ -122,8 +133,10 @@ char *qemu_keep(struct qemu_plan *plan, char *string); /* takes it, for as long 
 __attribute__((format(printf, 2, 3))) void qemu_note(struct qemu_plan *plan, const char *fmt, ...);
 
 /* qemu_machine.c: what the other options say of the machine. */
-const char *qemu_default_model(const struct qemu_args *args); /* null: not known */
+const char *qemu_default_model(const struct qemu_plan *plan); /* null: not known */
 bool qemu_has_default_net(const struct qemu_args *args);
+/* A size as -m has it: MiB without a suffix. 0: none. */
+uint64_t qemu_read_size(const char *text);
 bool qemu_is_tcg(const struct qemu_args *args, const struct qemu_facts *facts);
 int qemu_memory_plan(struct qemu_memory *m, struct qemu_plan *plan, struct twx_error *e);
 void qemu_memory_free(struct qemu_memory *m);

@@ -38,6 +38,7 @@ static const char serve_usage[] =
 	"  -netdev TYPE,id=ID,...      add a network backend (-netdev help lists the types)\n"
 	"  -device MODEL,netdev=ID,... add a NIC in front of one (-device help lists the models)\n"
 	"  -object TYPE,id=ID,...      add a filter to a backend (-object help lists the types)\n"
+	"  -chardev TYPE,id=ID,...     add a stream for a backend or a filter (-chardev help)\n"
 	"  -qmp unix:PATH[,server=on][,wait=off]\n"
 	"                              open a control socket for `twinax ctl PATH` and QMP clients\n"
 	"  -ready-fd N                 write \"ready\" to descriptor N once everything listens\n"
@@ -304,7 +305,8 @@ static bool serve_has_work(const struct serve *s)
 	size_t i;
 
 	for (i = 0; i < s->session.n_items; i++)
-		if (s->session.items[i].kind != SESSION_QMP)
+		if (s->session.items[i].kind != SESSION_QMP &&
+		    s->session.items[i].kind != SESSION_CHARDEV)
 			return true;
 	return false;
 }

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A network made from option lists, with its loop: what `twinax serve` and `twinax qemu` share.
+ * A network made from option lists, with its loop: what the commands share.
  *
- * Everything is made in QEMU's order whatever the order of the options: backends, filters, NICs
- * (which opens their sockets), control sockets. A failure is one sentence naming the option, and
- * everything made so far is taken back by session_close(). SIGBUS is an access to memory that a
- * front end has truncated: the library deals with it, and any other SIGBUS is what it always was.
+ * Everything is made in QEMU's order whatever the order of the options: chardevs, backends,
+ * filters, NICs (which opens their sockets), control sockets. A failure is one sentence naming the
+ * option, and everything made so far is taken back by session_close(). SIGBUS is an access to
+ * memory that a front end has truncated: the library deals with it, and any other SIGBUS is what it
+ * always was.
  */
 #include <errno.h>
 #include <signal.h>
@@ -14,17 +15,12 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include <twinax/machine.h>
+
 #include "cli/alloc.h"
 #include "cli/cli.h"
 #include "cli/session.h"
 #include "control/qmp.h"
-
-const char *const session_option[SESSION_N_KINDS] = {
-	[SESSION_NETDEV] = "netdev",
-	[SESSION_OBJECT] = "object",
-	[SESSION_DEVICE] = "device",
-	[SESSION_QMP] = "qmp",
-};
 
 void session_add(struct session *s, enum session_kind kind, const char *text)
 {
@@ -81,11 +77,15 @@ int session_open(struct session *s)
 {
 	struct twx_net_config config = { .size = sizeof(config) };
 	struct twx_error e = { 0 };
+	int err;
 
 	raise_limits();
 	signal(SIGPIPE, SIG_IGN);
 	if (twx_loop_new(&s->loop, &e))
 		return cli_fail(s->command, &e);
+	err = s->shared ? twx_loop_share(s->loop) : 0;
+	if (err)
+		return cli_fail_text(s->command, NULL, "cannot share the loop: %s", strerror(-err));
 	config.loop = s->loop;
 	config.log = session_log;
 	config.log_opaque = s;
@@ -96,32 +96,46 @@ int session_open(struct session *s)
 	return 0;
 }
 
-static int make_one(struct session *s, const struct session_item *item, struct twx_error *e)
+/* What is no device of the machine's own is a NIC. */
+static int make_device(struct session *s, const char *text, struct twx_error *e)
 {
-	struct twx_backend *backend;
-	struct twx_filter *filter;
+	int ret = s->machine ? twx_machine_device(s->machine, text, e) : -ENODEV;
 	struct twx_nic *nic;
 
+	if (ret != -ENODEV)
+		return ret;
+	*e = (struct twx_error){ 0 };
+	return twx_nic_new(&nic, s->net, text, e);
+}
+
+static int make_one(struct session *s, const struct session_item *item, struct twx_error *e)
+{
+	struct twx_chardev *chardev;
+	struct twx_backend *backend;
+	struct twx_filter *filter;
+
 	switch (item->kind) {
+	case SESSION_CHARDEV:
+		return twx_chardev_new(&chardev, s->net, item->text, e);
 	case SESSION_NETDEV:
 		return twx_backend_new(&backend, s->net, item->text, e);
 	case SESSION_OBJECT:
 		return twx_filter_new(&filter, s->net, item->text, e);
 	case SESSION_DEVICE:
-		return twx_nic_new(&nic, s->net, item->text, e);
+		return make_device(s, item->text, e);
 	default:
 		return qmp_server_add(&s->qmp, s->net, item->text, e);
 	}
 }
 
-int session_make(struct session *s)
+int session_make_kinds(struct session *s, enum session_kind first, enum session_kind last)
 {
 	struct twx_error e;
 	char context[256];
 	size_t i;
 	int k;
 
-	for (k = 0; k < SESSION_N_KINDS; k++) {
+	for (k = (int)first; k <= (int)last; k++) {
 		for (i = 0; i < s->n_items; i++) {
 			const struct session_item *item = &s->items[i];
 
@@ -130,12 +144,24 @@ int session_make(struct session *s)
 			memset(&e, 0, sizeof(e));
 			if (!make_one(s, item, &e))
 				continue;
-			cli_default_hint(session_option[k], item->text, &e);
+			cli_default_hint(s->command, session_option[k], item->text, &e);
 			snprintf(context, sizeof(context), "-%s %s", session_option[k], item->text);
 			return cli_fail(context, &e);
 		}
 	}
+	return 0;
+}
+
+void session_check(struct session *s)
+{
 	twx_net_check(s->net);
+}
+
+int session_make(struct session *s)
+{
+	if (session_make_kinds(s, SESSION_CHARDEV, SESSION_QMP))
+		return 1;
+	session_check(s);
 	return 0;
 }
 
@@ -144,6 +170,7 @@ void session_close(struct session *s)
 	size_t i;
 
 	qmp_servers_free(s->qmp);
+	twx_machine_free(s->machine);
 	if (s->net)
 		twx_net_free(s->net);
 	fault_net = NULL;

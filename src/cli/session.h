@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A network made from option lists, with its loop: what `twinax serve` and `twinax qemu` share. */
+/* A network made from option lists, with its loop: what the commands share. */
 #ifndef CLI_SESSION_H
 #define CLI_SESSION_H
 
@@ -9,7 +9,14 @@
 #include <twinax/twinax.h>
 
 /* In the order in which QEMU makes them, whatever the order of the options. */
-enum session_kind { SESSION_NETDEV, SESSION_OBJECT, SESSION_DEVICE, SESSION_QMP, SESSION_N_KINDS };
+enum session_kind {
+	SESSION_CHARDEV,
+	SESSION_NETDEV,
+	SESSION_OBJECT,
+	SESSION_DEVICE,
+	SESSION_QMP,
+	SESSION_N_KINDS
+};
 extern const char *const session_option[SESSION_N_KINDS];
 
 struct session_item {
@@ -20,13 +27,15 @@ struct session_item {
 struct session {
 	const char *command; /* "serve", for messages */
 	bool quiet;
+	bool shared; /* other threads enter the loop */
 	enum twx_log_level log_level;
 	const char *state_prefix; /* of struct twx_net_config; or null */
 	struct session_item *items;
 	size_t n_items;
 	struct twx_loop *loop;
 	struct twx_net *net;
-	struct qmp_server *qmp; /* list of all */
+	struct twx_machine *machine; /* that NICs without export= are in; or null */
+	struct qmp_server *qmp;	     /* list of all */
 };
 
 /* @text is copied. */
@@ -37,6 +46,9 @@ int session_open(struct session *s);
 /* Everything that was added, in order; sockets listen from here on. 0, or 1 after an error message.
  */
 int session_make(struct session *s);
+/* The same in parts: only kinds @first to @last; and the warnings, which come last. */
+int session_make_kinds(struct session *s, enum session_kind first, enum session_kind last);
+void session_check(struct session *s);
 /* Takes back what was made; harmless after a failure. Items are freed. */
 void session_close(struct session *s);
 

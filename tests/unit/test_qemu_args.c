@@ -290,6 +290,9 @@ static const struct sample samples[] = {
 	{ .args = "-netdev user,id=n0,smurf=1 -device virtio-net-pci,netdev=n0",
 	  .notes = "-device virtio-net-pci,netdev=n0 stays with QEMU: netdev n0: Invalid parameter "
 		   "'smurf'\n" },
+	{ .args = "-netdev user,id=n0,smb=/x -device virtio-net-pci,netdev=n0",
+	  .notes = "-device virtio-net-pci,netdev=n0 stays with QEMU: netdev n0 has smb=, which "
+		   "twinax does not have\n" },
 	{ .args = "-readconfig f -device virtio-net-pci,netdev=n0" },
 	/* Memory. */
 	{ .args = "-m 2G,slots=2,maxmem=4G -nic model=virtio",
@@ -419,13 +422,12 @@ static void split(struct words *w, const char *line)
 
 static char *join_serve(const struct qemu_launch *l)
 {
-	static const char *const option[] = { "netdev", "object", "device", "qmp" };
 	char *text = NULL;
 	size_t len;
 	FILE *f = open_memstream(&text, &len);
 
 	for (size_t i = 0; i < l->n_items; i++)
-		fprintf(f, "-%s %s\n", option[l->items[i].kind], l->items[i].text);
+		fprintf(f, "-%s %s\n", session_option[l->items[i].kind], l->items[i].text);
 	fclose(f);
 	return text;
 }

@@ -4,10 +4,10 @@
 # First column of the indented lines of a help text.
 _twinax_names()
 {
-	"$1" serve "-$2" "$3" 2>/dev/null | sed -n 's/^  \([^ ]*\).*/\1/p'
+	"$1" vm "-$2" "$3" 2>/dev/null | sed -n 's/^  \([^ ]*\).*/\1/p'
 }
 
-# The value of -netdev, -device, -object: a type first, then keys.
+# The value of -netdev, -device, -object, -chardev: a type first, then keys.
 _twinax_list()
 {
 	local prog=$1 option=$2 cur=$3 type name
@@ -21,7 +21,7 @@ _twinax_list()
 	COMPREPLY=($(compgen -P "${cur%,*}," -W "id= $name" -- "${cur##*,}"))
 }
 
-# The value of -netdev, -device, -object in the word being typed, $cur.
+# The value of such an option in the word being typed, $cur.
 _twinax_value()
 {
 	_twinax_list "$1" "$2" "$cur"
@@ -58,6 +58,32 @@ _twinax_qemu()
 	esac
 }
 
+# QEMU's options as far as the machine has them, with what stands behind each.
+_twinax_vm()
+{
+	local prog=$1
+	case $prev in
+	-netdev | -device | -object | -chardev) _twinax_value "$prog" "${prev#-}" ;;
+	-nic) _twinax_value "$prog" netdev ;;
+	-net) COMPREPLY=($(compgen -W "nic none dump $(_twinax_names "$prog" netdev help)" -- "$cur")) ;;
+	-accel) COMPREPLY=($(compgen -W "kvm qemu qtest" -- "$cur")) ;;
+	-machine | -M) COMPREPLY=($(compgen -W "pc q35" -- "$cur")) ;;
+	-serial) COMPREPLY=($(compgen -W "stdio none null file: pipe: unix: chardev:" -- "$cur")) ;;
+	-monitor) COMPREPLY=($(compgen -W "none stdio unix:" -- "$cur")) ;;
+	-display | -vga | -parallel) COMPREPLY=($(compgen -W "none" -- "$cur")) ;;
+	-cpu) COMPREPLY=($(compgen -W "host max" -- "$cur")) ;;
+	-qmp | -qtest)
+		COMPREPLY=($(compgen -W "unix:" -- "$cur"))
+		compopt -o nospace 2>/dev/null
+		;;
+	-kernel | -initrd | -loadvm | -pidfile | -qtest-log) COMPREPLY=($(compgen -f -- "$cur")) ;;
+	-append | -m | -smp | -name | -set | -mon | -echr | -incoming) ;;
+	*)
+		COMPREPLY=($(compgen -W "-kernel -initrd -append -m -smp -accel -enable-kvm -machine -netdev -device -nic -net -object -chardev -set -nodefaults -serial -nographic -monitor -qmp -mon -S -loadvm -incoming -no-reboot -no-shutdown -name -pidfile -daemonize -echr -qtest -qtest-log -cpu -display -vga -help" -- "$cur"))
+		;;
+	esac
+}
+
 _twinax()
 {
 	local prog=${COMP_WORDS[0]} cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
@@ -66,26 +92,26 @@ _twinax()
 	# readline splits at "=" and ":"; the whole word is what stands behind the last blank.
 	line=${COMP_LINE:0:COMP_POINT}
 	if ((COMP_CWORD == 1)); then
-		COMPREPLY=($(compgen -W "serve qemu ctl version help" -- "$cur"))
+		COMPREPLY=($(compgen -W "serve qemu vm ctl version help" -- "$cur"))
 		return
 	fi
 	case ${COMP_WORDS[1]} in
 	help)
-		COMPREPLY=($(compgen -W "serve qemu ctl version help" -- "$cur"))
+		COMPREPLY=($(compgen -W "serve qemu vm ctl version help" -- "$cur"))
 		;;
 	serve)
 		cur=${line##* }
 		prev=${line% *}
 		prev=${prev##* }
 		case $prev in
-		-netdev | -device | -object) _twinax_value "$prog" "${prev#-}" ;;
+		-netdev | -device | -object | -chardev) _twinax_value "$prog" "${prev#-}" ;;
 		-qmp)
 			COMPREPLY=($(compgen -W "unix:" -- "$cur"))
 			compopt -o nospace 2>/dev/null
 			;;
 		-ready-fd) ;;
 		*)
-			COMPREPLY=($(compgen -W "-netdev -device -object -qmp -ready-fd -quiet -help" -- "$cur"))
+			COMPREPLY=($(compgen -W "-netdev -device -object -chardev -qmp -ready-fd -quiet -help" -- "$cur"))
 			;;
 		esac
 		;;
@@ -94,6 +120,12 @@ _twinax()
 		prev=${line% *}
 		prev=${prev##* }
 		_twinax_qemu "$prog"
+		;;
+	vm)
+		cur=${line##* }
+		prev=${line% *}
+		prev=${prev##* }
+		_twinax_vm "$prog"
 		;;
 	ctl)
 		if ((COMP_CWORD == 2)); then
