@@ -171,6 +171,7 @@ kit_initrd() { # DIR OUT
 # of this machine.
 kit_accel() {
 	kit_cache
+	[ "${T_LAB:-}" != lab ] || { KIT_ACCEL=kvm KIT_CPU=host; return 0; }
 	KIT_ACCEL=tcg KIT_CPU=max
 	[ -r /dev/kvm ] && [ -w /dev/kvm ] || return 0
 	kit_id=$(cat /proc/sys/kernel/random/boot_id)

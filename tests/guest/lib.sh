@@ -9,6 +9,7 @@
 #   step TEXT COMMAND...     run it; one TAP line; its output as comments when it fails
 #   holds TEXT GOT PATTERN   one TAP line: the text matches the shell pattern
 #   skip TEXT WHY            one TAP line
+#   in_lab SECONDS           run the rest where KVM runs stock kernels: here, or in the lab (see guest-kit.sh)
 #   finish                   the plan and the exit status
 #   until_true SECONDS CMD.. poll a condition
 #   twinax_up NAME ARG...    `twinax serve ARG...` with a control socket; waits until all of it listens
@@ -78,6 +79,26 @@ t_fail() { # TEXT REASON
 	t_line "not ok" "$1"
 	t_failed=$((t_failed + 1))
 	printf '%s\n' "$2" | tail -n 20 | sed 's/^/# /'
+}
+
+# The test begins again in the lab, with what was fetched and made out here; its plan is the whole test's.
+in_lab() { # SECONDS
+	[ -z "${T_LAB:-}" ] || return 0
+	kit_accel
+	T_LAB=here
+	[ "$KIT_ACCEL" != kvm ] || [ ! -w /dev/net/tun ] || return 0
+	need qemu-system-x86_64 cpio
+	[ -n "$KIT_KERNEL" ] || { echo "1..0 # SKIP $T_NAME: no Debian kernel could be had (see $KIT_CACHE/kernel.log)"; exit 77; }
+	T_LAB=lab
+	KIT_LAB_ENV="T_INSIDE T_LAB T_ROOT BUILD TWINAX NETPEER KIT_CACHE KIT_KERNEL KIT_MODULES T_KEEP"
+	for t_p in "$T_ROOT" "$BUILD" "$(dirname "$TWINAX")" "$KIT_CACHE"; do
+		t_p=$(realpath "$t_p")
+		case $t_p in
+		/tmp/* | /run/* | /var/tmp/*) KIT_LAB_FOLDERS="${KIT_LAB_FOLDERS:-} $t_p" ;;
+		esac
+	done
+	kit_lab "$1" "$(realpath "$0")"
+	exit
 }
 
 step() { # TEXT COMMAND...
