@@ -353,6 +353,6 @@ unsigned int qt_cap(struct qt *c, uint32_t at, uint8_t id, unsigned int after)
 
 void qt_route(struct qt *c)
 {
-	qt_config_set(c, QT_AT(0, 1, 0), 0x60, 4, 0x0b0b0a0a);
+	qt_config_set(c, QT_AT(0, 1, 0), 0x60, 4, 0x0b0a0509);
 	qt_do(c, "irq_intercept_in ioapic");
 }

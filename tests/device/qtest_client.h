@@ -64,6 +64,6 @@ void qt_config_set(struct qt *c, uint32_t at, unsigned int off, unsigned int siz
 /* Sizes the BAR, puts it at @addr; its size. */
 uint64_t qt_bar(struct qt *c, uint32_t at, unsigned int bar, uint64_t addr);
 unsigned int qt_cap(struct qt *c, uint32_t at, uint8_t id, unsigned int after); /* 0: none */
-void qt_route(struct qt *c); /* PIIX3: lines 0 to 3 to IRQ 10, 10, 11, 11; intercepted */
+void qt_route(struct qt *c); /* PIIX3: PIRQA to D to IRQ 9, 5, 10, 11; intercepted */
 
 #endif

@@ -50,12 +50,19 @@ static const struct pci_info isa_info = {
 
 /* The routes. */
 
+/* A bus's line (slot + pin) is wired to the PIRQ before it: slot 1's INTA is PIRQA, as on QEMU's
+ * pc, whose guests and qtest clients know the wiring. */
+static unsigned int pirq_of(unsigned int line)
+{
+	return (line + N_LINES - 1) % N_LINES;
+}
+
 static void routes_update(struct bridges *b)
 {
 	uint16_t raised = 0, changed;
 
 	for (unsigned int i = 0; i < N_LINES; i++) {
-		uint8_t route = b->isa.config[PIRQRC + i];
+		uint8_t route = b->isa.config[PIRQRC + pirq_of(i)];
 
 		if (b->line[i] && !(route & PIRQRC_OFF))
 			raised |= (uint16_t)(1u << (route & PIRQRC_IRQ) & IRQS);
@@ -90,9 +97,12 @@ void board_pci_line(struct machine *m, unsigned int line, bool level)
 void board_route_lines(struct machine *m, const uint8_t irq[4])
 {
 	struct bridges *b = bridges_of(m);
+	uint8_t routes[N_LINES];
 
+	for (unsigned int i = 0; i < N_LINES; i++)
+		routes[pirq_of(i)] = irq[i];
 	if (b)
-		(void)pci_config_write(&b->isa, PIRQRC, irq, N_LINES);
+		(void)pci_config_write(&b->isa, PIRQRC, routes, N_LINES);
 }
 
 /* The functions. */
