@@ -167,10 +167,12 @@ run_iperf() { # NAME DIR SECONDS HOST PORT
 
 # --- numbers ---------------------------------------------------------------------------------------------------------
 
-# Memory that the front end lent is not the back end's own: QEMU's memfd, user-mode Linux's file.
-memory() { # PID
-	awk '
+# Memory that the front end lent is not the back end's own: QEMU's memfd, user-mode Linux's file; nor is a guest's of
+# GUEST-MIB in a mapping of a VMM's own.
+memory() { # PID [GUEST-MIB]
+	awk -v large="$((${2:-1048576} * 1024))" '
 		/^[0-9a-f]+-[0-9a-f]+ / { guest = ($6 ~ /memfd:memory-backend|vm_file-/) }
+		$1 == "Size:" && $2 >= large { guest = 1 }
 		$1 == "Rss:" && !guest { rss += $2 }
 		$1 == "Anonymous:" && !guest { anon += $2 }
 		END { print anon + 0, rss + 0 }' "/proc/$1/smaps"

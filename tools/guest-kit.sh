@@ -11,6 +11,7 @@
 #   kit_nic_quirks                  options that this QEMU's virtio-net-pci needs with vhost-user
 #   kit_chardev_reconnect           the same for its chardev, to connect again by itself
 #   guest_qemu DIR INITRD ARG...    boot QEMU in the background; DIR keeps its console, pid and control pipe
+#   guest_vm DIR INITRD ARG...      the same with `twinax vm` ($TWINAX)
 #   guest_uml DIR ROOT ARG...       the same with user-mode Linux on a root folder
 #   guest_up DIR SECONDS            wait until the guest takes commands
 #   guest DIR SECONDS COMMAND       run COMMAND in the guest: its output, its exit status (124: no answer)
@@ -195,6 +196,10 @@ kit_pipes() { # DIR
 	mkfifo "$1/ctl.in" "$1/ctl.out"
 }
 
+kit_cmdline() {
+	echo "console=ttyS0 panic=-1 quiet mitigations=off tsc=reliable no_timer_check random.trust_cpu=on twinax.ctl=ttyS1 ${KIT_APPEND:-}"
+}
+
 guest_qemu() { # DIR INITRD ARG...
 	kit_g=$1 kit_i=$2
 	shift 2
@@ -202,8 +207,18 @@ guest_qemu() { # DIR INITRD ARG...
 	"${KIT_QEMU:-qemu-system-x86_64}" -M "${KIT_MACHINE:-pc}" -accel "${KIT_ACCEL:-tcg}" -cpu "${KIT_CPU:-max}" -m "${KIT_MEM}M" \
 		-object "memory-backend-memfd,id=ram,size=${KIT_MEM}M,share=on" -machine memory-backend=ram \
 		-nodefaults -no-user-config -display none -no-reboot -kernel "$KIT_KERNEL" -initrd "$kit_i" \
-		-append "console=ttyS0 panic=-1 quiet mitigations=off tsc=reliable no_timer_check random.trust_cpu=on twinax.ctl=ttyS1 ${KIT_APPEND:-}" \
+		-append "$(kit_cmdline)" \
 		-serial "file:$kit_g/console.log" -serial "pipe:$kit_g/ctl" "$@" </dev/null >"$kit_g/vmm.log" 2>&1 &
+	echo $! >"$kit_g/pid"
+}
+
+guest_vm() { # DIR INITRD ARG...
+	kit_g=$1 kit_i=$2
+	shift 2
+	kit_pipes "$kit_g" || return 1
+	"$TWINAX" vm -accel "${KIT_ACCEL:-kvm}" -m "${KIT_MEM}M" -nodefaults -no-reboot -kernel "$KIT_KERNEL" -initrd "$kit_i" \
+		-append "$(kit_cmdline)" -serial "file:$kit_g/console.log" -serial "pipe:$kit_g/ctl" "$@" \
+		</dev/null >"$kit_g/vmm.log" 2>&1 &
 	echo $! >"$kit_g/pid"
 }
 

@@ -35,7 +35,9 @@ struct twx_machine_config {
 	const char *serial[4]; /* ids of chardevs for COM1 to COM4; null: none */
 	const char *qtest;     /* for "qtest": "unix:PATH[,server=on][,wait=off]" */
 	const char *qtest_log; /* path, "none" or null: stderr */
-	bool no_reboot;	       /* a reset is a TWX_MACHINE_SHUTDOWN */
+	bool shared_memory; /* RAM is a file that other processes can map: netdev vhost-user needs
+			       it */
+	bool no_reboot;	    /* a reset is a TWX_MACHINE_SHUTDOWN */
 	void (*event)(void *opaque, enum twx_machine_event ev);
 	void *opaque;
 };

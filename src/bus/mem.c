@@ -118,6 +118,8 @@ void mem_unmap(struct fault_area *map)
 	*map = (struct fault_area){ 0 };
 }
 
+#define HUGE_PAGE ((uint64_t)2 << 20)
+
 static int region_fits(const struct mem_map *m, uint64_t addr, uint64_t size, uint64_t user)
 {
 	int below = region_below(m, addr);
@@ -135,6 +137,16 @@ static int region_fits(const struct mem_map *m, uint64_t addr, uint64_t size, ui
 	return 0;
 }
 
+static void region_insert(struct mem_map *m, const struct mem_region *r)
+{
+	unsigned int at = (unsigned int)(region_below(m, r->gpa) + 1);
+
+	memmove(&m->regions[at + 1], &m->regions[at], (m->n - at) * sizeof(*r));
+	m->regions[at] = *r;
+	m->n++;
+	m->last = at;
+}
+
 int mem_add_take(struct mem_map *m, uint64_t addr, uint64_t size, uint64_t user, int fd,
 		 uint64_t fd_off)
 {
@@ -142,7 +154,6 @@ int mem_add_take(struct mem_map *m, uint64_t addr, uint64_t size, uint64_t user,
 		.gpa = addr, .size = size, .user = user, .fd = -1, .fd_off = fd_off
 	};
 	int rc = region_fits(m, addr, size, user);
-	unsigned int at;
 
 	if (rc == 0)
 		rc = mem_map_file(&r.map, fd, fd_off, size, &r.host);
@@ -150,13 +161,37 @@ int mem_add_take(struct mem_map *m, uint64_t addr, uint64_t size, uint64_t user,
 		r.fd = fd;
 	else
 		close(fd); /* the mapping holds the file */
+	if (rc == 0)
+		region_insert(m, &r);
+	return rc;
+}
+
+/*
+ * A huge page of ours serves the guest as one when it lies at the same place within both kinds of
+ * addresses.
+ */
+int mem_add_anon(struct mem_map *m, uint64_t addr, uint64_t size)
+{
+	struct mem_region r = { .gpa = addr, .size = size, .fd = -1 };
+	int rc = region_fits(m, addr, size, 0);
+	uint64_t len;
+	void *p;
+
 	if (rc < 0)
 		return rc;
-	at = (unsigned int)(region_below(m, addr) + 1);
-	memmove(&m->regions[at + 1], &m->regions[at], (m->n - at) * sizeof(r));
-	m->regions[at] = r;
-	m->n++;
-	m->last = at;
+	if (__builtin_add_overflow(size, HUGE_PAGE, &len) || len > SIZE_MAX / 2)
+		return -EINVAL;
+	p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+		 0);
+	if (p == MAP_FAILED)
+		return -errno;
+	/* Each of these may be refused, and nothing is lost but speed, or order in a core dump. */
+	(void)madvise(p, len, MADV_DONTDUMP);
+	(void)madvise(p, len, MADV_DONTFORK);
+	(void)madvise(p, len, MADV_HUGEPAGE);
+	r.map = (struct fault_area){ .base = p, .len = len, .unit = (size_t)sysconf(_SC_PAGESIZE) };
+	r.host = (uint8_t *)p + ((addr - (uintptr_t)p) & (HUGE_PAGE - 1));
+	region_insert(m, &r);
 	return 0;
 }
 

@@ -58,6 +58,9 @@ void mem_fini(struct mem_map *m); /* unmaps every region; the log is its owner's
  */
 int mem_add_take(struct mem_map *m, uint64_t addr, uint64_t size, uint64_t user, int fd,
 		 uint64_t fd_off);
+/* Memory of this process alone, zeros at first, in huge pages where there are any. Errors as above.
+ */
+int mem_add_anon(struct mem_map *m, uint64_t addr, uint64_t size);
 int mem_remove(struct mem_map *m, uint64_t addr, uint64_t size, uint64_t user); /* -ENOENT */
 
 /*

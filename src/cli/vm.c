@@ -186,6 +186,24 @@ static int vm_add_items(struct vm *vm)
 	return 0;
 }
 
+/* A back end in another process maps the guest's memory. */
+static bool vm_shares_memory(const struct vm_args *a)
+{
+	bool shares = false;
+	struct twx_opts *o;
+	const char *type;
+
+	for (size_t i = 0; i < a->n_items && !shares; i++) {
+		if (a->items[i].kind != SESSION_NETDEV ||
+		    twx_opts_parse(&o, a->items[i].text, "type", NULL))
+			continue;
+		type = twx_opts_raw(o, "type");
+		shares = type && !strcmp(type, "vhost-user");
+		twx_opts_free(o);
+	}
+	return shares;
+}
+
 static int vm_make_machine(struct vm *vm, enum vm_accel accel)
 {
 	struct twx_machine_config c = {
@@ -197,6 +215,7 @@ static int vm_make_machine(struct vm *vm, enum vm_accel accel)
 		.kernel = vm->args.kernel,
 		.initrd = vm->args.initrd,
 		.append = vm->args.append,
+		.shared_memory = vm_shares_memory(&vm->args),
 		.qtest = vm->args.qtest,
 		.qtest_log = vm->args.qtest_log,
 		.no_reboot = vm->args.no_reboot,

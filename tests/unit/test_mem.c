@@ -244,6 +244,29 @@ static void test_hugetlbfs(void **state)
 	map_free(m);
 }
 
+static void test_private_memory(void **state)
+{
+	const uint64_t huge = 2 << 20;
+	struct mem_map *m = map_new();
+	uint8_t *p;
+
+	assert_int_equal(mem_add_anon(m, 0, 3 * huge), 0);
+	assert_int_equal(mem_add_anon(m, 5 * huge + 0x3000, 0x1000), 0);
+	assert_int_equal(mem_add_anon(m, huge, 0x1000), -EEXIST);
+	assert_int_equal(mem_add_anon(m, UINT64_MAX - 0xfff, 0x2000), -EINVAL);
+	p = mem_ptr(m, (gpa){ 0 }, 3 * huge);
+	assert_non_null(p);
+	assert_int_equal((uintptr_t)p % huge, 0);
+	assert_int_equal(p[0] | p[3 * huge - 1], 0);
+	p[3 * huge - 1] = 1;
+	assert_null(mem_ptr(m, (gpa){ 0 }, 3 * huge + 1));
+	p = mem_ptr(m, (gpa){ 5 * huge + 0x3000 }, 0x1000);
+	assert_int_equal((uintptr_t)p % huge, 0x3000);
+	assert_int_equal(mem_remove(m, 0, 3 * huge, 0), 0);
+	assert_null(mem_ptr(m, (gpa){ 0 }, 1));
+	map_free(m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -255,6 +278,7 @@ int main(void)
 		cmocka_unit_test(test_remove_first_and_last),
 		cmocka_unit_test(test_dirty_log),
 		cmocka_unit_test(test_hugetlbfs),
+		cmocka_unit_test(test_private_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,11 +2,11 @@
 /*
  * A small PC: its parts put together, and its life from power-on to the end.
  *
- * A machine is RAM (one memfd, so that another process can have it too), two address spaces, a PCI
- * bus with its bridges, a handful of board devices, and an accelerator that makes instructions go:
- * KVM's vCPUs, or a client of the qtest protocol that says what a CPU would do. There is no
- * firmware; what it would do (number buses, place BARs, route interrupts, write ACPI tables, load
- * the kernel) is done here, before the CPUs start and again at each reset.
+ * A machine is RAM (huge pages of this process; a memfd where a vhost-user back end maps it), two
+ * address spaces, a PCI bus with its bridges, a handful of board devices, and an accelerator that
+ * makes instructions go: KVM's vCPUs, or a client of the qtest protocol that says what a CPU would
+ * do. There is no firmware; what it would do (number buses, place BARs, route interrupts, write
+ * ACPI tables, load the kernel) is done here, before the CPUs start and again at each reset.
  *
  * The way of an access. A CPU stores to an address that is no RAM; KVM leaves the guest with an
  * exit and the vCPU's thread calls machine_mmio() (machine_io.c): posted, or under the loop's lock
@@ -216,9 +216,39 @@ static const struct twx_host_type host_machine = {
 
 /* Made and taken apart. */
 
+/* A file, for another process to map: both parts of it in one. */
+static int ram_file(struct machine *m, uint64_t size)
+{
+	int fd = memfd_create("twinax-ram", MFD_CLOEXEC), high, err;
+
+	if (fd < 0 || ftruncate(fd, (off_t)size) < 0) {
+		err = -errno;
+		if (fd >= 0)
+			close(fd);
+		return err;
+	}
+	high = m->ram_high > 0 ? dup(fd) : -1;
+	m->ram->keep_files = true;
+	err = mem_add_take(m->ram, 0, m->ram_low, 0, fd, 0);
+	if (high >= 0 && err == 0)
+		err = mem_add_take(m->ram, MEM_HIGH, m->ram_high, 0, high, m->ram_low);
+	else if (high >= 0)
+		close(high);
+	return err;
+}
+
+static int ram_private(struct machine *m)
+{
+	int err = mem_add_anon(m->ram, 0, m->ram_low);
+
+	if (err == 0 && m->ram_high > 0)
+		err = mem_add_anon(m->ram, MEM_HIGH, m->ram_high);
+	return err;
+}
+
 static int ram_open(struct machine *m, uint64_t size, struct twx_error *e)
 {
-	int fd, high, err;
+	int err;
 
 	if (size == 0)
 		size = MEMORY_DEFAULT;
@@ -228,22 +258,9 @@ static int ram_open(struct machine *m, uint64_t size, struct twx_error *e)
 				     (unsigned long long)size);
 	m->ram_low = min(size, MEM_HOLE);
 	m->ram_high = size - m->ram_low;
-	fd = memfd_create("twinax-ram", MFD_CLOEXEC);
-	if (fd < 0 || ftruncate(fd, (off_t)size) < 0) {
-		err = errno;
-		if (fd >= 0)
-			close(fd);
-		return twx_error_set(e, err, "memory: cannot have %llu MiB: %s",
-				     (unsigned long long)(size >> 20), strerror(err));
-	}
-	high = m->ram_high > 0 ? dup(fd) : -1;
-	err = mem_add_take(m->ram, 0, m->ram_low, 0, fd, 0);
-	if (high >= 0 && err == 0)
-		err = mem_add_take(m->ram, MEM_HIGH, m->ram_high, 0, high, m->ram_low);
-	else if (high >= 0)
-		close(high);
+	err = m->config->shared_memory ? ram_file(m, size) : ram_private(m);
 	return err == 0 ? 0
-			: twx_error_set(e, -err, "memory: cannot map %llu MiB: %s",
+			: twx_error_set(e, -err, "memory: cannot have %llu MiB: %s",
 					(unsigned long long)(size >> 20), strerror(-err));
 }
 
@@ -312,7 +329,6 @@ static int machine_init(struct machine *m, struct twx_error *e)
 	if (m->ram == NULL)
 		return twx_error_set(e, ENOMEM, "machine: out of memory");
 	mem_init(m->ram);
-	m->ram->keep_files = true; /* for back ends that map it too */
 	err = ram_open(m, m->config->memory, e);
 	if (err < 0)
 		return err;
