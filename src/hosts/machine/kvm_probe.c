@@ -99,7 +99,7 @@ int kvm_open_device(const struct twx_hostops *h, struct twx_error *e)
 	if (version != KVM_API_VERSION) {
 		close(fd);
 		return twx_error_set(e, ENOTSUP,
-				     KVM_PATH " speaks version %d of its interface, not %d",
+				     "KVM: " KVM_PATH " speaks version %d of its interface, not %d",
 				     version, KVM_API_VERSION);
 	}
 	for (unsigned int i = 0; i < array_size(caps); i++)
@@ -250,7 +250,7 @@ int kvm_probe(struct twx_error *e)
 	int err;
 
 	if (p.sys_fd < 0)
-		return p.sys_fd;
+		return e->hint[0] ? p.sys_fd : twx_error_hint(e, "use -accel qemu");
 	err = probe_make(&p);
 	if (!err)
 		err = probe_mode(&p);
