@@ -16,7 +16,7 @@
 #include <cmocka.h>
 
 #include "backends/user/tcp.h"
-#include "net/chardev.h"
+#include "net/chardev_priv.h"
 #include "tcp_guest.h"
 
 #define SERVER 0x0a000264u /* 10.0.2.100 */
@@ -92,6 +92,19 @@ static void rounds(struct tg *g, int n)
 		tg_round(g, 1);
 		host_pump();
 	}
+}
+
+/* Until @count stands still. */
+static void until_stalled(struct tg *g, const uint64_t *count)
+{
+	uint64_t before;
+	int n = 0;
+
+	do {
+		assert_true(++n < 1000);
+		before = *count;
+		rounds(g, 30);
+	} while (*count != before);
 }
 
 static struct tg_conn *connect_to(struct tg *g, uint16_t port)
@@ -249,7 +262,7 @@ static void a_slow_chardev_closes_the_guests_window(void **state)
 	host_seed = c->seed;
 	host_holds = true;
 	c->tx_total = 40 << 20;
-	rounds(g, 300);
+	until_stalled(g, &c->tx_acked);
 	assert_true(c->tx_acked < c->tx_total);
 	c->tx_total = c->snd_nxt - c->iss - 1; /* no more than that */
 	host_holds = false;
@@ -266,7 +279,7 @@ static void a_slow_guest_holds_the_chardev_back(void **state)
 	host_seed = c->seed;
 	c->hold = true;
 	host_tx_total = 40 << 20;
-	rounds(g, 300);
+	until_stalled(g, &host_tx);
 	assert_true(host_tx < host_tx_total);
 	host_tx_total = host_tx;
 	c->hold = false;
@@ -274,6 +287,36 @@ static void a_slow_guest_holds_the_chardev_back(void **state)
 	until(g, c->rx_bytes == host_tx_total);
 	assert_false(c->bad_data);
 	finish(g);
+}
+
+/* The guest is so slow that the chardev's end is known before all that came from it is passed on.
+ */
+static void what_waits_comes_before_the_end(void **state)
+{
+	struct tg *g = open_chardev();
+	struct twx_chardev *chardev = chardev_find(g->net, "guestfwd.tcp.8.n0");
+	struct tg_conn *c = connect_to(g, 8);
+	size_t all = chardev->room;
+
+	host_seed = c->seed;
+	c->hold = true;
+	while (chardev->room == all) {
+		assert_true(host_tx_total < 40 << 20);
+		host_tx_total += 50000;
+		until(g, host_tx == host_tx_total);
+		rounds(g, 3);
+	}
+	close(listener);
+	listener = -1;
+	host_close();
+	until(g, !chardev_is_open(chardev));
+	c->hold = false;
+	tg_read(c);
+	until(g, c->fin_in || c->reset);
+	assert_int_equal(c->rx_bytes, host_tx_total);
+	assert_false(c->bad_data || c->reset);
+	finish(g);
+	unlink(path);
 }
 
 static void what_comes_before_the_guest_waits_for_it(void **state)
@@ -386,6 +429,7 @@ int main(void)
 		cmocka_unit_test(bulk_goes_both_ways),
 		cmocka_unit_test(a_slow_chardev_closes_the_guests_window),
 		cmocka_unit_test(a_slow_guest_holds_the_chardev_back),
+		cmocka_unit_test(what_waits_comes_before_the_end),
 		cmocka_unit_test(what_comes_before_the_guest_waits_for_it),
 		cmocka_unit_test(one_connection_at_a_time),
 		cmocka_unit_test(the_chardevs_end_is_the_connections),
