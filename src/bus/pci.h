@@ -54,7 +54,7 @@ struct pci_bar {
 enum pci_zone_kind {
 	PCI_ZONE_NONE,
 	PCI_ZONE_POST, /* the writer goes on; the device's loop carries it out soon */
-	PCI_ZONE_LAZY, /* may wait for the next access to the function: nobody waits for its effect */
+	PCI_ZONE_LAZY, /* may wait for the next access to the function, or for pci_hurry() */
 };
 struct pci_zone {
 	enum pci_zone_kind kind;
@@ -147,6 +147,9 @@ struct pci_host_ops {
 	 */
 	int (*message_fd)(struct pci_dev *dev, unsigned int vector, uint64_t addr, uint32_t data,
 			  int fd);
+	/* Optional: writes to PCI_ZONE_LAZY that still wait are to be carried out soon. False:
+	 * there are none, ever. */
+	bool (*hurry)(struct pci_dev *dev);
 };
 
 /* As in the table that the guest sees (PCI 3.0, 6.8.2), native integers. */
@@ -250,6 +253,16 @@ void pci_notify(struct pci_dev *dev, unsigned int vector);
  * comes while the vector is masked is pending. 0 or -errno. The fd stays the caller's.
  */
 int pci_notify_fd(struct pci_dev *dev, unsigned int vector, int fd);
+
+/*
+ * What was written to a PCI_ZONE_LAZY register may still wait, and the device has begun to miss it:
+ * the write comes soon, if there is one. A guest may never access the function again but there, so
+ * who depends on such a register asks for as long as it does. False: nothing ever waits.
+ */
+static inline bool pci_hurry(struct pci_dev *dev)
+{
+	return dev->host_ops && dev->host_ops->hurry && dev->host_ops->hurry(dev);
+}
 
 /* DMA; RAM only, never a device's registers. 0, -EPERM without bus master, -EFAULT outside of
  * memory. */

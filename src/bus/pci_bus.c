@@ -79,6 +79,13 @@ static int fn_message_fd(struct pci_dev *dev, unsigned int vector, uint64_t addr
 	return bus->ops->message_fd(bus->opaque, dev, vector, addr, data, fd);
 }
 
+static bool fn_hurry(struct pci_dev *dev)
+{
+	struct pci_bus *bus = bus_fn(dev)->seg->bus;
+
+	return bus->ops->hurry && bus->ops->hurry(bus->opaque);
+}
+
 static void fn_bars_changed(struct pci_dev *dev)
 {
 	struct pci_fn *fn = bus_fn(dev);
@@ -95,6 +102,7 @@ static const struct pci_host_ops fn_host_ops = {
 	.bars_changed = fn_bars_changed,
 	.doorbell = bus_doorbell,
 	.message_fd = fn_message_fd,
+	.hurry = fn_hurry,
 };
 
 /* Places. */

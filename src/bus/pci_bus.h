@@ -21,6 +21,8 @@ struct pci_bus_ops {
 			  uint32_t data, int fd);
 	/* Optional: a zone (struct pci_zone) of a BAR has come to lie at @addr, or is gone. */
 	void (*zone)(void *opaque, enum pci_zone_kind kind, uint64_t addr, uint32_t len, bool on);
+	/* Optional: as in pci_host_ops. */
+	bool (*hurry)(void *opaque);
 };
 
 struct pci_bus; /* a root bus and what is behind it */

@@ -128,6 +128,7 @@ static void clock_stop(struct e1000 *d)
 	twx_timer_cancel(&d->autoneg_timer);
 	twx_timer_cancel(&d->irq.timer);
 	twx_timer_cancel(&d->tx.patience);
+	twx_timer_cancel(&d->rx.hurry);
 }
 
 static void clock_start(struct e1000 *d)
@@ -279,8 +280,9 @@ static const struct twx_port_ops e1000_port_ops = {
  * Registers whose writes may be late. TDT: what follows is frames on the wire, and descriptors
  * done, neither of which has a time. IMS: the line rises a little later. IMC: the line falls a
  * little later, as on any bus that posts; a driver that must know reads a register, which comes
- * after. RDT: buffers that nobody misses until the ring runs empty, and then the driver finds
- * nothing more to do and enables its interrupts (IMS), or looks at a register.
+ * after. RDT: buffers that nobody misses until the ring runs empty; drivers that are interrupted
+ * then look at a register, and for those that only poll memory e1000_rx_hurry() asks while a frame
+ * waits.
  */
 enum nic_off {
 #define X(name, off, ...) OFF_##name = (off),
@@ -378,6 +380,7 @@ static int nic_open(struct twx_nic *nic, const struct twx_opts *opts, struct twx
 	twx_timer_init(&d->autoneg_timer, nic->loop, e1000_autoneg_done);
 	twx_timer_init(&d->irq.timer, nic->loop, e1000_irq_timer);
 	twx_timer_init(&d->tx.patience, nic->loop, e1000_tx_impatient);
+	twx_timer_init(&d->rx.hurry, nic->loop, e1000_rx_hurry);
 	e1000_eeprom_init(d);
 	nic_reset(&d->pci);
 	return 0;
@@ -391,6 +394,7 @@ static void nic_close(struct twx_nic *nic)
 	twx_timer_cancel(&d->autoneg_timer);
 	twx_timer_cancel(&d->irq.timer);
 	twx_timer_cancel(&d->tx.patience);
+	twx_timer_cancel(&d->rx.hurry);
 	pci_dev_fini(&d->pci);
 }
 

@@ -158,6 +158,7 @@ void e1000_rx_loopback(struct e1000 *d, const struct twx_frame *frames, int n);
 void e1000_rx_config(struct e1000 *d);
 void e1000_rx_refill(struct e1000 *d); /* RDT was written, or receiving became possible */
 void e1000_rx_poll(struct e1000 *d);   /* from the task: tells the core that frames are welcome */
+void e1000_rx_hurry(struct twx_timer *t);
 
 /* e1000_filter.c: whether the guest wants the frame; @head has 14 bytes at least, tag in place or
  * in @vlan. */

@@ -142,9 +142,11 @@ struct e1000_tx {
 #define E1000_RX_SCAN 256	/* descriptors looked at to find them among null ones */
 
 struct e1000_rx {
-	bool starved; /* frames were refused; the core is to be told when they are welcome */
-	bool ready;   /* twx_port_ready() is due in the task */
-	uint8_t bounce[16384]; /* for buffers that can only be written by message */
+	bool starved;	   /* frames were refused; the core is to be told when they are welcome */
+	bool ready;	   /* twx_port_ready() is due in the task */
+	uint64_t patience; /* ns until the host is asked again for a late RDT */
+	struct twx_timer hurry; /* runs while starved, where writes may be late */
+	uint8_t bounce[16384];	/* for buffers that can only be written by message */
 };
 
 #endif

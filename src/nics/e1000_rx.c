@@ -32,6 +32,9 @@
 #define FCS_LEN 4u
 #define MIN_LEN 60u
 #define SIXTEEN(v) ((v)&0xffff)
+/* How often a late RDT is asked for while a frame waits: at first, and in the end. */
+#define HURRY_NS 500000ull
+#define HURRY_MAX_NS 64000000ull
 
 /* A burst, and what the registers say about it. */
 struct rx_pass {
@@ -459,6 +462,24 @@ static bool rx_closed(const struct e1000 *d)
 	       e1000_phy_loopback(d);
 }
 
+/* RDT may be a late write (PCI_ZONE_LAZY) of a driver that from now on only looks at memory. */
+static void rx_ask(struct e1000 *d)
+{
+	if (!pci_hurry(&d->pci))
+		return;
+	twx_timer_set(&d->rx.hurry, twx_loop_now(d->pci.loop) + d->rx.patience);
+}
+
+void e1000_rx_hurry(struct twx_timer *t)
+{
+	struct e1000 *d = container_of(t, struct e1000, rx.hurry);
+
+	if (!d->rx.starved || !d->pci.running)
+		return;
+	d->rx.patience = min(2 * d->rx.patience, HURRY_MAX_NS);
+	rx_ask(d);
+}
+
 int e1000_rx_receive(struct twx_port *port, const struct twx_frame *frames, int n)
 {
 	struct e1000 *d = e1000_of(port);
@@ -477,6 +498,8 @@ int e1000_rx_receive(struct twx_port *port, const struct twx_frame *frames, int 
 	if (unlikely(done < n)) {
 		e1000_count(d, STAT_RNBC);
 		d->rx.starved = true;
+		d->rx.patience = HURRY_NS;
+		rx_ask(d);
 	}
 	return done;
 }

@@ -37,6 +37,8 @@ struct fp {
 	unsigned int n_edges; /* how often it rose */
 	unsigned int n_messages, last_vector;
 	void (*on_intx)(struct fp *g, bool level); /* null: nothing more */
+	void (*on_hurry)(struct fp *g);		   /* null: no write is ever late */
+	unsigned int n_hurries;
 };
 
 /* Memory. */
@@ -115,9 +117,20 @@ static inline void fp_message(struct pci_dev *pci, enum pci_irq kind, unsigned i
 	g->last_vector = vector;
 }
 
+static inline bool fp_hurry(struct pci_dev *pci)
+{
+	struct fp *g = pci->host;
+
+	g->n_hurries++;
+	if (g->on_hurry)
+		g->on_hurry(g);
+	return g->on_hurry != NULL;
+}
+
 static const struct pci_host_ops fp_host_ops = {
 	.intx = fp_intx,
 	.message = fp_message,
+	.hurry = fp_hurry,
 };
 
 /* Accesses. What the function does not answer for is an error of the test's. */

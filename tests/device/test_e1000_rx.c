@@ -241,6 +241,52 @@ static void test_back_pressure(void **state)
 	fr_free(r);
 }
 
+/* The driver has written RDT and looks at memory alone; the host has kept the write. */
+static void keeps_rdt(struct fp *g)
+{
+	if (g->n_hurries == 4)
+		fp_wr(g, O_RDT, 10);
+}
+
+static void test_a_late_tail_is_asked_for(void **state)
+{
+	struct fr *r = fr_new("");
+	unsigned int n = 0;
+
+	r->g->on_hurry = keeps_rdt;
+	fr_rx_setup(r, 16, FR_DEFAULT_RCTL);
+	while (feed(r, 100, (uint8_t)n))
+		n++;
+	/* At once, and again while the frame waits. */
+	assert_int_equal(r->g->n_hurries, 1);
+	while (!r->g->wire->n_resumed)
+		twx_loop_poll(r->g->loop, 1000);
+	assert_int_equal(r->g->n_hurries, 4);
+	assert_int_equal(feed(r, 100, 99), 1);
+	/* A machine that stands still is not asked. */
+	while (feed(r, 100, 1))
+		;
+	n = r->g->n_hurries;
+	pci_run(r->g->pci, false);
+	assert_int_equal(twx_loop_poll(r->g->loop, 5), 0);
+	assert_int_equal(r->g->n_hurries, n);
+	pci_run(r->g->pci, true);
+	fr_free(r);
+}
+
+/* Where no write is late nobody is asked again. */
+static void test_nothing_is_late(void **state)
+{
+	struct fr *r = fr_new("");
+
+	fr_rx_setup(r, 16, FR_DEFAULT_RCTL);
+	while (feed(r, 100, 1))
+		;
+	assert_int_equal(twx_loop_poll(r->g->loop, 5), 0);
+	assert_int_equal(r->g->n_hurries, 1);
+	fr_free(r);
+}
+
 static void test_a_long_frame_waits_for_its_buffers(void **state)
 {
 	struct fr *r = fr_new("");
@@ -723,6 +769,8 @@ int main(void)
 		cmocka_unit_test(test_iovecs),
 		cmocka_unit_test(test_descriptors_without_buffers),
 		cmocka_unit_test(test_back_pressure),
+		cmocka_unit_test(test_a_late_tail_is_asked_for),
+		cmocka_unit_test(test_nothing_is_late),
 		cmocka_unit_test(test_a_long_frame_waits_for_its_buffers),
 		cmocka_unit_test(test_low_on_descriptors),
 		cmocka_unit_test(test_when_nothing_is_received),

@@ -257,6 +257,7 @@ const struct accel accel_kvm = {
 	.doorbell = kvm_doorbell,
 	.message_fd = kvm_message_fd,
 	.lazy = kvm_lazy,
+	.hurry = kvm_hurry,
 	.save = kvm_save,
 	.load = kvm_load,
 };

@@ -120,6 +120,7 @@ int kvm_threads_start(struct kvm *k, struct twx_error *e);
 void kvm_threads_end(struct kvm *k);
 void kvm_threads_run(struct kvm *k);
 bool kvm_threads_pause(struct kvm *k); /* false: they were outside before */
+void kvm_kick(struct kvm *k);	       /* a CPU leaves the guest, and enters it again */
 
 /* kvm_irq.c */
 int kvm_irq_setup(struct kvm *k, struct twx_error *e);
@@ -131,6 +132,7 @@ int kvm_message_fd(struct machine *m, struct pci_dev *dev, unsigned int vector, 
 		   uint32_t data, int fd);
 int kvm_lazy(struct machine *m, uint64_t addr, uint32_t len, bool on);
 /* What the kernel has kept is carried out: by the thread of @cpu; or by the loop, CPUs outside. */
+void kvm_hurry(struct machine *m);
 void kvm_lazy_drain(struct kvm *k, unsigned int cpu);
 void kvm_lazy_drain_stopped(struct kvm *k);
 

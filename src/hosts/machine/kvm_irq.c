@@ -10,7 +10,8 @@
  * some milliseconds; a driver that masks and unmasks a vector therefore finds its route again.
  *
  * Late writes are the kernel's coalesced MMIO: it keeps them in a ring that all CPUs share, and the
- * CPU that leaves the guest next carries them out, before its own access. A CPU holds ring_lock
+ * CPU that leaves the guest next carries them out, before its own access; a device that misses one
+ * has a CPU kicked out for it, since a driver that polls memory need not leave. A CPU holds ring_lock
  * meanwhile and may take the loop's lock inside; the loop never takes ring_lock.
  */
 #include <errno.h>
@@ -242,6 +243,15 @@ void kvm_lazy_drain(struct kvm *k, unsigned int cpu)
 		ring_drop(k);
 	}
 	pthread_mutex_unlock(&k->ring_lock);
+}
+
+/* A CPU that leaves the guest does it. */
+void kvm_hurry(struct machine *m)
+{
+	struct kvm *k = m->accel_priv;
+
+	if (!ring_empty(k))
+		kvm_kick(k);
 }
 
 void kvm_lazy_drain_stopped(struct kvm *k)

@@ -210,6 +210,7 @@ static void take_turn(struct kvm_cpu *c)
 		} else if (errno == EINTR || errno == EAGAIN) {
 			if (leaving || !shall_go(c))
 				return;
+			kvm_lazy_drain(c->k, c->id);
 		} else {
 			say(c, "KVM cannot run it: %s, at %#llx", strerror(errno),
 			    (unsigned long long)where(c));
@@ -297,6 +298,12 @@ void kvm_threads_run(struct kvm *k)
 		pthread_cond_broadcast(&k->go_cond);
 	}
 	pthread_mutex_unlock(&k->lock);
+}
+
+void kvm_kick(struct kvm *k)
+{
+	if (k->cpus[0].has_thread && atomic_load(&k->go))
+		pthread_kill(k->cpus[0].thread, KICK_SIGNAL);
 }
 
 static void wait_out(struct kvm *k)

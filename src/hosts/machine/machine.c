@@ -119,12 +119,23 @@ static void bus_zone(void *opaque, enum pci_zone_kind kind, uint64_t addr, uint3
 		machine_zone(m, addr, len, on);
 }
 
+static bool bus_hurry(void *opaque)
+{
+	struct machine *m = opaque;
+
+	if (m->accel->hurry == NULL)
+		return false;
+	m->accel->hurry(m);
+	return true;
+}
+
 static const struct pci_bus_ops bus_ops = {
 	.line = bus_line,
 	.message = bus_message,
 	.doorbell = bus_doorbell,
 	.message_fd = bus_message_fd,
 	.zone = bus_zone,
+	.hurry = bus_hurry,
 };
 
 /* The host of the machine's NICs. */

@@ -65,6 +65,7 @@ struct accel {
 	int (*message_fd)(struct machine *m, struct pci_dev *dev, unsigned int vector,
 			  uint64_t addr, uint32_t data, int fd);
 	int (*lazy)(struct machine *m, uint64_t addr, uint32_t len, bool on); /* coalesced MMIO */
+	void (*hurry)(struct machine *m); /* what is kept by lazy() is carried out soon */
 	/* Optional: state of CPUs and of what the accelerator emulates; standing still. malloc()ed.
 	 */
 	int (*save)(struct machine *m, uint8_t **out, size_t *len, struct twx_error *e);
