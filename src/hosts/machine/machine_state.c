@@ -365,10 +365,13 @@ static int load_accel(struct loader *l, const char *name, const uint8_t *data, s
 {
 	struct machine *m = l->s.m;
 
-	if (strcmp(name, m->accel->name) != 0 || m->accel->load == NULL || l->accel)
+	if (strcmp(name, m->accel->name) != 0 || l->accel)
 		return twx_error_set(l->s.e, EINVAL, "it is of accelerator '%s', this one is '%s'",
 				     name, m->accel->name);
 	l->accel = true;
+	/* One without state has an empty record. */
+	if (m->accel->load == NULL)
+		return len == 0 ? 0 : twx_error_set(l->s.e, EINVAL, "it has a state of '%s'", name);
 	return m->accel->load(m, data, len, l->s.e);
 }
 
