@@ -613,7 +613,8 @@ static void bad_places_are_refused(void **state)
 {
 	char path[200];
 
-	refused("tcp::1234", "none", "a unix socket is wanted");
+	refused("nonsense:1234", "none", "nonsense");
+	refused("chardev:nobody", "none", "nobody");
 	refused("unix:", "none", "path");
 	refused("unix:/tmp/x,server=maybe", "none", "server");
 	refused("unix:/tmp/x,sever=on", "none", "sever");
@@ -664,6 +665,87 @@ static void the_machine_connects_to_its_client(void **state)
 	twx_loop_free(net.loop);
 }
 
+static struct qt_machine relayed(struct qt *c, int fd[2])
+{
+	struct twx_machine_config config = { .size = sizeof(config), .accel = "qtest" };
+	struct twx_net_config net = { .size = sizeof(net) };
+	struct qt_machine m = { 0 };
+	struct twx_chardev *chardev;
+	char text[64];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd), 0);
+	snprintf(text, sizeof(text), "fd,id=c0,fd=%d", fd[1]);
+	assert_int_equal(twx_loop_new(&m.loop, NULL), 0);
+	net.loop = m.loop;
+	assert_int_equal(twx_net_new(&m.net, &net, NULL), 0);
+	assert_int_equal(twx_chardev_new(&chardev, m.net, text, NULL), 0);
+	config.net = m.net;
+	config.qtest = "chardev:c0";
+	config.qtest_log = "none";
+	assert_int_equal(twx_machine_new(&m.machine, &config, NULL), 0);
+	assert_int_equal(twx_machine_start(m.machine, NULL), 0);
+	*c = (struct qt){ .loop = m.loop, .fd = fd[0] };
+	return m;
+}
+
+static void relayed_close(struct qt_machine *m)
+{
+	twx_machine_free(m->machine);
+	twx_net_free(m->net);
+	twx_loop_free(m->loop);
+}
+
+/* The same conversation by a chardev: bulk in both directions, interrupts, a client that leaves. */
+static void a_chardev_is_as_good_as_a_socket(void **state)
+{
+	size_t len = 1 << 20;
+	uint8_t *a = malloc(len), *b = malloc(len);
+	struct qt_machine m;
+	struct qt c;
+	int fd[2];
+
+	m = relayed(&c, fd);
+	assert_true(a && b);
+	for (size_t i = 0; i < len; i++)
+		a[i] = (uint8_t)(i * 2654435761u >> 13);
+	qt_memwrite(&c, 0x100000, a, len);
+	qt_memread(&c, 0x100000, b, len);
+	assert_memory_equal(a, b, len);
+	qt_do(&c, "irq_intercept_in ioapic");
+	machine_set_gsi((struct machine *)m.machine, 5, true);
+	assert_true(qt_poll(&c));
+	assert_int_equal(c.irq, 1 << 5);
+	qt_close(&c);
+	machine_set_gsi((struct machine *)m.machine, 5, false);
+	qt_pump(m.loop);
+	relayed_close(&m);
+	free(a);
+	free(b);
+}
+
+/* Its client reads nothing: what waits is bounded; then it gets all. */
+static void a_chardev_that_is_not_read_is_not_fed(void **state)
+{
+	static const char text[] = "read 0x1000 0x10000\n";
+	struct ctx x = { 0 };
+	size_t before, sent;
+	char *line;
+	int fd[2];
+
+	x.m = relayed(&x.c, fd);
+	qt_pump(x.m.loop);
+	before = resident();
+	sent = stuff(&x, text, 64 << 20);
+	assert_true(sent < 4 << 20);
+	assert_true(resident() < before + (8 << 20));
+	for (size_t i = 0; i < sent / (sizeof(text) - 1); i++) {
+		assert_true(qt_line(&x.c, &line));
+		assert_int_equal(strlen(line), 5 + 2 * 0x10000);
+	}
+	qt_close(&x.c);
+	relayed_close(&x.m);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -689,6 +771,8 @@ int main(void)
 		cmocka_unit_test(a_log_that_nobody_reads_loses_lines),
 		cmocka_unit_test(bad_places_are_refused),
 		cmocka_unit_test(the_machine_connects_to_its_client),
+		cmocka_unit_test(a_chardev_is_as_good_as_a_socket),
+		cmocka_unit_test(a_chardev_that_is_not_read_is_not_fed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -18,7 +18,8 @@
  * One client at a time. A server listens again when its client has left, and forgets what that one
  * had set up (interception, not the clock); QEMU keeps the interception, and answers the next
  * client's request for it the same. A client of a client's socket (no server=on) is connected once.
- * wait=on needs nothing: without a client nothing happens anyhow.
+ * wait=on needs nothing: without a client nothing happens anyhow. Where it is no unix socket
+ * (stdio, tcp:HOST:PORT, chardev:ID) the conversation goes over a chardev, qtest_relay.c.
  *
  * Bounds: a command of 16 MiB, data of 8 MiB; while QTEST_HIGH_WATER bytes of answers are not read,
  * no further command is begun, and changes of interrupt levels are sent as what remains of them
@@ -182,6 +183,17 @@ static void converse_end(struct qtest *q)
 	q->intercepted = q->stepping = q->eof = q->failed = false;
 	if (q->listen.loop)
 		(void)twx_watch_set(&q->listen, EPOLLIN);
+}
+
+bool qtest_hang_up(struct qtest *q)
+{
+	if (!q->conn.loop)
+		return true;
+	q->failed = true;
+	if (q->in_burst)
+		return false;
+	converse_end(q);
+	return true;
 }
 
 static void flush(struct qtest *q)
@@ -413,10 +425,6 @@ static int parse_where(struct qtest *q, const char *where, struct twx_error *e)
 	char *list;
 	int err;
 
-	if (strncmp(where, "unix:", 5) != 0) {
-		twx_error_set(e, EINVAL, "-qtest %s: a unix socket is wanted", where);
-		return twx_error_hint(e, "write -qtest unix:PATH,server=on,wait=off");
-	}
 	if (asprintf(&list, "path=%s", where + 5) < 0)
 		return twx_error_set(e, ENOMEM, "out of memory");
 	err = twx_opts_parse(&opts, list, NULL, e);
@@ -437,6 +445,18 @@ static int parse_where(struct qtest *q, const char *where, struct twx_error *e)
 	return err;
 }
 
+static int open_where(struct qtest *q, const char *where, struct twx_error *e)
+{
+	int err;
+
+	if (strncmp(where, "unix:", 5) != 0)
+		return qtest_relay_open(&q->relay, q, where, e);
+	err = parse_where(q, where, e);
+	if (err == 0)
+		err = q->server ? open_server(q, e) : open_client(q, e);
+	return err;
+}
+
 /* @where is null for who drives the machine by other means. */
 int qtest_open(struct qtest **out, struct machine *m, const char *where, const char *log,
 	       struct twx_error *e)
@@ -452,11 +472,9 @@ int qtest_open(struct qtest **out, struct machine *m, const char *where, const c
 	loop_virtual_start(m->loop);
 	q->epoch = twx_loop_now(m->loop);
 	if (where) {
-		err = parse_where(q, where, e);
+		err = qtest_log_open(&q->log, machine_hostops(m), log, e);
 		if (err == 0)
-			err = qtest_log_open(&q->log, machine_hostops(m), log, e);
-		if (err == 0)
-			err = q->server ? open_server(q, e) : open_client(q, e);
+			err = open_where(q, where, e);
 	}
 	if (err < 0) {
 		qtest_close(q);
@@ -469,6 +487,7 @@ int qtest_open(struct qtest **out, struct machine *m, const char *where, const c
 void qtest_close(struct qtest *q)
 {
 	twx_watch_del(&q->listen);
+	qtest_relay_close(q->relay);
 	converse_end(q);
 	if (q->listen_fd >= 0) {
 		hostops_sock_file_remove(machine_hostops(q->m), q->path, &q->file);

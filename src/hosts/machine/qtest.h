@@ -39,9 +39,10 @@ struct qtest_log {
 	struct qtest_buf buf;
 };
 
+struct qtest_relay;
+
 struct qtest {
 	struct machine *m;
-	const char *where; /* while it opens */
 	bool server;
 	char path[108];
 	int listen_fd; /* -1: none */
@@ -62,6 +63,7 @@ struct qtest {
 	bool stepping;
 	uint64_t step_to; /* the loop's time */
 	struct qtest_log log;
+	struct qtest_relay *relay; /* null: the sockets are ours */
 };
 
 int qtest_open(struct qtest **out, struct machine *m, const char *where, const char *log,
@@ -69,6 +71,8 @@ int qtest_open(struct qtest **out, struct machine *m, const char *where, const c
 void qtest_close(struct qtest *q);
 /* Begins a conversation on @fd, a connected non-blocking stream socket; takes it. */
 int qtest_converse_take(struct qtest *q, int fd);
+/* Ends it, if there is one; false where that has to wait until what it does now is done. */
+bool qtest_hang_up(struct qtest *q);
 void qtest_gsi(struct qtest *q, unsigned int gsi, bool level);
 void qtest_intercept(struct qtest *q);
 
@@ -82,6 +86,11 @@ void qtest_said(struct qtest *q, size_t n);
 void qtest_command(struct qtest *q, char *line, size_t len);
 /* Goes on with a clock_step; true when it has been answered. */
 bool qtest_step(struct qtest *q);
+
+/* qtest_relay.c: conversations over a chardev, by its id or QEMU's short form. */
+int qtest_relay_open(struct qtest_relay **out, struct qtest *q, const char *where,
+		     struct twx_error *e);
+void qtest_relay_close(struct qtest_relay *r); /* null is harmless */
 
 /* qtest_data.c. In place: @buf has the text, and then the bytes; how many, or -1. */
 long qtest_unhex(char *buf, size_t len);
