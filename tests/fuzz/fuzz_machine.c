@@ -43,6 +43,12 @@ static const struct place {
 	{ 0x80010000, 0x20, 0xc1004000, 0x4000, false },
 };
 
+/* Where the board's own devices are. */
+static const uint16_t board[] = {
+	0x60,  0x61,  0x64,  0x70,  0x71,  0x72,  0x92,	 0x510, 0x511, 0x514, 0x518,
+	0x600, 0x602, 0x604, 0x608, 0x3f8, 0x3f9, 0x3fb, 0x3fd, 0xcf8, 0xcf9, 0xcfc,
+};
+
 static uint8_t get8(struct run *r)
 {
 	return r->p < r->end ? *r->p++ : 0;
@@ -199,7 +205,7 @@ static void step(struct run *r)
 		op_config(r);
 		break;
 	case 7:
-		touch(r, true, get(r, 2));
+		touch(r, true, op & 0x10 ? board[get8(r) % array_size(board)] : get(r, 2));
 		break;
 	case 8:
 		touch(r, false, get(r, op & 0x10 ? 8 : 4));
