@@ -13,6 +13,7 @@ head -c 300001 /dev/urandom >"$T/tftp/boot.img"
 serve_http 127.0.0.1 8080 "$T/www"
 serve_dns 5353 name.test 192.0.2.77
 "$NETPEER" echo 127.0.0.1 7777 &
+until_true 10 busybox nc -w 1 127.0.0.1 7777 -e true # twinax connects to it by itself
 
 twinax_up tw -netdev "user,id=n0,dns-host=127.0.0.1:5353,tftp=$T/tftp,hostfwd=tcp:127.0.0.1:2222-:22,hostfwd=udp:127.0.0.1:2223-:23,guestfwd=tcp:10.0.2.100:7-cmd:cat,guestfwd=tcp:10.0.2.100:8-tcp:127.0.0.1:7777" \
 	-device "virtio-net,netdev=n0,export=vhost-user:$T/tw.sock" || t_fail "twinax serve comes up" ""
