@@ -16,7 +16,8 @@
 static const char ctl_usage[] =
 	"usage: twinax ctl PATH COMMAND [ARGUMENT...]\n"
 	"\n"
-	"PATH is the control socket of a running `twinax serve -qmp unix:PATH`. COMMAND is one of\n"
+	"PATH is the control socket of a running `twinax serve` or `vm`, -qmp unix:PATH. COMMAND "
+	"is one of\n"
 	"  a line of the human monitor     twinax ctl PATH info network\n"
 	"  a QMP command and its arguments twinax ctl PATH set_link name=n0 up=off\n"
 	"  raw QMP                         twinax ctl PATH '{\"execute\": \"query-stats\"}'\n"
@@ -135,7 +136,7 @@ static json_t *make_request(int argc, char **argv)
 static int ctl_connect(const char *path)
 {
 	struct sockaddr_un sun = { .sun_family = AF_UNIX };
-	const char *hint = "it is opened by: twinax serve -qmp unix:PATH ...";
+	const char *hint = "it is opened by: twinax serve (or vm) -qmp unix:PATH ...";
 	int fd;
 
 	if (strlen(path) >= sizeof(sun.sun_path)) {

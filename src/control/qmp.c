@@ -2,11 +2,12 @@
 /*
  * The control socket: QEMU's machine protocol (QMP) on a unix stream socket.
  *
- * A server owns a listening socket and any number (bounded) of sessions. A session reads JSON
- * objects, with or without newlines between them: json_frame finds where each ends, looking at
- * every byte once, and jansson parses what it found, so a client that sends single bytes costs no
- * more than one that sends blocks. Commands are run in order, from the loop, and answered in order;
- * one that answers later (x-trace-frame) stops the reading of its own session until it has.
+ * A server (qmp_server.c) owns a listening socket and any number (bounded) of sessions. A session
+ * reads lines, where it is one of the human monitor's, and else JSON objects, with or without
+ * newlines between them: json_frame finds where each ends, looking at every byte once, and jansson
+ * parses what it found, so a client that sends single bytes costs no more than one that sends
+ * blocks. Commands are run in order, from the loop, and answered in order; one that answers later
+ * (x-trace-frame) stops the reading of its own session until it has.
  *
  * Bounds: a request of QMP_MAX_REQUEST bytes and 64 levels; QMP_MAX_UNSENT bytes of answers that
  * the client does not read; then the session is closed. Malformed input is answered with an error
@@ -15,52 +16,20 @@
  * Not from QEMU: out-of-band execution (no capability is offered).
  */
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/macros.h"
 #include "control/commands.h"
-#include "control/json_frame.h"
-#include "control/qmp.h"
+#include "control/qmp_priv.h"
 
-#define SESSION_READ 16384    /* bytes of requests run before the loop turns to others */
-#define HMP_MAX_LINE 4096     /* a longer one is no command */
-#define RETRY_NS 100000000ull /* when no descriptor is left for a client */
+#define SESSION_READ 16384 /* bytes of requests run before the loop turns to others */
+#define HMP_MAX_LINE 4096  /* a longer one is no command */
 
-struct qmp_session {
-	struct twx_net *net;
-	struct qmp_server *server;
-	struct qmp_session *next;
-	struct twx_watch watch;
-	struct twx_task end; /* frees the session outside of its own callbacks */
-	char *in;
-	size_t in_len, in_size;
-	struct json_frame frame;
-	char *out;
-	size_t out_off, out_len, out_size;
-	json_t *id; /* of the request being run */
-	struct qmp_pending *pending;
-	bool negotiated, closing, quit, eof;
-};
-
-struct qmp_server {
-	struct qmp_server *next;
-	struct twx_net *net;
-	struct control_machine *vm;
-	struct twx_watch watch;
-	struct twx_timer retry;
-	struct qmp_session *sessions;
-	unsigned int n_sessions;
-	bool human;	     /* lines of the human monitor instead of QMP */
-	char path[PATH_MAX]; /* empty: one session, at a descriptor that was given */
-};
-
-static void session_free(struct qmp_session *s)
+void qmp_session_free(struct qmp_session *s)
 {
 	struct qmp_session **p;
 
@@ -83,7 +52,7 @@ static void session_free(struct qmp_session *s)
 
 static void session_end_task(struct twx_task *t)
 {
-	session_free(container_of(t, struct qmp_session, end));
+	qmp_session_free(container_of(t, struct qmp_session, end));
 }
 
 static void session_close(struct qmp_session *s)
@@ -100,7 +69,7 @@ static void session_close(struct qmp_session *s)
 /* What the session waits for now: room to write, and input unless a command is still at work. A
  * client that leaves is always noticed: unix sockets have no EPOLLPRI, but who waits for it is told
  * of EPOLLHUP. */
-static void session_watch(struct qmp_session *s)
+void qmp_session_watch(struct qmp_session *s)
 {
 	uint32_t events = EPOLLPRI;
 
@@ -134,7 +103,7 @@ static void session_flush(struct qmp_session *s)
 		else if (s->eof && !s->pending)
 			session_close(s);
 	}
-	session_watch(s);
+	qmp_session_watch(s);
 }
 
 static bool session_room(struct qmp_session *s, size_t len)
@@ -171,7 +140,7 @@ static void session_put(struct qmp_session *s, const char *text, size_t len)
 }
 
 /* Takes @message. */
-static void session_send(struct qmp_session *s, json_t *message)
+void qmp_session_send(struct qmp_session *s, json_t *message)
 {
 	char *text = message ? json_dumps(message, JSON_COMPACT) : NULL;
 
@@ -189,7 +158,7 @@ static void session_send_error(struct qmp_session *s, const char *class, const c
 
 	if (m && s->id)
 		json_object_set(m, "id", s->id);
-	session_send(s, m);
+	qmp_session_send(s, m);
 }
 
 /* QEMU's, which scripts wait for. */
@@ -206,7 +175,7 @@ static void session_greet(struct qmp_session *s)
 		session_flush(s);
 		return;
 	}
-	session_send(
+	qmp_session_send(
 		s, json_pack("{s{sos[]}}", "QMP", "version", qmp_version_object(), "capabilities"));
 	session_flush(s);
 }
@@ -233,7 +202,7 @@ static void session_answer(struct qmp_session *s, struct qmp_call *call, enum qm
 		m = json_pack("{so}", "return", call->ret ? call->ret : json_object());
 		if (m && s->id)
 			json_object_set(m, "id", s->id);
-		session_send(s, m);
+		qmp_session_send(s, m);
 	}
 	json_decref(s->id);
 	s->id = NULL;
@@ -428,7 +397,7 @@ static void session_event(struct twx_watch *w, uint32_t events)
 	session_flush(s);
 }
 
-static void session_new_take(struct qmp_server *srv, int fd)
+void qmp_session_new_take(struct qmp_server *srv, int fd)
 {
 	struct qmp_session *s = calloc(1, sizeof(*s));
 
@@ -444,182 +413,4 @@ static void session_new_take(struct qmp_server *srv, int fd)
 	srv->sessions = s;
 	srv->n_sessions++;
 	session_greet(s);
-}
-
-static void server_retry(struct twx_timer *t)
-{
-	twx_watch_set(&container_of(t, struct qmp_server, retry)->watch, EPOLLIN);
-}
-
-static void server_event(struct twx_watch *w, uint32_t events)
-{
-	struct qmp_server *srv = container_of(w, struct qmp_server, watch);
-	int fd = accept4(w->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-
-	if (fd < 0) {
-		/* The client stays in the queue and the socket readable: not in every round. */
-		if (errno != EAGAIN && errno != EINTR) {
-			twx_watch_set(w, 0);
-			twx_timer_set(&srv->retry, twx_loop_now(w->loop) + RETRY_NS);
-		}
-		return;
-	}
-	if (srv->n_sessions >= QMP_MAX_CLIENTS) {
-		twx_log(srv->net, TWX_LOG_WARNING, "qmp %s: more than %d clients, one was refused",
-			srv->path, QMP_MAX_CLIENTS);
-		close(fd);
-		return;
-	}
-	session_new_take(srv, fd);
-}
-
-static const struct twx_opt_desc server_options[] = {
-	{ .name = "path", .type = TWX_OPT_STR, .required = true },
-	{ .name = "server", .type = TWX_OPT_BOOL, .def = "on" },
-	{ .name = "wait", .type = TWX_OPT_BOOL, .def = "off" },
-	{ 0 },
-};
-
-static int server_check(const struct twx_opts *o, struct twx_error *e)
-{
-	const char *path = twx_opts_str(o, "path");
-
-	if (!twx_opts_bool(o, "server")) {
-		twx_error_set(e, EINVAL, "the control socket is always the server");
-		return twx_error_hint(e, "leave server= out, or say server=on");
-	}
-	if (twx_opts_bool(o, "wait")) {
-		twx_error_set(e, EINVAL, "waiting for a client before the start is not supported");
-		return twx_error_hint(e, "leave wait= out, or say wait=off");
-	}
-	if (!*path || strlen(path) >= PATH_MAX)
-		return twx_error_set(e, EINVAL, "the path of the control socket is %s",
-				     *path ? "too long" : "empty");
-	return 0;
-}
-
-/* A session that is there from the beginning; the fd is taken. */
-static int server_open_fd(struct qmp_server *srv, int fd, struct twx_error *e)
-{
-	session_new_take(srv, fd);
-	return srv->sessions ? 0 : twx_error_set(e, ENOMEM, "out of memory");
-}
-
-/* "unix:PATH,server=on" becomes the list "path=PATH,server=on". */
-static int server_open(struct qmp_server *srv, const char *text, struct twx_error *e)
-{
-	struct twx_opts *o = NULL;
-	int fd = -1, err;
-
-	if (strncmp(text, "unix:", 5)) {
-		twx_error_set(e, EINVAL, "a control socket is a unix socket, not '%s'", text);
-		return twx_error_hint(e, "write -qmp unix:PATH,server=on,wait=off");
-	}
-	err = twx_opts_parse(&o, text + 5, "path", e);
-	if (!err)
-		err = twx_opts_check(o, server_options, e);
-	if (!err)
-		err = server_check(o, e);
-	if (!err) {
-		snprintf(srv->path, sizeof(srv->path), "%s", twx_opts_str(o, "path"));
-		fd = twx_net_listen_unix(srv->net, srv->path, e);
-		err = fd < 0 ? fd : 0;
-	}
-	twx_opts_free(o);
-	if (err)
-		return err;
-	err = twx_watch_add(&srv->watch, twx_net_loop(srv->net), fd, EPOLLIN, server_event);
-	if (err) {
-		close(fd);
-		twx_net_unlink(srv->net, srv->path);
-		return twx_error_set(e, -err, "cannot watch the control socket: %s",
-				     strerror(-err));
-	}
-	return 0;
-}
-
-/* At @text, or at @fd where that is null. */
-static int server_add(struct qmp_server **list, struct twx_net *net, bool human, const char *text,
-		      int fd, struct twx_error *e)
-{
-	struct qmp_server *srv = calloc(1, sizeof(*srv));
-	int err;
-
-	if (!srv)
-		return twx_error_set(e, ENOMEM, "out of memory");
-	srv->net = net;
-	srv->human = human;
-	twx_timer_init(&srv->retry, twx_net_loop(net), server_retry);
-	err = text ? server_open(srv, text, e) : server_open_fd(srv, fd, e);
-	if (err) {
-		free(srv);
-		return err;
-	}
-	srv->next = *list;
-	*list = srv;
-	return 0;
-}
-
-int qmp_server_add(struct qmp_server **list, struct twx_net *net, const char *text,
-		   struct twx_error *e)
-{
-	return server_add(list, net, false, text, -1, e);
-}
-
-int hmp_server_add(struct qmp_server **list, struct twx_net *net, const char *text,
-		   struct twx_error *e)
-{
-	return server_add(list, net, true, text, -1, e);
-}
-
-int hmp_server_add_fd_take(struct qmp_server **list, struct twx_net *net, int fd,
-			   struct twx_error *e)
-{
-	return server_add(list, net, true, NULL, fd, e);
-}
-
-void qmp_servers_set_machine(struct qmp_server *list, struct control_machine *vm)
-{
-	for (; list; list = list->next)
-		list->vm = vm;
-}
-
-void qmp_servers_event(struct qmp_server *list, const char *name, json_t *data)
-{
-	struct qmp_session *s;
-	struct timespec now;
-	json_t *m;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	m = json_pack("{sss{sIsI}}", "event", name, "timestamp", "seconds", (json_int_t)now.tv_sec,
-		      "microseconds", (json_int_t)(now.tv_nsec / 1000));
-	if (m && data)
-		json_object_set(m, "data", data);
-	for (; list; list = list->next)
-		for (s = list->sessions; s; s = s->next) {
-			if (!s->negotiated || s->closing)
-				continue;
-			session_send(s, json_incref(m));
-			session_watch(s);
-		}
-	json_decref(m);
-	json_decref(data);
-}
-
-void qmp_servers_free(struct qmp_server *list)
-{
-	struct qmp_server *next;
-
-	for (; list; list = next) {
-		next = list->next;
-		while (list->sessions)
-			session_free(list->sessions);
-		twx_timer_cancel(&list->retry);
-		if (list->watch.loop) {
-			twx_watch_del(&list->watch);
-			close(list->watch.fd);
-			twx_net_unlink(list->net, list->path);
-		}
-		free(list);
-	}
 }
