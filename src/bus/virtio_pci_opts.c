@@ -73,6 +73,7 @@ const struct twx_opt_desc virtio_pci_options[] = {
 enum only { ONLY_OFF, ONLY_ON, EITHER, NEVER, PLACE };
 
 static const char why_vmm[] = "is the VMM's to obey, which places the card";
+static const char why_placed[] = "is nothing that this machine has";
 static const char why_packed[] = "is not possible: rings are split here";
 static const char why_express[] = "is not possible: what there is of PCI Express is always there";
 static const char why_stream[] =
@@ -131,8 +132,8 @@ int vpci_check_options(const struct twx_nic *nic, enum virtio_form form,
 			      only == NEVER ? twx_opts_str(opts, key)
 			      : value	    ? "on"
 					    : "off",
-			      fixed[i].why);
-		return only == NEVER
+			      only == NEVER && nic->placed ? why_placed : fixed[i].why);
+		return only == NEVER && !nic->placed
 			       ? twx_error_hint(e, "give it to the VMM's own -device for this card")
 			       : twx_error_hint(e, "leave %s out", key);
 	}

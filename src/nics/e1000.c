@@ -307,6 +307,11 @@ static int nic_refuse(const struct twx_nic *nic, const struct twx_opts *opts, st
 	for (size_t i = nic->placed ? 2 : 0; i < array_size(keys); i++) {
 		if (!twx_opts_given(opts, keys[i]))
 			continue;
+		if (nic->placed) {
+			twx_error_set(e, EINVAL, "device %s: %s= is nothing that this machine has",
+				      nic->id, keys[i]);
+			return twx_error_hint(e, "leave %s out", keys[i]);
+		}
 		twx_error_set(e, EINVAL,
 			      "device %s: %s= is the VMM's to obey, which places the card", nic->id,
 			      keys[i]);

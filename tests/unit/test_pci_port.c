@@ -202,10 +202,17 @@ static void test_lines_swizzle(void **state)
 	assert_false(m->level[1]);
 }
 
+static uint64_t window(struct machine *m, unsigned int slot, uint32_t low, uint32_t high)
+{
+	return (uint64_t)conf_read(m, 0, slot, high, 4) << 32 |
+	       (conf_read(m, 0, slot, low, 2) & 0xfff0) << 16;
+}
+
 static void test_assign_behind_ports(void **state)
 {
 	struct machine *m = *state;
 	struct toy *t[8], *root = plug(m, NULL, "2");
+	uint64_t pref[8][2];
 	char id[8];
 
 	/* More ports than windows of 4 KiB fit into the I/O ports. */
@@ -219,6 +226,17 @@ static void test_assign_behind_ports(void **state)
 	for (unsigned int i = 0; i < 3; i++) {
 		assert_answers(m, t[i]);
 		assert_int_equal(as_read(&m->mem, ecam(i + 1, 0, 0, 0), 4), 0x56781234);
+	}
+	/* Windows hold what is behind them, and overlap no other's. */
+	for (unsigned int i = 0; i < 8; i++) {
+		unsigned int slot = i + (i >= 2);
+
+		pref[i][0] = window(m, slot, PCI_PREF_MEMORY_BASE, PCI_PREF_BASE_UPPER32);
+		pref[i][1] =
+			window(m, slot, PCI_PREF_MEMORY_LIMIT, PCI_PREF_LIMIT_UPPER32) | 0xfffff;
+		assert_true(pref[i][0] >= windows.mem64 && pref[i][0] < pref[i][1]);
+		for (unsigned int j = 0; j < i; j++)
+			assert_true(pref[j][1] < pref[i][0] || pref[i][1] < pref[j][0]);
 	}
 	/* Room for what is plugged in later. */
 	for (unsigned int i = 3; i < 8; i++) {
