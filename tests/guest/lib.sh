@@ -255,6 +255,32 @@ boot() {
 		guest_up "$t_g" 120
 }
 
+# vm_start NAME ARG...: `twinax vm` with that initrd in the background, its control socket as of twinax_up; vm_boot
+# waits for the guest, too. The guest's console goes to a file, its commands come by pipes.
+vm_start() {
+	t_g=$T/$1
+	t_x=$1
+	shift
+	mkdir -p "$t_g" && kit_pipes "$t_g" || return 1
+	"$TWINAX" vm -accel kvm -nodefaults -kernel "$KIT_KERNEL" -initrd "$T/initrd" -m "${VM_MEM:-256}" \
+		-append "console=ttyS0 panic=-1 quiet twinax.ctl=ttyS1" \
+		-chardev "file,id=con,path=$t_g/console.log" -serial chardev:con \
+		-chardev "pipe,id=ctl,path=$t_g/ctl" -serial chardev:ctl \
+		-qmp "unix:$T/$t_x.qmp,server=on,wait=off" "$@" </dev/null >"$t_g/vmm.log" 2>&1 &
+	echo $! >"$t_g/pid"
+	cp "$t_g/pid" "$T/$t_x.pid"
+}
+vm_boot() { vm_start "$@" && guest_up "$t_g" 100; }
+vm_off() { # by the guest's power-off; with the status of twinax
+	g 'poweroff -f' >/dev/null 2>&1
+	until_true 30 sh -c "! kill -0 $(cat "$t_g/pid")" || return 1
+	wait "$(cat "$t_g/pid")"
+}
+vm_has_open() { [ -n "$(find "/proc/$(cat "$t_g/pid")/fd" -lname "$1")" ]; }
+# The guest's name for the NIC with that address; how many lines of /proc/interrupts have NAME, KIND and were raised.
+vm_nic() { g "grep -l '$1' /sys/class/net/*/address" | cut -d/ -f5; }
+vm_interrupts() { g "grep '$1' /proc/interrupts" | awk '$2 + $3 > 0' | grep -c "$2"; }
+
 g() { # COMMAND: in the guest booted last, or in $G
 	guest "${G:-$t_g}" "${G_SECONDS:-60}" "$1"
 }

@@ -3,9 +3,10 @@
  * What a KVM CPU says of itself (CPUID), and the registers that it begins with.
  *
  * The guest sees the CPU that the kernel can offer, less what this machine does not have (nested
- * virtualisation, whose state would not be saved; machine checks, which nobody would report), and
- * with a topology of our own: one package, a core for each CPU, no threads. APIC ids count from 0.
- * The hypervisor's leaves stay as KVM made them, so that Linux finds its clock and the rest.
+ * virtualisation, whose state would not be saved), with one bank of machine checks (Linux wants the
+ * feature, and sets up each bank with several exits), and with a topology of our own: one package,
+ * a core for each CPU, no threads. APIC ids count from 0. The hypervisor's leaves stay as KVM made
+ * them, so that Linux finds its clock and the rest.
  *
  * Linux's 64-bit boot protocol (Documentation/arch/x86/boot.rst) begins in long mode with flat
  * segments, 10h for code and 18h for data, paging on. PVH
@@ -26,8 +27,6 @@
 #define CPUID_1_ECX_VMX (1u << 5)
 #define CPUID_1_ECX_TSC_DEADLINE (1u << 24)
 #define CPUID_1_ECX_HYPERVISOR (1u << 31)
-#define CPUID_1_EDX_MCE (1u << 7)
-#define CPUID_1_EDX_MCA (1u << 14)
 #define CPUID_1_EDX_HTT (1u << 28)
 /* Leaf 80000001h. */
 #define CPUID_81_ECX_CMP_LEGACY (1u << 1)
@@ -38,6 +37,8 @@
 #define MISC_ENABLE_FAST_STRING 1u
 #define MSR_MTRR_DEF_TYPE 0x2ffu
 #define MTRR_ON_WRITE_BACK 0x806u
+
+#define MCG_CTL_P (1u << 8)
 
 #define CR0_PE 0x1ull
 #define CR0_ET 0x10ull
@@ -110,7 +111,6 @@ static bool cpuid_keep(struct kvm_cpuid_entry2 *c, bool deadline)
 		c->ebx &= 0xffff; /* less the number of the CPU that was asked */
 		c->ecx &= ~CPUID_1_ECX_VMX;
 		c->ecx |= CPUID_1_ECX_HYPERVISOR | (deadline ? CPUID_1_ECX_TSC_DEADLINE : 0);
-		c->edx &= ~(CPUID_1_EDX_MCE | CPUID_1_EDX_MCA);
 		return true;
 	case 0x80000001:
 		c->ecx &= ~CPUID_81_ECX_SVM;
@@ -210,10 +210,19 @@ static void firmware_msrs(struct kvm_cpu_state *s)
 	}
 }
 
+/* An older kernel's default, 32 banks, works as well. */
+static void machine_checks(struct kvm_cpu *c)
+{
+	uint64_t cap = MCG_CTL_P | 1;
+
+	(void)kvm_do(c->fd, KVM_X86_SETUP_MCE, &cap);
+}
+
 int kvm_cpu_setup(struct kvm_cpu *c, struct twx_error *e)
 {
 	int err = cpuid_set(c, e);
 
+	machine_checks(c);
 	if (!err)
 		err = kvm_cpu_get(c, &c->initial, e);
 	if (!err)

@@ -58,11 +58,12 @@ static const struct part parts[] = {
 	[PART_MSRS] = { "msrs" },   PART(events, VCPU_EVENTS),	PART(mp, MP_STATE),
 };
 
-/* Memory types, which the kernel keeps and does not list (Intel's SDM 3A, 12.11). */
+/* What the kernel keeps and does not list: memory types (Intel's SDM 3A, 12.11), one bank of
+ * machine checks (15.3). */
 static const struct {
 	uint32_t first, n;
 } more_msrs[] = {
-	{ 0x200, 16 }, { 0x250, 1 }, { 0x258, 2 }, { 0x268, 8 }, { 0x2ff, 1 },
+	{ 0x400, 4 }, { 0x200, 16 }, { 0x250, 1 }, { 0x258, 2 }, { 0x268, 8 }, { 0x2ff, 1 },
 };
 
 static void add_msr(struct kvm *k, uint32_t index)
