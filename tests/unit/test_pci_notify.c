@@ -265,6 +265,11 @@ static void test_race_with_the_mask(void **state)
 	assert_int_equal(t->data, 0x77);
 	assert_int_equal(t->held[0], t->fd);
 	t->racing = false;
+	put(t, 4, 5);
+	assert_true(t->addr == 0x5fee00000);
+	put(t, 0, 0xfee01000);
+	assert_true(t->addr == 0x5fee01000);
+	assert_int_equal(t->n_msgs, 2);
 }
 
 static void test_bus_master(void **state)
