@@ -67,6 +67,9 @@ static void device_list(void)
 	       "the options):\n");
 	for (m = twx_nic_models(); *m; m++)
 		printf("  %-32s %s\n", (*m)->name, (*m)->help);
+	printf("In a machine (twinax vm) NICs need no export=, and take bus= and addr=; it also "
+	       "has "
+	       "pcie-root-port.\n");
 }
 
 static bool device_help(const char *model)
@@ -92,6 +95,8 @@ static bool device_help(const char *model)
 		if (bus->options)
 			print_table("and:", bus->options);
 	}
+	printf("In a machine (twinax vm), bus=ID is pci.0 or a root port, addr=SLOT[.FUNCTION] a "
+	       "place on it.\n");
 	return true;
 }
 

@@ -105,7 +105,12 @@ static int make_device(struct session *s, const char *text, struct twx_error *e)
 	if (ret != -ENODEV)
 		return ret;
 	*e = (struct twx_error){ 0 };
-	return twx_nic_new(&nic, s->net, text, e);
+	ret = twx_nic_new(&nic, s->net, text, e);
+	if (ret && s->machine && strstr(e->what, "is not a valid device model name"))
+		twx_error_hint(e,
+			       "NICs (twinax vm -device help) and pcie-root-port are here; other "
+			       "devices are in QEMU, with our NICs: twinax help qemu");
+	return ret;
 }
 
 static int make_one(struct session *s, const struct session_item *item, struct twx_error *e)

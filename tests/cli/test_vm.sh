@@ -164,6 +164,26 @@ bad "Parameter 'cpus' expects a value between 1 and 8" '' -smp 9
 	bad "$dir/nokernel" '' $qtest -kernel "$dir/nokernel" -pidfile "$dir/pid"
 	echo 'no kernel at all' >"$dir/text"
 	bad "$dir/text is neither a bzImage nor an ELF image" 'vmlinuz' $qtest -kernel "$dir/text"
+	# A bzImage's header with nothing behind it: 64 MiB at 16 MiB, command lines of 2047 bytes.
+	at() { # OFFSET BYTES
+		printf "$2" | dd of="$dir/bz" bs=1 seek=$(($1)) conv=notrunc 2>/dev/null
+	}
+	dd if=/dev/zero of="$dir/bz" bs=65536 count=1 2>/dev/null
+	at 0x1f1 '\001'
+	at 0x1f4 '\000\014'
+	at 0x1fe '\125\252'
+	at 0x202 'HdrS\017\002'
+	at 0x211 '\001'
+	at 0x22c '\377\377\377\177\000\000\040\000\001\025\001'
+	at 0x238 '\377\007'
+	at 0x25b '\001'
+	at 0x263 '\004'
+	bad "kernel $dir/bz needs 66 MiB of memory, and the machine has 16 MiB" 'use -m 66' $qtest -m 16 -kernel "$dir/bz"
+	truncate -s 300M "$dir/initrd"
+	bad "initrd $dir/initrd need 380 MiB of memory" 'use -m 380' $qtest -m 256 -kernel "$dir/bz" -initrd "$dir/initrd"
+	bad "$dir/noinitrd" '' $qtest -m 256 -kernel "$dir/bz" -initrd "$dir/noinitrd"
+	bad 'the command line has 4000 bytes' '' $qtest -m 256 -kernel "$dir/bz" -append "$(printf '%04000d' 0)"
+	rm "$dir/initrd"
 	bad 'memory: ' '' $qtest -m 4k
 	bad "can't take value 'n0', it's in use" 'e1000.0 has it' $qtest -netdev user,id=n0 -device e1000,netdev=n0 \
 		-device virtio-net-pci,netdev=n0
@@ -172,7 +192,7 @@ bad "Parameter 'cpus' expects a value between 1 and 8" '' -smp 9
 	bad 'NIC cannot have multicast MAC address (odd 1st byte)' '' $qtest -net nic,macaddr=01:00:5e:00:00:01
 	bad 'PCI: slot 5 function 0 not available for e1000, in use by virtio-net-pci' '' $qtest \
 		-device virtio-net-pci,addr=5 -device e1000,addr=05
-	bad "'frob' is not a valid device model name" '' $qtest -device frob
+	bad "'virtio-blk-pci' is not a valid device model name" 'twinax help qemu' $qtest -device virtio-blk-pci
 	bad "Duplicate ID 'x' for device" '' $qtest -device e1000,id=x -device e1000,id=x
 	bad "Parameter 'type' does not accept value 'frob'" 'known types' $qtest -netdev frob,id=n0
 	bad "Invalid parameter 'frob'" 'user,help' $qtest -netdev user,id=n0,frob=1
@@ -268,6 +288,16 @@ says "unknown command: 'frob'" frob
 says '' quit
 end 0
 [ ! -e "$dir/m" ] || complain 'the monitor is left behind'
+
+# Stopped and continued.
+start
+kill -TSTP "$pid"
+stopped() { [ "$(cut -d' ' -f3 "/proc/$pid/stat")" = T ]; }
+until_true stopped || complain "SIGTSTP: $(cut -d' ' -f3 "/proc/$pid/stat")"
+kill -CONT "$pid"
+says '"status": "running"' query-status
+kill "$pid"
+end 0
 
 # In a network that is somebody else's there is no machine.
 "$twinax" serve -quiet -netdev user,id=n0 -qmp "unix:$dir/q" >/dev/null 2>"$dir/vm.err" </dev/null &
