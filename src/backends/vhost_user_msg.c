@@ -177,7 +177,8 @@ static int send_message(struct vuf *vu, uint32_t request, uint32_t flags, const 
 			uint32_t len, const int *fds, uint32_t n_fds, int64_t until)
 {
 	struct vu_header head = { request, VU_VERSION | flags, len };
-	struct iovec iov[2] = { { &head, sizeof(head) }, { (void *)(uintptr_t)payload, len } };
+	struct iovec iov[2] = { { &head, sizeof(head) },
+				{ (void *)(uintptr_t)(len ? payload : &head), len } };
 	int rc;
 
 	if (vu->fd < 0)
