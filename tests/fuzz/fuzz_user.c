@@ -35,6 +35,8 @@
 #define FWD_TCP 4002 /* forwards to the guest's port 22 */
 #define FWD_UDP 4003
 #define N_CONNS 4
+#define GUESTFWD 2 /* the connection that leads to a chardev */
+#define GUESTFWD_PORT 7
 #define N_HOST 6
 #define BURST 8
 #define FRAME_ROOM 70000
@@ -43,7 +45,7 @@
 static const uint8_t guest_mac[6] = { 0x52, 0x54, 0, 0x12, 0x34, 0x56 },
 		     gw_mac[6] = { 0x52, 0x55, 10, 0, 2, 2 };
 static const uint8_t guest_ip[4] = { 10, 0, 2, 15 }, host_ip[4] = { 10, 0, 2, 2 },
-		     dns_ip[4] = { 10, 0, 2, 3 };
+		     dns_ip[4] = { 10, 0, 2, 3 }, fwd_ip[4] = { 10, 0, 2, 100 };
 
 struct conn {
 	uint16_t guest_port, peer_port;
@@ -58,6 +60,7 @@ struct world {
 	struct twx_port port;
 	bool busy, lends;
 	int listener, udp;
+	int chardev;	  /* its other end, which sends back what comes */
 	int host[N_HOST]; /* connections at the host's side */
 	struct sockaddr_in udp_peer;
 	struct conn conns[N_CONNS];
@@ -392,13 +395,23 @@ static void op_segment(struct world *w, bool syn)
 	user_put16(f + 52, kind & 64 ? word(w) : 0);
 	for (uint32_t i = 0; i < n_opt; i++)
 		f[54 + i] = byte(w);
-	finish_ip(w, f, host_ip, IPPROTO_TCP, head + len, 0);
+	finish_ip(w, f, c == &w->conns[GUESTFWD] ? fwd_ip : host_ip, IPPROTO_TCP, head + len, 0);
 	send_frame(w, f, 34 + head + len, &meta);
 	if (!(kind & 1))
 		c->snd += len + (flags & 2 ? 1 : 0) + (flags & 1);
 }
 
 /* --- the host's side --- */
+
+/* The chardev's other end; what it cannot send back is lost, and now and then it reads nothing. */
+static void echo(struct world *w)
+{
+	static uint8_t data[65536];
+	ssize_t n = w->busy ? 0 : recv(w->chardev, data, sizeof(data), MSG_DONTWAIT);
+
+	if (n > 0)
+		(void)!send(w->chardev, data, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
 
 static void op_host(struct world *w)
 {
@@ -524,6 +537,7 @@ static void step(struct world *w)
 		if (w->n_burst)
 			send_burst(w);
 		twx_loop_poll(w->loop, 0);
+		echo(w);
 	}
 }
 
@@ -576,18 +590,24 @@ static void world_open(struct world *w)
 	struct twx_net_config config = { .size = sizeof(config) };
 	struct twx_error e = { 0 };
 	uint8_t how = byte(w);
-	char text[512];
+	char text[512], chardev[32];
+	int pair[2];
 
 	assert(!twx_loop_new(&w->loop, &e));
 	config.loop = w->loop;
 	assert(!twx_net_new(&w->net, &config, &e));
 	w->listener = host_socket(SOCK_STREAM, TCP_PORT);
 	w->udp = host_socket(SOCK_DGRAM, UDP_PORT);
+	assert(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair));
+	w->chardev = pair[1];
+	snprintf(chardev, sizeof(chardev), "fd,id=c0,fd=%d", pair[0]);
+	assert(!twx_chardev_new(NULL, w->net, chardev, &e));
 	snprintf(text, sizeof(text),
 		 "user,id=n0,max-flows=64,dns-host=127.0.0.1:%d,tftp=/proc/self/"
 		 "net,bootfile=x,hostname=h,domainname=d.example,"
 		 "dnssearch=d.example,dnssearch=example,tftp-server-name=t,x-peek-off=%s,"
-		 "hostfwd=tcp:127.0.0.1:%d-:22,hostfwd=udp:127.0.0.1:%d-:53,mtu=%s,restrict=%s",
+		 "hostfwd=tcp:127.0.0.1:%d-:22,hostfwd=udp:127.0.0.1:%d-:53,mtu=%s,restrict=%s,"
+		 "guestfwd=tcp:10.0.2.100:7-c0",
 		 UDP_PORT, how & 4 ? "off" : "auto", FWD_TCP, FWD_UDP, how & 8 ? "65535" : "1500",
 		 (how & 0xf0) == 0xf0 ? "on" : "off");
 	if (twx_backend_new(&w->backend, w->net, text, &e)) {
@@ -604,7 +624,7 @@ static void world_open(struct world *w)
 		w->host[i] = -1;
 	for (int i = 0; i < N_CONNS; i++)
 		w->conns[i] = (struct conn){ .guest_port = (uint16_t)(2000 + i),
-					     .peer_port = TCP_PORT,
+					     .peer_port = i == GUESTFWD ? GUESTFWD_PORT : TCP_PORT,
 					     .snd = 1000u * (uint32_t)i - 500 };
 }
 
@@ -626,6 +646,7 @@ static void world_close(struct world *w)
 	}
 	close(w->listener);
 	close(w->udp);
+	close(w->chardev);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
