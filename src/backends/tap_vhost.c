@@ -228,7 +228,6 @@ int tap_vhost_open(struct tap *tap, const struct twx_opts *o, struct twx_error *
 			.ops = &tap_vhost_ops,
 			.what = "vhost-net",
 			.features = tap_vhost_features(tap, q->kernel.features),
-			.forced = forced,
 		};
 	}
 	tap->vhost = true;

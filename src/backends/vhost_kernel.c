@@ -83,15 +83,15 @@ static int set_memory(struct vhost_kernel *k, const struct mem_map *mem)
 
 	if (!table)
 		return -ENOMEM;
-	r = table->regions - 1;
+	r = table->regions; /* the next one */
 	for (unsigned int i = 0; i < mem->n; i++) {
 		const struct mem_region *m = &mem->regions[i];
 
-		if (table->nregions && joins(r, m)) {
-			r->memory_size += m->size;
+		if (table->nregions && joins(r - 1, m)) {
+			r[-1].memory_size += m->size;
 			continue;
 		}
-		*++r = (struct vhost_memory_region){ .guest_phys_addr = m->gpa,
+		*r++ = (struct vhost_memory_region){ .guest_phys_addr = m->gpa,
 						     .memory_size = m->size,
 						     .userspace_addr = (uintptr_t)m->host };
 		table->nregions++;

@@ -83,7 +83,6 @@ struct vhost {
 	uint64_t features; /* of VHOST_FEATURES, what it can do */
 	bool needs_files;  /* memory is handed over by file (mem_map's keep_files) */
 	bool only;	   /* there is no other way: frames that take one are lost */
-	bool forced;	   /* the user would rather have an error than another way */
 };
 
 #endif
