@@ -409,6 +409,44 @@ static void levels_catch_up_with_who_reads_late(void **state)
 	assert_true(x->c.raised[0] < 200000);
 }
 
+struct restless {
+	struct twx_task t;
+	struct ctx *x;
+	bool level;
+};
+
+static void toggle(struct twx_task *t)
+{
+	struct restless *r = (struct restless *)t;
+
+	machine_set_gsi((struct machine *)r->x->m.machine, 5, r->level = !r->level);
+	twx_loop_defer(r->x->m.loop, t);
+}
+
+/* Interrupts of the loop's tasks, while more commands wait than one round carries out. */
+static void interrupts_come_between_commands(void **state)
+{
+	struct ctx *x = *state;
+	struct restless a = { .t.fn = toggle, .x = x }, b = a;
+	char *line, text[4 * 15000];
+
+	qt_do(&x->c, "irq_intercept_in ioapic");
+	for (int i = 0; i < 15000; i++)
+		memcpy(text + 4 * i, "foo\n", 4);
+	qt_send(&x->c, text, sizeof(text));
+	twx_loop_defer(x->m.loop, &a.t);
+	twx_loop_defer(x->m.loop, &b.t);
+	for (int i = 0; i < 20; i++)
+		assert_true(twx_loop_poll(x->m.loop, 0) >= 0);
+	twx_loop_undefer(x->m.loop, &a.t);
+	twx_loop_undefer(x->m.loop, &b.t);
+	for (int i = 0; i < 15000; i++) {
+		assert_true(qt_line(&x->c, &line));
+		assert_string_equal(line, "FAIL Unknown command 'foo'");
+	}
+	assert_true(x->c.raised[5] > 1);
+}
+
 static void a_command_without_end_ends_the_conversation(void **state)
 {
 	struct ctx *x = *state;
@@ -761,6 +799,7 @@ int main(void)
 		T(a_long_step_does_not_hold_the_loop),
 		T(who_does_not_read_is_not_fed),
 		T(levels_catch_up_with_who_reads_late),
+		T(interrupts_come_between_commands),
 		T(a_command_without_end_ends_the_conversation),
 		T(clients_take_turns),
 		T(the_last_commands_are_answered),

@@ -180,7 +180,7 @@ static void converse_end(struct qtest *q)
 	qtest_buf_free(&q->in);
 	qtest_buf_free(&q->out);
 	q->scanned = 0;
-	q->intercepted = q->stepping = q->eof = q->failed = false;
+	q->intercepted = q->stepping = q->eof = q->failed = q->more = false;
 	if (q->listen.loop)
 		(void)twx_watch_set(&q->listen, EPOLLIN);
 }
@@ -266,28 +266,33 @@ static bool run_lines(struct qtest *q)
 	return true;
 }
 
-static void converse(struct qtest *q)
+/* What was said goes out; then what is waited for, or the end. */
+static void converse_rest(struct qtest *q)
 {
 	uint32_t events = 0;
-	bool more;
 
+	flush(q);
+	qtest_log_flush(&q->log);
+	if (q->failed || (q->eof && !q->more && q->out.len == 0))
+		return converse_end(q);
+	if (q->more || q->out.len != 0)
+		events |= EPOLLOUT;
+	if (!q->more && !q->eof)
+		events |= EPOLLIN;
+	(void)twx_watch_set(&q->conn, events);
+}
+
+static void converse(struct qtest *q)
+{
 	q->in_burst = true;
-	more = run_lines(q);
-	if (!more && !q->failed && q->in.len > QTEST_MAX_LINE && q->scanned == q->in.len) {
+	q->more = run_lines(q);
+	if (!q->more && !q->failed && q->in.len > QTEST_MAX_LINE && q->scanned == q->in.len) {
 		qtest_say(q, "ERR command too long");
 		flush(q);
 		q->failed = true;
 	}
-	flush(q);
 	q->in_burst = false;
-	qtest_log_flush(&q->log);
-	if (q->failed || (q->eof && !more && q->out.len == 0))
-		return converse_end(q);
-	if (more || q->out.len != 0)
-		events |= EPOLLOUT;
-	if (!more && !q->eof)
-		events |= EPOLLIN;
-	(void)twx_watch_set(&q->conn, events);
+	converse_rest(q);
 }
 
 static void conn_read(struct qtest *q)
@@ -319,13 +324,14 @@ static void conn_ready(struct twx_watch *w, uint32_t events)
 	converse(q);
 }
 
-/* Lines that were said, or a failure, outside of a burst. */
+/* Lines that were said, or a failure, outside of a burst. Commands are left to the watch: between
+ * tasks they cannot be settled. */
 static void end_task(struct twx_task *t)
 {
 	struct qtest *q = container_of(t, struct qtest, end);
 
 	if (!q->in_burst && q->conn.loop)
-		converse(q);
+		converse_rest(q);
 }
 
 int qtest_converse_take(struct qtest *q, int fd)

@@ -53,6 +53,7 @@ struct qtest {
 	struct qtest_buf in, out;
 	size_t scanned;	     /* bytes of @in without an end of line */
 	bool in_burst;	     /* commands are being carried out; who answers need not flush */
+	bool more;	     /* to do, as soon as something can be sent */
 	bool eof, failed;    /* the client has said all; there is no going on */
 	struct twx_task end; /* flushes, or closes, outside of a burst */
 
