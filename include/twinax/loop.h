@@ -70,7 +70,8 @@ TWX_EXPORT void twx_loop_stop(struct twx_loop *loop); /* thread-safe; async-sign
 
 /*
  * For loops whose objects other threads use as well (a vCPU that writes a device's register): to be
- * called before any of them exists. From then on a lock is held while callbacks run. -ENOMEM or 0.
+ * called before any of them exists. From then on a lock is held while callbacks run. 0, -ENOMEM, or
+ * -EBUSY when somebody has the loop's clock in hand (a machine with the accelerator qtest).
  */
 TWX_EXPORT int twx_loop_share(struct twx_loop *loop);
 /*

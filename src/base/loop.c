@@ -574,6 +574,8 @@ int twx_loop_share(struct twx_loop *loop)
 
 	if (loop->lock)
 		return 0;
+	if (loop->stands)
+		return -EBUSY;
 	lock = malloc(sizeof(*lock));
 	if (!lock)
 		return -ENOMEM;
@@ -603,11 +605,13 @@ void twx_loop_leave(struct twx_loop *loop)
 
 /* Virtual time */
 
-void loop_virtual_start(struct twx_loop *loop)
+int loop_virtual_start(struct twx_loop *loop)
 {
-	assert(!loop->lock);
+	if (loop->lock || loop->stands)
+		return -EBUSY;
 	(void)twx_loop_now(loop);
 	loop->stands = true;
+	return 0;
 }
 
 void loop_virtual_stop(struct twx_loop *loop)

@@ -6,10 +6,10 @@
 #include <twinax/loop.h>
 
 /*
- * From loop_virtual_start() on, the loop's clock stands at the time that it was, and so do its
- * timers; file descriptors and tasks go on. Not together with twx_loop_share().
+ * From here on the loop's clock stands at the time that it was, and so do its timers; file
+ * descriptors and tasks go on. 0; -EBUSY where it stands already, or is shared (twx_loop_share()).
  */
-void loop_virtual_start(struct twx_loop *loop);
+int loop_virtual_start(struct twx_loop *loop);
 void loop_virtual_stop(struct twx_loop *loop); /* real time again */
 
 /* When the next timer is due; UINT64_MAX without any. */

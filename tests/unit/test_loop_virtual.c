@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A loop whose clock is moved by hand: timers in order at their own times, tasks settled between.
  */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -101,7 +102,7 @@ static int setup(void **state)
 
 	*f = (struct fix){ 0 };
 	assert_int_equal(twx_loop_new(&f->loop, NULL), 0);
-	loop_virtual_start(f->loop);
+	assert_int_equal(loop_virtual_start(f->loop), 0);
 	f->start = twx_loop_now(f->loop);
 	assert_int_equal(
 		twx_watch_add(&f->hand, f->loop, eventfd(0, EFD_CLOEXEC), EPOLLIN, hand_ready), 0);
@@ -260,6 +261,17 @@ static void real_time_comes_back(void **state)
 	assert_true(twx_loop_now(f->loop) > f->start);
 }
 
+static void one_hand_has_the_clock(void **state)
+{
+	struct fix *f = *state;
+
+	assert_int_equal(loop_virtual_start(f->loop), -EBUSY);
+	assert_int_equal(twx_loop_share(f->loop), -EBUSY);
+	loop_virtual_stop(f->loop);
+	assert_int_equal(twx_loop_share(f->loop), 0);
+	assert_int_equal(loop_virtual_start(f->loop), -EBUSY);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -273,6 +285,7 @@ int main(void)
 		T(deferred_work_can_be_settled_at_once),
 		T(a_task_that_never_rests_does_not_hold_the_loop),
 		T(real_time_comes_back),
+		T(one_hand_has_the_clock),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

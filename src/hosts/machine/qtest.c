@@ -475,7 +475,13 @@ int qtest_open(struct qtest **out, struct machine *m, const char *where, const c
 		return twx_error_set(e, ENOMEM, "-qtest: out of memory");
 	*q = (struct qtest){ .m = m, .listen_fd = -1, .spare_fd = -1, .log.fd = -1 };
 	q->end.fn = end_task;
-	loop_virtual_start(m->loop);
+	if (loop_virtual_start(m->loop) < 0) {
+		free(q);
+		twx_error_set(e, EBUSY,
+			      "qtest: the loop is shared with other threads, or the "
+			      "clock of another machine");
+		return twx_error_hint(e, "give the machine a net with a loop of its own");
+	}
 	q->epoch = twx_loop_now(m->loop);
 	if (where) {
 		err = qtest_log_open(&q->log, machine_hostops(m), log, e);
