@@ -93,7 +93,7 @@ enum qmp_status qmp_x_trace_read(struct qmp_call *call)
 }
 
 /* What a hop says about the walk that it belongs to. */
-enum { DOORBELL = 1, FETCH = 2, INPUT = 4, DELIVERED = 8 };
+enum { DOORBELL = 1, FETCH = 2, INPUT = 4, DELIVERED = 8, EXIT = 16 };
 
 static const uint8_t roles[TWX_N_HOPS] = {
 	[TWX_HOP_KICK] = DOORBELL,	   [TWX_HOP_VFIO_WRITE] = DOORBELL,
@@ -102,17 +102,19 @@ static const uint8_t roles[TWX_N_HOPS] = {
 	[TWX_HOP_TAP_READ] = INPUT,	   [TWX_HOP_RECVMSG] = INPUT,
 	[TWX_HOP_USED] = DELIVERED,	   [TWX_HOP_SIGNAL] = DELIVERED,
 	[TWX_HOP_SIGNAL_SKIP] = DELIVERED, [TWX_HOP_E1000_RX] = DELIVERED,
-	[TWX_HOP_E1000_IRQ] = DELIVERED,   [TWX_HOP_VM_EXIT] = DOORBELL,
+	[TWX_HOP_E1000_IRQ] = DELIVERED,   [TWX_HOP_VM_EXIT] = EXIT,
 };
 
 /* Does a hop of @role begin a new walk, when the one at hand went @inward and has met @seen? */
 static bool begins_walk(unsigned int role, bool inward, unsigned int seen)
 {
+	if (role == EXIT) /* of a CPU: a load, a store; most lead to no frame */
+		return true;
 	if (role == DOORBELL) /* one store may ring twice: as a message, then in the device */
-		return seen != DOORBELL;
+		return (seen & ~(unsigned int)(DOORBELL | EXIT)) != 0;
 	if (role == FETCH)
 		return inward;
-	return role == INPUT && (seen & (inward ? DELIVERED : FETCH));
+	return role == INPUT && (seen == EXIT || (seen & (inward ? DELIVERED : FETCH)));
 }
 
 /* Length of the walk that begins at @i; *whole unless it reaches the newest record. */
@@ -141,7 +143,7 @@ static bool walk_fits(const struct frame_wait *fw, const struct walk *w)
 	bool through = fw->through < 0;
 	uint32_t i;
 
-	if (fw->inward ? first != INPUT : !(first & (DOORBELL | FETCH)))
+	if (fw->inward ? first != INPUT : !(first & (EXIT | DOORBELL | FETCH)))
 		return false;
 	for (i = 0; i < w->n; i++) {
 		hop = record_at(tr, w->first + i)->hop;
