@@ -85,11 +85,53 @@ static const char *hub0_port(struct emit *m, const char *netdev)
 	return id;
 }
 
+/* A value that is @id, or a guestfwd= that leads there: "tcp:10.0.2.9:80-chardev:ID". */
+static bool leads_to(const char *value, const char *id)
+{
+	const size_t n = strlen(value), len = strlen(id);
+
+	return n >= len && !strcmp(value + n - len, id) &&
+	       (n == len || value[n - len - 1] == ':' || value[n - len - 1] == '-');
+}
+
+static bool list_leads_to(const struct kv *kv, const char *id)
+{
+	size_t i;
+
+	for (i = 0; i < kv->n; i++)
+		if (strcmp(kv->pairs[i].key, "id") && leads_to(kv->pairs[i].value, id))
+			return true;
+	return false;
+}
+
+/* A -chardev goes along with the one backend or filter that has it. */
+static bool chardev_is_ours(const struct qemu_plan *plan, const struct qemu_token *t)
+{
+	struct kv *kv = NULL;
+	const char *id;
+	bool ours = false;
+	size_t i;
+
+	if (!t->value || !qemu_token_is(t, "chardev") || kv_parse(&kv, t->value, "backend", NULL))
+		return false;
+	id = kv_get(kv, "id");
+	for (i = 0; id && i < plan->n_netdevs; i++)
+		ours |= plan->netdevs[i].taken && list_leads_to(plan->netdevs[i].kv, id);
+	for (i = 0; id && i < plan->n_filters; i++)
+		ours |= plan->filters[i].taken && list_leads_to(plan->filters[i].kv, id);
+	kv_free(kv);
+	return ours;
+}
+
 static void serve_networks(struct emit *m)
 {
 	struct qemu_plan *plan = m->plan;
 	const char *cable = NULL;
 	size_t i;
+
+	for (i = 0; i < plan->args->n; i++)
+		if (chardev_is_ours(plan, &plan->args->tokens[i]))
+			serve_item(m->l, SESSION_CHARDEV, cli_strdup(plan->args->tokens[i].value));
 
 	for (i = 0; i < plan->n_netdevs; i++)
 		if (plan->netdevs[i].taken)
@@ -223,7 +265,7 @@ static bool is_taken(const struct emit *m, const struct qemu_token *t)
 	const struct qemu_plan *plan = m->plan;
 	size_t i;
 
-	if (t == m->memory.drop)
+	if (t == m->memory.drop || chardev_is_ours(plan, t))
 		return true;
 	for (i = 0; i < plan->n_sets; i++)
 		if (plan->sets[i].token == t)

@@ -15,8 +15,8 @@
 /* Options that are passed on word by word, in their order. */
 static bool is_kept(const struct qemu_token *t)
 {
-	static const char *const changed[] = { "netdev", "nic", "net",	   "device",
-					       "object", "set", "mem-path" };
+	static const char *const changed[] = { "netdev", "nic", "net",	    "device",
+					       "object", "set", "mem-path", "chardev" };
 
 	for (size_t i = 0; i < sizeof(changed) / sizeof(changed[0]); i++)
 		if (qemu_token_is(t, changed[i]))

@@ -109,6 +109,17 @@ static const struct sample samples[] = {
 		  "-device virtio-net,netdev=t0,mac=52:54:00:12:34:56,export=vhost-user:DIR/nic0\n",
 	  .qemu = MEM VHOST(0, "t0") "-device virtio-net-pci,netdev=t0,mac=52:54:00:12:34:56",
 	  .notes = "netdev t0 goes without vhost=: the NIC is no longer in QEMU\n" },
+	/* A chardev that a backend of ours has goes along with it; QEMU's own stay. */
+	{ .args = "-chardev socket,id=g,path=/g -chardev socket,id=q,path=/q -netdev "
+		  "user,id=n0,guestfwd=tcp:10.0.2.9:80-chardev:g -device virtio-net-pci,netdev=n0 "
+		  "-serial chardev:q",
+	  .serve =
+		  "-chardev socket,id=g,path=/g\n"
+		  "-netdev user,id=n0,guestfwd=tcp:10.0.2.9:80-chardev:g\n"
+		  "-device virtio-net,netdev=n0,mac=52:54:00:12:34:56,export=vhost-user:DIR/nic0\n",
+	  .qemu = MEM "-chardev socket,id=q,path=/q " VHOST(
+		  0, "n0") "-device virtio-net-pci,netdev=n0,mac=52:54:00:12:34:56 -serial "
+			   "chardev:q" },
 	/* PCI models. */
 	{ .args = "-nic user,model=e1000",
 	  .serve = "-netdev user,id=net0\n"
