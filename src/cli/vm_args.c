@@ -296,6 +296,9 @@ static int check_together(struct vm_args *a, struct twx_error *e)
 	}
 	if (a->qtest_log && !qtest)
 		return twx_error_set(e, EINVAL, "-qtest-log: there is no -qtest");
+	if (!a->kernel && (a->initrd || a->append))
+		return twx_error_set(e, EINVAL, "%s only allowed with -kernel option",
+				     a->initrd ? "-initrd" : "-append");
 	if (a->daemonize && (a->nographic || a->stdio_taken))
 		return twx_error_set(
 			e, EINVAL,

@@ -219,6 +219,8 @@ static const struct sample errors[] = {
 	  .error = "-daemonize: a -serial or -monitor stdio takes the terminal, which the "
 		   "background "
 		   "does not have|" },
+	{ .args = "-append x", .error = "-append only allowed with -kernel option|" },
+	{ .args = "-initrd x -append x", .error = "-initrd only allowed with -kernel option|" },
 	{ .args = "-accel qtest",
 	  .error = "-accel qtest: nobody says what the machine shall do|add -qtest "
 		   "unix:PATH,server=on,wait=off" },
