@@ -71,10 +71,8 @@ static void flat_add(struct aspace *as, struct as_region *r)
 	unsigned int i = range_from(as, at);
 
 	for (; i < as->n_flat && as->flat[i].first <= last; i++) {
-		if (as->flat[i].first > at) {
+		if (as->flat[i].first > at)
 			range_insert(as, i, at, as->flat[i].first - 1, r);
-			i++;
-		}
 		if (as->flat[i].last >= last)
 			return;
 		at = as->flat[i].last + 1;

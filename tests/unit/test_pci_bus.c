@@ -264,6 +264,25 @@ static void test_assign_low(void **state)
 	unplug(m, t);
 }
 
+/* Without a hole: three times 16 KiB and three times 4 KiB. */
+static void test_assign_tight(void **state)
+{
+	struct machine *m = *state;
+	struct toy *t[3] = { plug(m, NULL, NULL), plug(m, NULL, NULL), plug(m, NULL, NULL) };
+	struct pci_windows w = windows;
+
+	w.mem64_len = 0;
+	w.mem_len = 3 * 0x5000;
+	assert_int_equal(pci_bus_assign(m->bus, &w, NULL), 0);
+	for (unsigned int i = 0; i < 3; i++)
+		assert_answers(m, t[i]);
+	pci_bus_reset(m->bus);
+	w.mem_len--;
+	assert_int_equal(pci_bus_assign(m->bus, &w, NULL), -ENOSPC);
+	for (unsigned int i = 0; i < 3; i++)
+		unplug(m, t[i]);
+}
+
 /* Zones and doorbells follow their BAR. */
 
 static void test_zones(void **state)
@@ -281,6 +300,7 @@ static void test_zones(void **state)
 	conf_write(m, 0, 4, PCI_BASE_ADDRESS_0, 4, 0xd1000000);
 	assert_int_equal(m->n_zones, 2);
 	assert_true(m->zones[0].addr == 0xd1000100);
+	assert_false(pci_hurry(&t->pci)); /* nobody would */
 	conf_write(m, 0, 4, PCI_COMMAND, 2, 0);
 	assert_int_equal(m->n_zones, 0);
 	conf_write(m, 0, 4, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
@@ -375,12 +395,13 @@ static void test_each_and_state(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		bus_test(test_config_ports), bus_test(test_config_address),
-		bus_test(test_ecam),	     bus_test(test_places),
-		bus_test(test_bars),	     bus_test(test_rom),
-		bus_test(test_lines),	     bus_test(test_assign),
-		bus_test(test_assign_low),   bus_test(test_zones),
-		bus_test(test_doorbells),    bus_test(test_each_and_state),
+		bus_test(test_config_ports),   bus_test(test_config_address),
+		bus_test(test_ecam),	       bus_test(test_places),
+		bus_test(test_bars),	       bus_test(test_rom),
+		bus_test(test_lines),	       bus_test(test_assign),
+		bus_test(test_assign_low),     bus_test(test_assign_tight),
+		bus_test(test_zones),	       bus_test(test_doorbells),
+		bus_test(test_each_and_state),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -302,6 +302,30 @@ static void test_plug(void **state)
 	assert_int_equal(status(m), PCI_EXP_SLTSTA_PDC | PCI_EXP_SLTSTA_DLLSC);
 }
 
+/* A slot of several: the guest hears of it when function 0 comes. */
+static void test_plug_functions(void **state)
+{
+	struct machine *m = *state;
+	struct pci_info multi = toy_info;
+	struct toy *first, *t;
+
+	port_new(m, "rp0", "4");
+	driver_probe(m);
+	multi.multifunction = true;
+	t = toy_new(&multi);
+	assert_int_equal(pci_bus_plug(m->bus, &t->pci, "toy", "rp0", "0.1", 0, true, NULL), 0);
+	assert_int_equal(status(m), 0);
+	assert_int_equal(m->n_messages, 0);
+	first = toy_new(&multi);
+	assert_int_equal(pci_bus_plug(m->bus, &first->pci, "toy", "rp0", NULL, 0, true, NULL), 0);
+	assert_true(status(m) & PCI_EXP_SLTSTA_PDC);
+	assert_int_equal(m->n_messages, 1);
+	acknowledge(m);
+	unplug(m, t);
+	assert_int_equal(status(m), PCI_EXP_SLTSTA_PDS);
+	unplug(m, first);
+}
+
 static void test_interrupts(void **state)
 {
 	struct machine *m = *state;
@@ -406,6 +430,21 @@ static void test_unplug_unused(void **state)
 	t = plug_hot(m, "rp0");
 	assert_int_equal(pci_bus_ask_unplug(m->bus, &t->pci, on_gone, m, NULL), 0);
 	assert_int_equal(m->n_gone, 0);
+	poll_loop(m);
+	assert_int_equal(m->n_gone, 1);
+	toy_free(t);
+}
+
+/* With power, and no driver. */
+static void test_unplug_undecoded(void **state)
+{
+	struct machine *m = *state;
+	struct toy *t;
+
+	port_new(m, "rp0", "4");
+	t = plug(m, "rp0", NULL);
+	assert_true(link_up(m));
+	assert_int_equal(pci_bus_ask_unplug(m->bus, &t->pci, on_gone, m, NULL), 0);
 	poll_loop(m);
 	assert_int_equal(m->n_gone, 1);
 	toy_free(t);
@@ -527,10 +566,12 @@ int main(void)
 		bus_test(test_assign_behind_ports),
 		bus_test(test_cold),
 		bus_test(test_plug),
+		bus_test(test_plug_functions),
 		bus_test(test_interrupts),
 		bus_test(test_unplug),
 		bus_test(test_unplug_refused),
 		bus_test(test_unplug_unused),
+		bus_test(test_unplug_undecoded),
 		bus_test(test_unplug_by_reset),
 		bus_test(test_power),
 		bus_test(test_state),
