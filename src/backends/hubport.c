@@ -22,6 +22,9 @@ static int hubport_join_netdev(struct twx_port *port, const char *id, struct twx
 		twx_error_set(e, ENODEV, "netdev '%s' not found", id);
 		return twx_error_hint(e, "define it before hub port %s", port->name);
 	}
+	if (b->type->only_bus)
+		return twx_error_set(e, EINVAL, "%s requires frontend driver %s-net-*, not a hub",
+				     b->type->name, b->type->only_bus);
 	if (b->n_ports != 1)
 		return twx_error_set(e, EINVAL, "netdev '%s' has %u queues, a hub port takes one",
 				     id, b->n_ports);

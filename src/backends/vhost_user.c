@@ -20,6 +20,7 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -186,6 +187,14 @@ static int first_try(struct vuf *vu)
 			  : hostops_unix_connect(net_hostops(vu->backend->net), vu->path);
 }
 
+/* Whoever wants us gone does not wait for a back end first. */
+static bool asked_to_end(void)
+{
+	sigset_t set;
+
+	return sigpending(&set) == 0 && (sigismember(&set, SIGINT) || sigismember(&set, SIGTERM));
+}
+
 /* The first connection: at once, or within START_MS where the user expects it to come. */
 static int first_connection(struct vuf *vu, bool wait, struct twx_error *e)
 {
@@ -194,7 +203,7 @@ static int first_connection(struct vuf *vu, bool wait, struct twx_error *e)
 
 	for (;;) {
 		fd = first_try(vu);
-		if (fd >= 0 || now_ms() >= until)
+		if (fd >= 0 || now_ms() >= until || asked_to_end())
 			break;
 		(void)poll(NULL, 0, STEP_MS);
 	}

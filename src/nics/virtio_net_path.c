@@ -174,6 +174,20 @@ static void path_leave(struct vnet_pair *p)
 		p->path = NULL;
 }
 
+/* Says why frames go nowhere, where that will not pass. */
+static void path_missed(struct vnet *vn, const struct vhost *v)
+{
+	const struct virtio_host_ops *host = vn->dev.host_ops;
+
+	if (host && !host->kick_fd && !vn->path_failed) {
+		vn->path_failed = true;
+		twx_log(vn->nic->net, TWX_LOG_WARNING,
+			"device %s: %s needs a card on a PCI bus, and this one is exported as a "
+			"virtio device: frames are dropped",
+			vn->nic->id, v->what);
+	}
+}
+
 bool vnet_path_queue_start(struct vnet_pair *p, struct virtqueue *vq)
 {
 	struct vhost *v = path_of(p);
@@ -185,8 +199,11 @@ bool vnet_path_queue_start(struct vnet_pair *p, struct virtqueue *vq)
 	vn->select_due = true;
 	vnet_defer(&vn->pairs[0]);
 	vn->path_up = cable_up(vn);
-	if (!path_usable(vn))
+	if (!path_usable(vn)) {
+		if (v->only)
+			path_missed(vn, v);
 		return false;
+	}
 	rc = path_start(p, v, vq);
 	if (rc == 0)
 		return true;

@@ -156,6 +156,18 @@ static void refused(const char *netdev, const char *nic, const char *what)
 	fg_free(g);
 }
 
+static void hub_refused(const char *netdev)
+{
+	struct twx_error e = { 0 };
+	struct fg *g = fg_new(1, "");
+
+	assert_int_equal(twx_backend_new(NULL, g->net, netdev, &e), 0);
+	assert_int_equal(twx_backend_new(NULL, g->net, "hubport,id=h0,hubid=0,netdev=n0", &e),
+			 -EINVAL);
+	assert_non_null(strstr(e.what, "not a hub"));
+	fg_free(g);
+}
+
 static void options(void **state)
 {
 	char netdev[200];
@@ -168,6 +180,7 @@ static void options(void **state)
 	refused("vhost-user,id=n0,path=x,queues=0", NULL, "queues");
 	snprintf(netdev, sizeof(netdev), "vhost-user,id=n0,path=%s", peer.path);
 	refused(netdev, "e1000,netdev=n0", "vhost-user requires frontend driver virtio-net-*");
+	hub_refused(netdev);
 }
 
 /* By a chardev, as QEMU has it. */

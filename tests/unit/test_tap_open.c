@@ -111,6 +111,26 @@ static void test_exclusions(void **state)
 	open_tap(c, "tap,id=t0,ifname=tt0,script=no,downscript=no,vhost=off");
 }
 
+/* Where the kernel has none, or will not give it: our own path, unless the user insists. */
+static void test_vhost_that_is_not_there(void **state)
+{
+	struct ctx *c = *state;
+	char text[128];
+	int fd = open("/dev/null", O_RDWR);
+
+	snprintf(text, sizeof(text),
+		 "tap,id=t0,ifname=tt0,script=no,downscript=no,vhostforce=on,vhostfd=%d", fd);
+	expect_refused(c, text, "vhost-net requested but could not be initialized");
+	assert_int_equal(fcntl(fd, F_GETFD), -1); /* it was ours */
+	fd = open("/dev/null", O_RDWR);
+	snprintf(text, sizeof(text),
+		 "tap,id=t0,ifname=tt0,script=no,downscript=no,vhost=on,vhostfd=%d", fd);
+	c->log[0] = 0;
+	open_tap(c, text);
+	assert_non_null(strstr(c->log, "vhost-net requested but could not be initialized"));
+	assert_null(c->tap->ports[0]->ops->vhost(c->tap->ports[0]));
+}
+
 static void test_busy_and_foreign_interfaces(void **state)
 {
 	struct ctx *c = *state;
@@ -207,6 +227,7 @@ int main(void)
 		T(test_inherited_descriptors),
 		T(test_wrong_descriptors),
 		T(test_exclusions),
+		T(test_vhost_that_is_not_there),
 		T(test_busy_and_foreign_interfaces),
 		T(test_scripts),
 		T(test_missing_default_script_warns),
