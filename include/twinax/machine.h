@@ -40,6 +40,9 @@ struct twx_machine_config {
 	bool no_reboot;	    /* a reset is a TWX_MACHINE_SHUTDOWN */
 	void (*event)(void *opaque, enum twx_machine_event ev);
 	void *opaque;
+	/* A directory of the caller's own where unpacked kernels are kept, some 40 MB each: the next
+	 * start with the same bzImage does not unpack it. Null: none. */
+	const char *kernel_cache;
 };
 
 TWX_EXPORT int twx_machine_new(struct twx_machine **out, const struct twx_machine_config *config,

@@ -32,6 +32,7 @@
 #include "cli/session.h"
 #include "cli/vm_accel.h"
 #include "cli/vm_args.h"
+#include "cli/vm_cache.h"
 #include "control/machine.h"
 #include "control/qmp.h"
 
@@ -206,6 +207,7 @@ static bool vm_shares_memory(const struct vm_args *a)
 
 static int vm_make_machine(struct vm *vm, enum vm_accel accel)
 {
+	char cache[4096];
 	struct twx_machine_config c = {
 		.size = sizeof(c),
 		.net = vm->session.net,
@@ -221,6 +223,7 @@ static int vm_make_machine(struct vm *vm, enum vm_accel accel)
 		.no_reboot = vm->args.no_reboot,
 		.event = vm_event,
 		.opaque = vm,
+		.kernel_cache = vm->args.kernel ? vm_kernel_cache(cache, sizeof(cache)) : NULL,
 	};
 	struct twx_error e = { 0 };
 	size_t i;

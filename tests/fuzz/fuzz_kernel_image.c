@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Any file as a kernel: byte 0 picks the size of memory and whether there is an initrd, the rest is
- * the image. What is taken must begin in memory, with what it is told in memory, too.
+ * Any file as a kernel: byte 0 picks the size of memory and whether there is an initrd, or that the
+ * rest is not an image but what one had packed. What is taken must begin in memory, with what it is
+ * told in memory, too.
  */
 #include <assert.h>
 #include <stdio.h>
@@ -36,6 +37,19 @@ static void set_up(void)
 	snprintf(initrd, sizeof(initrd), "/proc/self/fd/%d", other);
 }
 
+static void unpacked(struct machine *m, uint64_t len, bool started)
+{
+	struct boot_file f = { .what = "unpacked kernel", .path = "x", .fd = fd, .len = len };
+	struct boot_direct d = {
+		.from = 16 * MIB, .to = 2 * MIB, .room = 1 * MIB, .align = 2 * MIB, .random = true
+	};
+
+	m->started = started;
+	if (boot_direct(m, &f, &d) == 0)
+		assert(d.entry >= d.to && d.entry - d.to < d.room);
+	m->started = false;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct machine_entry entry = { 0 };
@@ -49,6 +63,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	    pwrite(fd, data + 1, size - 1, 0) != (ssize_t)size - 1)
 		return 0;
 	m = &boards[data[0] & 3].m;
+	if (data[0] & 16) {
+		unpacked(m, size - 1, data[0] & 32);
+		return 0;
+	}
 	m->kernel = kernel;
 	m->initrd = data[0] & 4 ? initrd : NULL;
 	m->append = (char *)(data[0] & 8 ? "console=ttyS0 quiet" : NULL);

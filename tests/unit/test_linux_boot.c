@@ -554,6 +554,242 @@ static void test_bad_elf(void **state)
 	must_fail(ENOEXEC, "without a PVH entry");
 }
 
+/* A kernel unpacked by us */
+
+#ifdef TWINAX_HAVE_LZMA
+#include <dirent.h>
+#include <lzma.h>
+
+#define TEXT_VIRT 0xffffffff81000000ull
+#define UNPACKED_LEN 20480u
+
+/* An ELF image of Linux's kind: three pages, the second one zeros, and places to correct. */
+static void make_unpacked(uint8_t *p, unsigned int lists)
+{
+	Elf64_Ehdr h = { .e_ident = { 0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, EV_CURRENT },
+			 .e_type = ET_EXEC,
+			 .e_machine = EM_X86_64,
+			 .e_entry = 16 * MIB + 0x40,
+			 .e_phoff = sizeof(h),
+			 .e_phentsize = sizeof(Elf64_Phdr),
+			 .e_phnum = 1,
+			 .e_shoff = 16384,
+			 .e_shentsize = 64,
+			 .e_shnum = 1 };
+	Elf64_Phdr ph = { .p_type = PT_LOAD,
+			  .p_offset = 4096,
+			  .p_vaddr = TEXT_VIRT,
+			  .p_paddr = 16 * MIB,
+			  .p_filesz = 12288,
+			  .p_memsz = 16384 };
+	uint32_t at = (uint32_t)TEXT_VIRT, three[] = { 0, at + 16, 0, at + 8, 0, at };
+	uint32_t two[] = { 0, at + 16, 0, at };
+
+	memset(p, 0, UNPACKED_LEN);
+	memcpy(p, &h, sizeof(h));
+	memcpy(p + sizeof(h), &ph, sizeof(ph));
+	put(p + 4096, 0x81000123, 4);
+	put(p + 4096 + 8, 0x1000, 4);
+	put(p + 4096 + 16, TEXT_VIRT + 5, 8);
+	memset(p + 4096 + 64, 0xc3, 100);
+	memset(p + 12288, 0x5a, 4096);
+	if (lists == 3)
+		memcpy(p + UNPACKED_LEN - sizeof(three), three, sizeof(three));
+	else
+		memcpy(p + UNPACKED_LEN - sizeof(two), two, sizeof(two));
+	/* The table begins behind the section headers. */
+	put(p + offsetof(Elf64_Ehdr, e_shoff),
+	    UNPACKED_LEN - 64 - (lists == 3 ? sizeof(three) : sizeof(two)), 8);
+}
+
+/* The bzImage with @p in it. */
+static void write_packed(const uint8_t *p)
+{
+	size_t len = 0;
+
+	make_bzimage();
+	assert_int_equal(lzma_easy_buffer_encode(1, LZMA_CHECK_CRC32, NULL, p, UNPACKED_LEN,
+						 image + SETUP_LEN + 600, &len, CODE_LEN - 1000),
+			 LZMA_OK);
+	put(image + SETUP_LEN + 600 + len, UNPACKED_LEN, 4);
+	put(image + 0x248, 600, 4);
+	put(image + 0x24c, len + 4, 4);
+	write_bzimage();
+}
+
+static char cache[64];
+
+/* The one file in the cache; false: there is none. */
+static bool cached(char path[320])
+{
+	DIR *d = opendir(cache);
+	struct dirent *e;
+	bool found = false;
+
+	assert_non_null(d);
+	while ((e = readdir(d)))
+		if (e->d_name[0] != '.') {
+			assert_false(found);
+			snprintf(path, 320, "%s/%s", cache, e->d_name);
+			found = true;
+		}
+	closedir(d);
+	return found;
+}
+
+static void open_cached(const char *append)
+{
+	snprintf(cache, sizeof(cache), "%s/cache", dir);
+	assert_int_equal(mkdir(cache, 0700), 0);
+	open_board(64 * MIB, 0);
+	b.m.kernel_cache = strdup(cache);
+	b.m.append = strdup(append);
+}
+
+static void close_cached(void)
+{
+	char path[320];
+
+	if (cached(path))
+		unlink(path);
+	assert_int_equal(rmdir(cache), 0);
+	free(b.m.kernel_cache);
+}
+
+static uint64_t moved_by(void)
+{
+	return le(at(16 * MIB + 16, 8), 8) - (TEXT_VIRT + 5);
+}
+
+static void test_unpacked(void **state)
+{
+	static uint8_t p[UNPACKED_LEN];
+	uint64_t places[8], by;
+	unsigned int n_same = 0;
+
+	make_unpacked(p, 3);
+	write_packed(p);
+	open_cached("quiet");
+	for (unsigned int i = 0; i < 8; i++) {
+		must_load();
+		assert_true(entry.long_mode);
+		assert_int_equal(entry.rip, 16 * MIB + 0x40);
+		by = places[i] = moved_by();
+		assert_int_equal(by % 0x200000, 0);
+		assert_true(by + 16 * MIB + 8 * MIB <= 1024 * MIB);
+		assert_int_equal(le(at(16 * MIB, 4), 4), (uint32_t)(0x81000123 + by));
+		assert_int_equal(le(at(16 * MIB + 8, 4), 4), (uint32_t)(0x1000 - by));
+		assert_memory_equal(at(16 * MIB + 64, 100), p + 4096 + 64, 100);
+		assert_memory_equal(at(16 * MIB + 8192, 4096), p + 12288, 4096);
+		assert_int_equal(at(entry.rsi, 4096)[0x211] & 2, by ? 2 : 0);
+		n_same += i > 0 && by == places[i - 1];
+		/* The next one is a reset: zeros have to be written. */
+		b.m.started = true;
+		memset(at(16 * MIB, 32768), 0xee, 32768);
+		must_load();
+		assert_int_equal(*at(16 * MIB + 5000, 1), 0);
+		assert_int_equal(*at(16 * MIB + 12288 + 10, 1), 0);
+	}
+	assert_in_range(n_same, 0, 2);
+	close_cached();
+}
+
+static void test_unpacked_two_lists(void **state)
+{
+	static uint8_t p[UNPACKED_LEN];
+
+	make_unpacked(p, 2);
+	write_packed(p);
+	open_cached("quiet");
+	must_load();
+	assert_int_equal(entry.rip, 16 * MIB + 0x40);
+	assert_int_equal(le(at(16 * MIB, 4), 4), (uint32_t)(0x81000123 + moved_by()));
+	assert_int_equal(le(at(16 * MIB + 8, 4), 4), 0x1000);
+	close_cached();
+}
+
+static void test_unpacked_nokaslr(void **state)
+{
+	static uint8_t p[UNPACKED_LEN];
+
+	make_unpacked(p, 3);
+	write_packed(p);
+	open_cached("quiet nokaslr");
+	must_load();
+	assert_int_equal(entry.rip, 16 * MIB + 0x40);
+	assert_memory_equal(at(16 * MIB, 12288), p + 4096, 12288);
+	assert_int_equal(at(entry.rsi, 4096)[0x211] & 2, 0);
+	close_cached();
+}
+
+/* What is kept is used; what another could have written is not. */
+static void test_cache(void **state)
+{
+	static uint8_t p[UNPACKED_LEN];
+	char path[320];
+	FILE *f;
+
+	make_unpacked(p, 3);
+	write_packed(p);
+	open_cached("nokaslr");
+	assert_false(cached(path));
+	must_load();
+	assert_true(cached(path));
+	for (unsigned int i = 0; i < 2; i++) {
+		f = fopen(path, "r+");
+		fseek(f, 4096 + 64, SEEK_SET);
+		fputc(0x99, f);
+		fclose(f);
+		assert_int_equal(chmod(path, i ? 0620 : 0600), 0);
+		must_load();
+		assert_int_equal(entry.rip, 16 * MIB + 0x40);
+		assert_int_equal(*at(16 * MIB + 64, 1), i ? 0xc3 : 0x99);
+	}
+	/* Another kernel is another file. */
+	p[4096 + 70] = 1;
+	write_packed(p);
+	unlink(path);
+	must_load();
+	assert_int_equal(*at(16 * MIB + 70, 1), 1);
+	close_cached();
+}
+
+/* Whatever does not fit is left to the guest. */
+static void test_unpacked_not(void **state)
+{
+	static uint8_t p[UNPACKED_LEN];
+	char path[320];
+
+	make_unpacked(p, 3);
+	open_cached("");
+	for (unsigned int i = 0; i < 6; i++) {
+		make_unpacked(p, 3);
+		if (i == 0)
+			put(p + UNPACKED_LEN - 4, 0x10, 4); /* corrects what is elsewhere */
+		if (i == 1)
+			put(p + UNPACKED_LEN - 8, 1, 4); /* a list without an end */
+		if (i == 2)
+			p[18] = EM_AARCH64;
+		if (i == 3)
+			put(p + offsetof(Elf64_Ehdr, e_entry), 4 * MIB, 8);
+		if (i == 4) /* p_memsz */
+			put(p + sizeof(Elf64_Ehdr) + 40, 8 * MIB + 1, 8);
+		write_packed(p);
+		if (i == 5) {
+			image[SETUP_LEN + 700] ^= 0xff;
+			write_bzimage();
+		}
+		must_load();
+		assert_int_equal(entry.rip, 16 * MIB + 0x200);
+		assert_memory_equal(at(16 * MIB, CODE_LEN), image + SETUP_LEN, CODE_LEN);
+		assert_int_equal(at(entry.rsi, 4096)[0x211] & 2, 0);
+		if (cached(path))
+			unlink(path);
+	}
+	close_cached();
+}
+#endif
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -571,6 +807,13 @@ int main(void)
 		cmocka_unit_test_teardown(test_elf, teardown),
 		cmocka_unit_test_teardown(test_elf32, teardown),
 		cmocka_unit_test_teardown(test_bad_elf, teardown),
+#ifdef TWINAX_HAVE_LZMA
+		cmocka_unit_test_teardown(test_unpacked, teardown),
+		cmocka_unit_test_teardown(test_unpacked_two_lists, teardown),
+		cmocka_unit_test_teardown(test_unpacked_nokaslr, teardown),
+		cmocka_unit_test_teardown(test_cache, teardown),
+		cmocka_unit_test_teardown(test_unpacked_not, teardown),
+#endif
 	};
 
 	return cmocka_run_group_tests(tests, group_setup, group_teardown);

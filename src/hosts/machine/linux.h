@@ -57,6 +57,19 @@ int boot_extras(struct machine *m, uint64_t kernel_end, uint64_t limit, uint64_t
 /* "kernel K needs ... of memory": memory up to @end, plus the initrd, is missing. */
 int boot_too_large(struct machine *m, uint64_t end, struct twx_error *e);
 
+/*
+ * An unpacked kernel, an ELF image of Linux, loaded with physical address @from at @to, @room bytes
+ * at most; *@entry is its 64-bit entry. With @random its virtual place is moved by a multiple of
+ * @align, if it has the table for that; *@moved says so. 0 or -errno: it is not what it should be.
+ */
+struct boot_direct {
+	uint64_t from, to, room, align;
+	bool random;
+	bool moved;
+	uint64_t entry;
+};
+int boot_direct(struct machine *m, const struct boot_file *f, struct boot_direct *d);
+
 /* Whether the file's first @len bytes are of the kind; and the loaders. */
 bool boot_is_bzimage(const uint8_t *head, size_t len);
 bool boot_is_elf(const uint8_t *head, size_t len);

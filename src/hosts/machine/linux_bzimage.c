@@ -8,14 +8,20 @@
  * long mode, with the first 4 GiB mapped one to one and RSI at boot_params: the setup header of the
  * file, completed, and a map of memory. The kernel's `init_size` says how much memory it needs from
  * there on before it reads the map of memory; the initrd is kept out of it.
+ *
+ * The code that is entered so unpacks the kernel that it carries, and enters that. Where the
+ * unpacked one is to be had (linux_unpack.c), it is loaded in its place and entered directly, which
+ * saves most of the time to the first line (linux_direct.c).
  */
 #include <errno.h>
 #include <string.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 #include "base/endian.h"
 #include "base/macros.h"
 #include "hosts/machine/linux.h"
+#include "hosts/machine/linux_unpack.h"
 
 /* Of the setup header, by offset in the file and in boot_params (boot.rst, "Details of header
  * fields"). */
@@ -36,6 +42,8 @@ enum {
 	HDR_RELOCATABLE = 0x234,
 	HDR_XLOADFLAGS = 0x236,
 	HDR_CMDLINE_SIZE = 0x238,
+	HDR_PAYLOAD_OFF = 0x248, /* from the beginning of the kernel proper */
+	HDR_PAYLOAD_LEN = 0x24c,
 	HDR_SETUP_DATA = 0x250,
 	HDR_PREF_ADDRESS = 0x258,
 	HDR_INIT_SIZE = 0x260,
@@ -44,6 +52,7 @@ enum {
 };
 #define VERSION_64BIT 0x20cu
 #define LOADED_HIGH 0x01u
+#define KASLR_ON 0x02u /* the kernel's place was chosen at random */
 #define XLF_KERNEL_64 0x01u
 #define XLF_CAN_BE_LOADED_ABOVE_4G 0x02u
 #define LOADER_UNDEFINED 0xffu
@@ -73,6 +82,7 @@ struct image {
 	const uint8_t *head;
 	uint64_t code_off, code_len; /* the kernel proper in the file */
 	uint64_t load, init_len;
+	bool kaslr;
 };
 
 static uint64_t field(const uint8_t *p, unsigned int off, unsigned int size)
@@ -197,6 +207,8 @@ static int put_params(struct machine *m, const struct image *img, const struct b
 	memcpy(bp + HDR_BEGIN, img->head + HDR_BEGIN,
 	       max(end, (unsigned int)HDR_NEEDED) - HDR_BEGIN);
 	bp[HDR_LOADER] = LOADER_UNDEFINED;
+	if (img->kaslr)
+		bp[HDR_LOADFLAGS] |= KASLR_ON;
 	field_put(bp, HDR_CODE32, 4, img->load);
 	field_put(bp, HDR_RAMDISK, 4, x->initrd);
 	field_put(bp, HDR_RAMDISK_LEN, 4, x->initrd_len);
@@ -207,13 +219,55 @@ static int put_params(struct machine *m, const struct image *img, const struct b
 	return 0;
 }
 
+static bool has_word(const char *text, const char *word)
+{
+	size_t len = strlen(word);
+
+	for (const char *p = text; p && (p = strstr(p, word)); p += len)
+		if ((p == text || p[-1] == ' ') && (p[len] == ' ' || p[len] == 0))
+			return true;
+	return false;
+}
+
+/* The kernel unpacked, in memory: its entry; 0: it has to unpack itself. */
+static uint64_t load_unpacked(struct machine *m, const struct boot_file *f, struct image *img)
+{
+	struct boot_direct d = {
+		.from = field(img->head, HDR_PREF_ADDRESS, 8),
+		.to = img->load,
+		.room = img->init_len,
+		.align = field(img->head, HDR_ALIGNMENT, 4),
+		.random = !has_word(m->append, "nokaslr"),
+	};
+	struct boot_file unpacked = { .what = "unpacked kernel", .path = f->path };
+	int rc;
+
+	if (unpack_payload(m, f, img->code_off + field(img->head, HDR_PAYLOAD_OFF, 4),
+			   field(img->head, HDR_PAYLOAD_LEN, 4), &unpacked) < 0)
+		return 0;
+	rc = boot_direct(m, &unpacked, &d);
+	close(unpacked.fd);
+	img->kaslr = rc == 0 && d.moved;
+	return rc == 0 ? d.entry : 0;
+}
+
+/* The kernel that unpacks itself: its entry. */
+static int load_packed(struct machine *m, const struct boot_file *f, const struct image *img,
+		       uint64_t *entry, struct twx_error *e)
+{
+	void *to = boot_ram(m, img->load, img->code_len);
+
+	*entry = img->load + 0x200;
+	return to ? boot_read(f, img->code_off, to, img->code_len, e)
+		  : boot_too_large(m, img->load + img->init_len, e);
+}
+
 int boot_bzimage(struct machine *m, const struct boot_file *f, const uint8_t head[BOOT_HEAD],
 		 struct machine_entry *entry, struct twx_error *e)
 {
 	struct boot_extras x;
 	struct image img = { 0 };
-	uint64_t limit;
-	void *to;
+	uint64_t limit, rip;
 	int rc;
 
 	rc = check_header(f, head, &img, e);
@@ -221,23 +275,22 @@ int boot_bzimage(struct machine *m, const struct boot_file *f, const uint8_t hea
 		rc = place(m, &img, f, e);
 	if (rc < 0)
 		return rc;
-	to = boot_ram(m, img.load, img.code_len);
-	if (!to)
-		return boot_too_large(m, img.load + img.init_len, e);
-	rc = boot_read(f, img.code_off, to, img.code_len, e);
 	limit = field(head, HDR_INITRD_MAX, 4) + 1;
 	if (field(head, HDR_XLOADFLAGS, 2) & XLF_CAN_BE_LOADED_ABOVE_4G)
 		limit = MEM_HIGH;
-	if (rc == 0)
-		rc = boot_extras(m, img.load + img.init_len, limit,
-				 field(head, HDR_CMDLINE_SIZE, 4), &x, e);
+	rc = boot_extras(m, img.load + img.init_len, limit, field(head, HDR_CMDLINE_SIZE, 4), &x,
+			 e);
+	if (rc < 0)
+		return rc;
+	rip = load_unpacked(m, f, &img);
+	if (!rip)
+		rc = load_packed(m, f, &img, &rip, e);
 	if (rc == 0)
 		rc = put_params(m, &img, &x, e);
 	if (rc == 0)
 		rc = identity_map(m, e);
-	*entry = (struct machine_entry){ .long_mode = true,
-					 .rip = img.load + 0x200,
-					 .rsi = BOOT_PARAMS,
-					 .cr3 = BOOT_PAGE_TABLES };
+	*entry = (struct machine_entry){
+		.long_mode = true, .rip = rip, .rsi = BOOT_PARAMS, .cr3 = BOOT_PAGE_TABLES
+	};
 	return rc;
 }

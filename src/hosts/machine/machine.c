@@ -302,7 +302,8 @@ static int take_config(struct machine *m, const struct twx_machine_config *c, st
 	m->event = c->event;
 	m->opaque = c->opaque;
 	if (take_text(&m->kernel, c->kernel) < 0 || take_text(&m->initrd, c->initrd) < 0 ||
-	    take_text(&m->append, c->append) < 0)
+	    take_text(&m->append, c->append) < 0 ||
+	    take_text(&m->kernel_cache, c->kernel_cache) < 0)
 		return twx_error_set(e, ENOMEM, "machine: out of memory");
 	return find_accel(m, c->accel, e);
 }
@@ -437,6 +438,7 @@ void twx_machine_free(struct twx_machine *machine)
 	free(m->kernel);
 	free(m->initrd);
 	free(m->append);
+	free(m->kernel_cache);
 	free(m);
 }
 

@@ -125,7 +125,7 @@ struct machine {
 	struct pci_bus *pci;
 	struct board_dev *devs;
 	struct machine_entry entry;
-	char *kernel, *initrd, *append;
+	char *kernel, *initrd, *append, *kernel_cache;
 	struct post_ring *post[MACHINE_MAX_CPUS]; /* null without threads */
 	struct post_zones zones;
 	struct twx_task post_task;

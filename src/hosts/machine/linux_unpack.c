@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A bzImage's compressed kernel, unpacked once and kept.
+ *
+ * Most of the time from power-on to a kernel's first line is spent unpacking it: Linux's xz decoder
+ * needs half a second for Debian's. So does anybody else's, which is why unpacking here pays only
+ * when the result is kept: in a directory that the program chooses (config.kernel_cache), as
+ * "kernel-KEY", where KEY is a hash of the image's length, its beginning (the setup header) and its
+ * end (the compressor's checksum of all of it). The newest KEEP files stay.
+ *
+ * Who may write there can change the kernel of the next guest, so files of other users, and files
+ * that others may write, are not used. A file is complete from the moment that it has its name.
+ * Pages of zeros are holes in it.
+ *
+ * Formats (Linux, arch/x86/boot/compressed/Makefile): xz and zstd, each followed by the unpacked
+ * length, four bytes; each if its library was there at build time.
+ */
+#include "hosts/machine/linux_unpack.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#ifdef TWINAX_HAVE_LZMA
+#include <lzma.h>
+#endif
+#ifdef TWINAX_HAVE_ZSTD
+#include <zstd.h>
+#endif
+
+#include "base/endian.h"
+#include "base/macros.h"
+#include "base/siphash.h"
+
+#define PAGE 4096u
+#define PACKED_MAX (256ull << 20)
+#define UNPACKED_MAX (512ull << 20)
+#define KEY_TAIL 65536u
+#define KEEP 4u
+
+struct packed {
+	const uint8_t *data;
+	size_t len;
+	uint8_t *out;
+	size_t out_len;
+};
+
+#ifdef TWINAX_HAVE_LZMA
+static bool unpack_xz(const struct packed *p)
+{
+	uint64_t limit = 256ull << 20;
+	size_t in = 0, out = 0;
+
+	return lzma_stream_buffer_decode(&limit, 0, NULL, p->data, &in, p->len, p->out, &out,
+					 p->out_len) == LZMA_OK &&
+	       out == p->out_len;
+}
+#endif
+
+#ifdef TWINAX_HAVE_ZSTD
+static bool unpack_zstd(const struct packed *p)
+{
+	return ZSTD_decompress(p->out, p->out_len, p->data, p->len) == p->out_len;
+}
+#endif
+
+static const struct {
+	const char *magic;
+	size_t magic_len;
+	bool (*unpack)(const struct packed *p);
+} formats[] = {
+#ifdef TWINAX_HAVE_LZMA
+	{ "\xfd"
+	  "7zXZ",
+	  6, unpack_xz },
+#endif
+#ifdef TWINAX_HAVE_ZSTD
+	{ "\x28\xb5\x2f\xfd", 4, unpack_zstd },
+#endif
+	{ "", 0, NULL },
+};
+
+static bool (*unpacker(const uint8_t *p, size_t len))(const struct packed *p)
+{
+	for (size_t i = 0; i < array_size(formats) && formats[i].unpack; i++)
+		if (len > formats[i].magic_len &&
+		    memcmp(p, formats[i].magic, formats[i].magic_len) == 0)
+			return formats[i].unpack;
+	return NULL;
+}
+
+/* The cache */
+
+static int path_of(struct machine *m, const struct boot_file *f, char *path, size_t room)
+{
+	static const struct siphash_key key = { 0x74656e72656b, 0x65686361 };
+	uint64_t tail = min(f->len, (uint64_t)KEY_TAIL), hash;
+	uint8_t *buf = malloc(BOOT_HEAD + KEY_TAIL + 8);
+	le64 len = le64_make(f->len);
+	int rc = buf ? 0 : -ENOMEM, n;
+
+	if (rc == 0)
+		rc = boot_read(f, 0, buf, BOOT_HEAD, NULL);
+	if (rc == 0)
+		rc = boot_read(f, f->len - tail, buf + BOOT_HEAD, tail, NULL);
+	if (rc == 0) {
+		memcpy(buf + BOOT_HEAD + tail, &len, sizeof(len));
+		hash = siphash(&key, buf, BOOT_HEAD + tail + 8);
+		n = snprintf(path, room, "%s/kernel-%016llx", m->kernel_cache,
+			     (unsigned long long)hash);
+		rc = n < 0 || (size_t)n >= room ? -ENAMETOOLONG : 0;
+	}
+	free(buf);
+	return rc;
+}
+
+/* An unpacked kernel of that length, ours alone. */
+static int cache_open(struct machine *m, const char *path, uint64_t len, struct boot_file *out)
+{
+	struct stat st;
+
+	out->fd = hostops_open(machine_hostops(m), path, O_RDONLY | O_NOFOLLOW, 0);
+	if (out->fd < 0)
+		return out->fd;
+	if (fstat(out->fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == geteuid() &&
+	    !(st.st_mode & 022) && (uint64_t)st.st_size == len) {
+		out->len = len;
+		return 0;
+	}
+	close(out->fd);
+	return -EPERM;
+}
+
+static int write_at(int fd, const uint8_t *p, size_t len, size_t off)
+{
+	ssize_t n;
+
+	for (; len; p += n, off += (size_t)n, len -= (size_t)n) {
+		n = pwrite(fd, p, len, (off_t)off);
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+	}
+	return 0;
+}
+
+/* Pages of zeros are left out. */
+static int write_pages(int fd, const uint8_t *p, size_t len)
+{
+	static const uint8_t zeros[PAGE];
+	int rc = 0;
+
+	for (size_t off = 0; off < len && rc == 0; off += PAGE) {
+		size_t n = min((size_t)PAGE, len - off);
+
+		if (memcmp(p + off, zeros, n) != 0)
+			rc = write_at(fd, p + off, n, off);
+	}
+	if (rc == 0 && ftruncate(fd, (off_t)len) < 0)
+		rc = -errno;
+	return rc;
+}
+
+/* All but the newest. */
+static void cache_trim(struct machine *m)
+{
+	struct {
+		char name[32];
+		struct timespec when;
+	} oldest = { .name = "" };
+	unsigned int n = 0;
+	DIR *dir = opendir(m->kernel_cache);
+	char path[4096];
+	struct dirent *d;
+	struct stat st;
+
+	while (dir && (d = readdir(dir))) {
+		if (strncmp(d->d_name, "kernel-", 7) != 0 || strlen(d->d_name) >= 32 ||
+		    fstatat(dirfd(dir), d->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+			continue;
+		if (n++ == 0 || st.st_mtim.tv_sec < oldest.when.tv_sec) {
+			strcpy(oldest.name, d->d_name);
+			oldest.when = st.st_mtim;
+		}
+	}
+	if (dir)
+		closedir(dir);
+	if (n > KEEP && (size_t)snprintf(path, sizeof(path), "%s/%s", m->kernel_cache,
+					 oldest.name) < sizeof(path))
+		(void)hostops_unlink(machine_hostops(m), path);
+}
+
+static int cache_write(struct machine *m, const char *path, const uint8_t *data, size_t len)
+{
+	const struct twx_hostops *h = machine_hostops(m);
+	char tmp[4096];
+	int fd, rc;
+
+	if ((size_t)snprintf(tmp, sizeof(tmp), "%s.%d", path, (int)getpid()) >= sizeof(tmp))
+		return -ENAMETOOLONG;
+	fd = hostops_open(h, tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return fd;
+	rc = write_pages(fd, data, len);
+	close(fd);
+	if (rc == 0)
+		rc = hostops_rename(h, tmp, path);
+	if (rc < 0)
+		(void)hostops_unlink(h, tmp);
+	else
+		cache_trim(m);
+	return rc;
+}
+
+static int unpack_to(struct machine *m, const char *path, struct packed *p)
+{
+	bool (*unpack)(const struct packed *) = unpacker(p->data, p->len);
+	int rc;
+
+	if (!unpack)
+		return -ENOTSUP;
+	p->out = mmap(NULL, p->out_len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p->out == MAP_FAILED)
+		return -ENOMEM;
+	rc = unpack(p) ? cache_write(m, path, p->out, p->out_len) : -EINVAL;
+	munmap(p->out, p->out_len);
+	return rc;
+}
+
+int unpack_payload(struct machine *m, const struct boot_file *f, uint64_t off, uint64_t len,
+		   struct boot_file *out)
+{
+	struct packed p = { 0 };
+	char path[4096];
+	uint8_t *data;
+	le32 size;
+	int rc;
+
+	if (!m->kernel_cache)
+		return -ENOTSUP;
+	if (off > f->len || len > f->len - off || len > PACKED_MAX || len < 64)
+		return -EINVAL;
+	rc = boot_read(f, off + len - sizeof(size), &size, sizeof(size), NULL);
+	p.out_len = le32_get(size);
+	if (rc < 0 || p.out_len < PAGE || p.out_len > UNPACKED_MAX)
+		return -ENOTSUP;
+	rc = path_of(m, f, path, sizeof(path));
+	if (rc < 0 || cache_open(m, path, p.out_len, out) == 0)
+		return rc;
+	data = malloc(len);
+	if (!data)
+		return -ENOMEM;
+	p.data = data;
+	p.len = len - sizeof(size);
+	rc = boot_read(f, off, data, len, NULL);
+	if (rc == 0)
+		rc = unpack_to(m, path, &p);
+	free(data);
+	return rc == 0 ? cache_open(m, path, p.out_len, out) : rc;
+}
