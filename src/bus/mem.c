@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "bus/iotlb.h"
+
 #define LOG_PAGE_SHIFT 12 /* a bit of the log is 4 KiB, whatever the host's page */
 
 void mem_init(struct mem_map *m)
@@ -278,6 +280,10 @@ void mem_dirty_gpa(struct mem_map *m, uint64_t addr, uint64_t len)
 
 	if (!m->log || len == 0)
 		return;
+	if (m->tlb) {
+		iotlb_dirty(m->tlb, addr, len);
+		return;
+	}
 	page = addr >> LOG_PAGE_SHIFT;
 	last = (addr + (len - 1)) >> LOG_PAGE_SHIFT;
 	for (; page <= last && page / 8 < m->log_size; page++) {
@@ -293,6 +299,8 @@ void mem_dirty_slow(struct mem_map *m, const void *host, uint64_t len)
 {
 	const uint8_t *p = host;
 
+	if (m->tlb)
+		m = m->tlb->real;
 	for (unsigned int i = 0; i < m->n; i++) {
 		const struct mem_region *r = &m->regions[i];
 

@@ -15,6 +15,8 @@ typedef struct {
 	uint64_t a;
 } gpa;
 
+struct iotlb; /* bus/iotlb.h */
+
 #define MEM_MAX_REGIONS 512 /* VHOST_USER_MAX_RAM_SLOTS; QEMU's front end uses up to 509 */
 
 struct mem_region {
@@ -35,6 +37,11 @@ struct mem_map {
 	uint64_t log_size; /* bytes of bitmap */
 	bool keep_files;   /* of regions added from now on: somebody passes them on (bus/vhost.h) */
 	atomic_bool lost;  /* some of it was truncated: what is read now may be zeros */
+	/*
+	 * Null, or addresses are I/O virtual: there are no regions then, so that mem_hit() and
+	 * mem_ptr() find nothing, and bus/iotlb.h translates. Dirty marking works as ever.
+	 */
+	struct iotlb *tlb;
 };
 
 /*

@@ -45,7 +45,7 @@ enum vu_request {
 };
 
 /* "Back-end message types". */
-enum { VU_BACKEND_CONFIG_CHANGE = 2 };
+enum { VU_BACKEND_IOTLB_MSG = 1, VU_BACKEND_CONFIG_CHANGE = 2 };
 
 /* "Protocol features", as bit numbers. */
 enum {
@@ -65,6 +65,7 @@ enum {
 
 #define VU_BIT(n) (1ULL << (n))
 #define VU_F_PROTOCOL_FEATURES VU_BIT(30)
+#define VU_F_ACCESS_PLATFORM VU_BIT(33)
 #define VU_F_LOG_ALL VU_BIT(VHOST_F_LOG_ALL)
 
 /* Header flags. */

@@ -83,7 +83,7 @@ void virtio_queue_start(struct virtio_dev *dev, unsigned int queue)
 	vq->used = vq->published = vq->signalled = virtio_queue_used_idx(&vq->ring);
 	vq->unheard = 0;
 	vq->looks = 0;
-	vq->signal_known = vq->asked = vq->broken = false;
+	vq->signal_known = vq->asked = vq->broken = vq->stalled = false;
 	vq->running = true;
 	vq->epoch++;
 	queue_features(vq);
@@ -123,6 +123,25 @@ void virtio_queue_move(struct virtio_dev *dev, unsigned int queue, const struct 
 		vq->ring = *ring;
 	else if (vq->running)
 		vq_break(vq);
+}
+
+void virtio_queues_stale(struct virtio_dev *dev)
+{
+	for (unsigned int i = 0; i < dev->n_queues; i++)
+		dev->queues[i].epoch++;
+}
+
+void virtio_queues_retry(struct virtio_dev *dev)
+{
+	for (unsigned int i = 0; i < dev->n_queues; i++) {
+		struct virtqueue *vq = &dev->queues[i];
+
+		if (!vq->stalled)
+			continue;
+		vq->stalled = false;
+		if (vq_ready(vq))
+			dev->ops->kick(dev, i);
+	}
 }
 
 uint16_t virtio_queue_used_idx(const struct virtio_ring *ring)

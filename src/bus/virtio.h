@@ -112,6 +112,12 @@ bool virtio_queue_running(const struct virtio_dev *dev, unsigned int queue);
  * change of the memory table, moved or not: it also drops the translations that the device keeps.
  */
 void virtio_queue_move(struct virtio_dev *dev, unsigned int queue, const struct virtio_ring *ring);
+/*
+ * For transports with an IOMMU (dev->mem->tlb). Some translations are gone: drops those that the
+ * device keeps. And: some have come, chains that waited for one are looked at again.
+ */
+void virtio_queues_stale(struct virtio_dev *dev);
+void virtio_queues_retry(struct virtio_dev *dev);
 /* Where the guest's used ring stands: resume point after a crash (in-order completion). */
 uint16_t virtio_queue_used_idx(const struct virtio_ring *ring);
 void virtio_reset(struct virtio_dev *dev);

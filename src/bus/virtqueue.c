@@ -29,6 +29,11 @@
  * are asked for, or an interrupt is spared, the ring is looked at again when no store can be on its
  * way any more. One timer for the device, set only while there is something to look at.
  *
+ * Behind an IOMMU (dev->mem->tlb) an address may not be known yet. Then the chain is not taken: the
+ * walk goes on to its end, so that all of it is asked for (and some of what is behind it), and the
+ * queue is `stalled`: it seems empty, asks for no doorbells, and is kicked when an answer has come
+ * (virtio_queues_retry()). What is wrong with a chain is found by the walk that has everything.
+ *
  * Little-endian throughout: legacy rings are in guest order, and hosts and guests of this library
  * are little-endian. Migration: every write to the used ring is marked at ring.log_used_gpa.
  */
@@ -44,11 +49,14 @@
 #include "base/endian.h"
 #include "base/macros.h"
 #include "bus/inflight.h"
+#include "bus/iotlb.h"
 
 #define DESC_SIZE 16
 #define USED_HEADER 4 /* flags, idx */
 #define USED_ELEM 8   /* id, len */
 #define CHAIN_MAX_BYTES (1u << 30)
+#define CHAIN_MAX_IOVA (4u << 20) /* behind an IOMMU, which is asked page by page */
+#define ASK_AHEAD 32		  /* descriptors */
 #define LOOK_NS 10000000
 #define LOOKS 2 /* the next may come too soon, the one after it is LOOK_NS away */
 
@@ -130,13 +138,35 @@ static bool avail_refresh(struct virtqueue *vq)
 struct walk {
 	struct virtqueue *vq;
 	struct vq_chain *c;
-	struct iovec *iov;
+	struct iovec *iov; /* null: addresses are only asked for */
 	unsigned int max;
 	unsigned int visited;
+	bool missing; /* an address is not known yet */
 };
 
 /* Why the ring cannot be trusted any more. */
 #define WALK_BROKEN (-EPROTO)
+
+/* Through the IOMMU. What is missing counts for nothing in this walk, which leads to nothing then.
+ */
+static int walk_iova(struct walk *w, const struct desc *d, unsigned int at)
+{
+	const struct vq_chain *c = w->c;
+	struct iotlb *tlb = w->vq->dev->mem->tlb;
+	uint8_t perm = d->flags & VRING_DESC_F_WRITE ? VHOST_ACCESS_WO : VHOST_ACCESS_RO;
+	int n;
+
+	if ((uint64_t)c->out_len + c->in_len + d->len > CHAIN_MAX_IOVA)
+		return -EMSGSIZE;
+	if (!w->iov)
+		n = iotlb_want(tlb, (gpa){ d->addr }, d->len, perm);
+	else
+		n = iotlb_iov(tlb, (gpa){ d->addr }, d->len, perm, w->iov + at, w->max - at);
+	if (n != -EAGAIN)
+		return n;
+	w->missing = true;
+	return 0;
+}
 
 static int walk_translate(struct walk *w, const struct desc *d, unsigned int at)
 {
@@ -144,6 +174,8 @@ static int walk_translate(struct walk *w, const struct desc *d, unsigned int at)
 	gpa addr = { d->addr };
 	void *p = mem_hit(m, addr, d->len);
 
+	if (unlikely(!p && m->tlb))
+		return walk_iova(w, d, at);
 	if (unlikely(!p || at == w->max))
 		return mem_iov(m, addr, d->len, w->iov + at, w->max - at);
 	w->iov[at].iov_base = p;
@@ -175,6 +207,23 @@ static inline int walk_add(struct walk *w, const struct desc *d)
 	return 0;
 }
 
+/* One that lies across two pages is put together here. */
+static int indirect_iova(struct iotlb *t, gpa addr, struct desc *out)
+{
+	uint8_t whole[DESC_SIZE];
+	struct iovec v[2];
+	int n = iotlb_iov(t, addr, DESC_SIZE, VHOST_ACCESS_RO, v, 2);
+
+	if (n < 0)
+		return n;
+	if (n == 2) {
+		memcpy(whole, v[0].iov_base, v[0].iov_len);
+		memcpy(whole + v[0].iov_len, v[1].iov_base, v[1].iov_len);
+	}
+	*out = desc_fetch(n == 2 ? whole : v[0].iov_base);
+	return 0;
+}
+
 /* Entry @i of an indirect table; the table may cross from one region into its neighbour. */
 static int indirect_fetch(struct virtqueue *vq, const struct desc *table, const uint8_t *base,
 			  uint32_t i, struct desc *out)
@@ -184,7 +233,7 @@ static int indirect_fetch(struct virtqueue *vq, const struct desc *table, const 
 		base ? base + (size_t)i * DESC_SIZE : mem_ptr(vq->dev->mem, addr, DESC_SIZE);
 
 	if (unlikely(!p))
-		return -EFAULT;
+		return vq->dev->mem->tlb ? indirect_iova(vq->dev->mem->tlb, addr, out) : -EFAULT;
 	*out = desc_fetch(p);
 	return 0;
 }
@@ -247,14 +296,30 @@ static int walk_chain(struct walk *w, uint16_t head)
 	}
 }
 
-static inline uint16_t next_head(const struct virtqueue *vq)
+/* Of the chain at @idx of the available ring. */
+static inline uint16_t head_at(const struct virtqueue *vq, uint16_t idx)
 {
-	uint32_t slot = vq->next & (vq->size - 1u);
+	uint32_t slot = idx & (vq->size - 1u);
 	uint16_t head;
 
-	if (unlikely(vq->inflight) && inflight_head(vq->inflight, vq->next, &head))
+	if (unlikely(vq->inflight) && inflight_head(vq->inflight, idx, &head))
 		return head;
 	return ring_load16(avail_at(vq, 4 + 2u * slot), __ATOMIC_RELAXED);
+}
+
+/* The next chain waits. Those behind it will have to wait, too, if they are not asked for now. */
+static void stall(struct virtqueue *vq)
+{
+	struct vq_chain c;
+	struct walk w = { .vq = vq, .c = &c, .visited = VQ_MAX_IOV - ASK_AHEAD };
+	uint16_t i = vq->next;
+	int rc = 0;
+
+	vq->stalled = true;
+	while (++i != vq->avail_idx && (rc == 0 || rc == -EAGAIN)) {
+		c = (struct vq_chain){ 0 };
+		rc = walk_chain(&w, head_at(vq, i));
+	}
 }
 
 int vq_pop(struct virtqueue *vq, struct vq_chain *c, struct iovec *iov, unsigned int max)
@@ -267,7 +332,7 @@ int vq_pop(struct virtqueue *vq, struct vq_chain *c, struct iovec *iov, unsigned
 		return 0;
 	if (vq->next == vq->avail_idx && !avail_refresh(vq))
 		return 0;
-	head = next_head(vq);
+	head = head_at(vq, vq->next);
 	*c = (struct vq_chain){ .elem = { head, 1 } };
 	rc = walk_chain(&w, head);
 	if (unlikely(rc == WALK_BROKEN)) {
@@ -278,6 +343,10 @@ int vq_pop(struct virtqueue *vq, struct vq_chain *c, struct iovec *iov, unsigned
 		if (max < VQ_MAX_IOV)
 			return rc;
 		rc = -EMSGSIZE;
+	}
+	if (unlikely(rc == -EAGAIN || (w.missing && rc == 0))) {
+		stall(vq);
+		return 0;
 	}
 	vq->next++;
 	return unlikely(rc < 0) ? rc : 1;
@@ -414,7 +483,7 @@ bool vq_notify_enable(struct virtqueue *vq)
 {
 	uint32_t off = USED_HEADER + USED_ELEM * (uint32_t)vq->size;
 
-	if (!vq_ready(vq))
+	if (!vq_ready(vq) || unlikely(vq->stalled))
 		return false;
 	vq->asked = true;
 	look_later(vq);

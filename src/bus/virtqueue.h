@@ -50,6 +50,7 @@ struct virtqueue {
 	bool event_idx, indirect; /* as negotiated */
 	bool signal_known;	  /* `signalled` is true to what the guest saw */
 	bool asked;		  /* for doorbells */
+	bool stalled;		  /* the next chain waits for its addresses, see virtqueue.c */
 	uint8_t looks;		  /* that are due, see virtqueue.c */
 };
 
@@ -64,7 +65,8 @@ static inline bool vq_ready(const struct virtqueue *vq)
 
 /*
  * Takes the next chain; its iovecs go to @iov, which has room for @max, out before in.
- * 1: taken. 0: none there (or the ring turned out malformed: vq->broken).
+ * 1: taken. 0: none there (or the ring turned out malformed: vq->broken; or the chain's addresses
+ * are not known yet: the transport kicks when they are).
  * -E2BIG: needs more than @max iovecs; not taken (only for @max < VQ_MAX_IOV).
  * -EFAULT, -EMSGSIZE: taken, but unusable (unmapped address; too long): hand it back with length 0.
  */
@@ -81,7 +83,8 @@ void vq_publish(struct virtqueue *vq);
 enum vq_signal { VQ_SIGNAL_NOTHING, VQ_SIGNAL_SKIP, VQ_SIGNAL_SEND };
 enum vq_signal vq_signal(struct virtqueue *vq);
 
-/* Asks for doorbells again; true if chains have come meanwhile (then no doorbell will). */
+/* Asks for doorbells again; true if chains have come meanwhile (then no doorbell will). Not while
+ * the next chain waits for its addresses: there is a kick on its way. */
 bool vq_notify_enable(struct virtqueue *vq);
 void vq_notify_disable(struct virtqueue *vq);
 
