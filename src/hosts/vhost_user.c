@@ -18,7 +18,7 @@
  *
  * Files: this one connects, or has server_sock.c listen, begins and ends one connection, and has the
  * virtio_host_ops; vhost_user_msg.c receives, checks against its table, and answers; vhost_user_dev.c,
- * _mem.c, _inflight.c and _ring.c carry the messages out; event.c keeps a peer's fds from hurting us.
+ * _mem.c, _inflight.c, _iotlb.c and _ring.c carry the messages out; event.c keeps a peer's fds from hurting us.
  *
  * State: a connection owns everything the front end sent: memory, log, fds, features. It all goes when
  * the connection goes; the device is reset then, and the next front end finds it as after open. Rings
@@ -53,7 +53,7 @@
  * kernel interface lets an eventfd be written without its flags.
  *
  * Specification: QEMU, docs/interop/vhost-user.rst, all front-end messages that a network device needs.
- * Not offered: IOMMU, postcopy, in-band notifications, cross-endian, host notifiers,
+ * Not offered: postcopy, in-band notifications, cross-endian, host notifiers,
  * shared objects, device state transfer.
  *
  * Differences from other back ends: CONFIG is offered only after SET_OWNER (vhost_user_dev.c). A ring
@@ -149,6 +149,8 @@ static void conn_end(struct vu_host *vu, const char *why)
 	event_close(&vu->req);
 	vu->owned = false;
 	vu->features = 0;
+	vu->offered = 0;
+	vu_iotlb_off(vu);
 	vu->protocol = 0;
 	vu->protocol_offered = 0;
 	vu_mem_reset(vu);
@@ -273,6 +275,9 @@ static int take_options(struct vu_host *vu, const char *address, const struct tw
 		return twx_error_hint(e, "leave it out, or add server=off to connect to the front end");
 	}
 	vu->reconnect_ms = (uint32_t)twx_opts_int(opts, "reconnect-ms");
+	vu->iommu = strcmp(twx_opts_str(opts, "iommu_platform"), "auto") == 0 ? VU_IOMMU_AUTO :
+		    strcmp(twx_opts_str(opts, "iommu_platform"), "on") == 0   ? VU_IOMMU_ON :
+										VU_IOMMU_OFF;
 	return 0;
 }
 
@@ -365,6 +370,8 @@ static const struct twx_opt_desc options[] = {
 	  .help = "listen on the socket; off: connect to the front end's" },
 	{ .name = "reconnect-ms", .type = TWX_OPT_INT, .def = "0", .words = "N", .min = 0, .max = 3600000,
 	  .help = "with server=off, connect again after so many milliseconds; 0: never" },
+	{ .name = "iommu_platform", .type = TWX_OPT_ENUM, .def = "auto", .words = "on|off|auto",
+	  .help = "offer to take addresses through the front end's IOMMU (auto: to QEMU)" },
 	{ .name = NULL },
 };
 

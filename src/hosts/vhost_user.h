@@ -24,6 +24,7 @@
 	 VU_BIT(VU_P_CONFIGURE_MEM_SLOTS) | VU_BIT(VU_P_STATUS))
 
 #define VU_RING_MAX 32768	/* entries */
+#define VU_AREAS 3		/* descriptors, available, used */
 #define VU_CONFIG_MAX 256	/* bytes of config space in one message */
 
 /* On the wire, native byte order. */
@@ -50,6 +51,7 @@ union vu_payload {
 		uint32_t off, size, flags;
 		uint8_t data[VU_CONFIG_MAX];
 	} config;
+	struct vhost_iotlb_msg iotlb;
 	uint8_t raw[512];
 };
 
@@ -79,6 +81,8 @@ struct vu_ring {
 	struct twx_watch kick_watch;
 	struct event call, err;
 	struct inflight inflight; /* open while it runs, if the area has a region for it */
+	struct fault_area windows[VU_AREAS]; /* of areas in pieces, see vhost_user_iotlb.c */
+	uint32_t n_pieces;
 };
 
 struct vu_host {
@@ -89,6 +93,7 @@ struct vu_host {
 	bool server;
 	bool told;	 /* the failure to connect has been logged */
 	uint32_t reconnect_ms;
+	enum vu_iommu { VU_IOMMU_AUTO, VU_IOMMU_OFF, VU_IOMMU_ON } iommu; /* as configured */
 	struct server_sock sock;
 	struct twx_timer retry; /* connects again */
 	struct twx_timer poll;	/* rings without a kick fd */
@@ -99,12 +104,14 @@ struct vu_host {
 	char who[48]; /* "pid 123 (qemu)" */
 	bool owned;	   /* SET_OWNER was said */
 	uint64_t features; /* as the front end set them, transport bits included */
+	uint64_t offered; /* 0: nobody has asked */
 	uint64_t protocol, protocol_offered;
 	struct event req; /* the channel for our requests */
 	struct vu_msg msg;
 	struct vu_ring *rings;
 	uint32_t n_rings;
 	struct mem_map *mem;
+	struct vu_iotlb *iotlb; /* null without VU_F_ACCESS_PLATFORM; else the device has its map */
 	struct fault_area log_map;
 	uint8_t *log;
 	uint64_t log_size;
@@ -149,10 +156,22 @@ void vu_inflight_drop(struct vu_host *vu); /* rings are stopped */
 /* Opens a ring's record, if it has a region; *@next may move. Close it when the ring stops. */
 int vu_inflight_begin(struct vu_ring *r, const struct virtio_ring *ring, uint16_t *next);
 
+/* vhost_user_iotlb.c: null vu->iotlb is harmless in all of them, but for the first two. */
+int vu_iotlb_ring_map(struct vu_ring *r, struct virtio_ring *out); /* -EAGAIN: not yet */
+vu_handler vu_iotlb_msg;
+void vu_iotlb_ring_unmap(struct vu_ring *r);
+int vu_iotlb_on(struct vu_host *vu); /* rings are stopped, as for the two below */
+void vu_iotlb_off(struct vu_host *vu);
+void vu_iotlb_memory(struct vu_host *vu); /* the memory table has changed */
+void vu_iotlb_log(struct vu_host *vu);
+void vu_iotlb_lost(struct vu_host *vu);
+void vu_iotlb_retry(struct vu_host *vu); /* at the round's end, whatever waits for addresses */
+
 /* vhost_user_ring.c */
 vu_handler vu_set_vring_num, vu_set_vring_addr, vu_set_vring_base, vu_get_vring_base;
 vu_handler vu_set_vring_kick, vu_set_vring_call, vu_set_vring_err, vu_set_vring_enable;
 int vu_ring_update(struct vu_ring *r); /* starts or stops it as its state demands */
+void vu_ring_pause(struct vu_ring *r);	  /* until vu_ring_update() */
 void vu_rings_pause(struct vu_host *vu);  /* before the memory map changes */
 void vu_rings_resume(struct vu_host *vu); /* after it; what no longer translates stays stopped */
 void vu_rings_stop(struct vu_host *vu);	  /* all, and they need a new SET_VRING_KICK */

@@ -27,9 +27,20 @@ int vu_set_log_fd(struct vu_host *vu, struct vu_msg *m)
 	return 0;
 }
 
-static uint64_t offered(const struct vu_host *vu)
+/*
+ * Who agrees to ACCESS_PLATFORM has to translate addresses for us, and drivers agree to whatever they
+ * are offered: user-mode Linux's and DPDK's front ends would pass the bit on and then tell us nothing.
+ * QEMU offers it to its guest by its own iommu_platform=on, fails to start without ours, and is known by
+ * its first question, as in vu_get_protocol_features().
+ */
+static uint64_t offered(struct vu_host *vu)
 {
-	return vu->dev->offered | VU_F_PROTOCOL_FEATURES | VU_F_LOG_ALL;
+	bool iommu = vu->iommu == VU_IOMMU_ON || (vu->iommu == VU_IOMMU_AUTO && !vu->owned);
+
+	if (vu->offered == 0)
+		vu->offered = vu->dev->offered | VU_F_PROTOCOL_FEATURES | VU_F_LOG_ALL |
+			      (iommu ? VU_F_ACCESS_PLATFORM : 0);
+	return vu->offered;
 }
 
 int vu_get_features(struct vu_host *vu, struct vu_msg *m)
@@ -44,7 +55,7 @@ int vu_get_features(struct vu_host *vu, struct vu_msg *m)
  */
 int vu_set_features(struct vu_host *vu, struct vu_msg *m)
 {
-	const uint64_t transport = VU_F_PROTOCOL_FEATURES | VU_F_LOG_ALL;
+	const uint64_t transport = VU_F_PROTOCOL_FEATURES | VU_F_LOG_ALL | VU_F_ACCESS_PLATFORM;
 	uint64_t f = m->p.u64;
 	int err = 0;
 
@@ -55,6 +66,12 @@ int vu_set_features(struct vu_host *vu, struct vu_msg *m)
 			return -EBUSY;
 	} else {
 		virtio_set_features(vu->dev, f & ~transport);
+		if ((f & VU_F_ACCESS_PLATFORM) != 0)
+			err = vu_iotlb_on(vu);
+		else
+			vu_iotlb_off(vu);
+		if (err < 0)
+			return err;
 	}
 	vu->features = f;
 	vu_log_update(vu);
@@ -145,6 +162,7 @@ static void device_reset(struct vu_host *vu)
 	for (uint32_t i = 0; i < vu->n_rings; i++)
 		vu->rings[i].enabled = false;
 	vu->features = 0;
+	vu_iotlb_off(vu);
 	vu_log_update(vu);
 }
 
@@ -203,5 +221,6 @@ int vu_set_req_fd(struct vu_host *vu, struct vu_msg *m)
 	int fd = m->fds[0];
 
 	m->fds[0] = -1;
+	vu_iotlb_retry(vu);
 	return event_take(&vu->req, fd);
 }

@@ -9,7 +9,7 @@
 static void mem_attach(struct vu_host *vu, struct mem_map *m)
 {
 	vu->mem = m;
-	vu->dev->mem = m;
+	vu_iotlb_memory(vu);
 	vu_log_update(vu);
 }
 
@@ -66,12 +66,16 @@ const struct fault_area *vu_area_at(struct fault_guard *g, uintptr_t addr)
 		return &vu->log_map;
 	if (fault_area_has(&vu->inflight_map, addr))
 		return &vu->inflight_map;
+	for (uint32_t i = 0; i < vu->n_rings * VU_AREAS; i++)
+		if (fault_area_has(&vu->rings[i / VU_AREAS].windows[i % VU_AREAS], addr))
+			return &vu->rings[i / VU_AREAS].windows[i % VU_AREAS];
 	return vu->mem != NULL ? mem_area_at(vu->mem, addr) : NULL;
 }
 
 void vu_memory_lost(struct fault_guard *g)
 {
 	atomic_store(&vu_of_guard(g)->mem->lost, true);
+	vu_iotlb_lost(vu_of_guard(g));
 }
 
 /* Takes the fd out of the message in every case. */
@@ -135,6 +139,7 @@ int vu_add_mem_reg(struct vu_host *vu, struct vu_msg *m)
 	vu_rings_pause(vu);
 	(void)mem_remove(vu->mem, r->gpa, r->size, r->user);
 	err = map_region(vu->mem, r, &m->fds[0]);
+	vu_iotlb_memory(vu);
 	vu_rings_resume(vu);
 	return err;
 }
@@ -145,6 +150,7 @@ int vu_rem_mem_reg(struct vu_host *vu, struct vu_msg *m)
 
 	vu_rings_pause(vu);
 	(void)mem_remove(vu->mem, r->gpa, r->size, r->user);
+	vu_iotlb_memory(vu);
 	vu_rings_resume(vu);
 	return 0;
 }
@@ -155,6 +161,7 @@ void vu_log_update(struct vu_host *vu)
 
 	vu->mem->log = on ? vu->log : NULL;
 	vu->mem->log_size = on ? vu->log_size : 0;
+	vu_iotlb_log(vu);
 }
 
 /* "Migration": the log covers guest addresses from 0, one bit a page, and begins at an offset of the file. */

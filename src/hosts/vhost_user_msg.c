@@ -53,6 +53,8 @@ static const struct vu_rule {
 	[VU_SEND_RARP] = { "SEND_RARP", U64, 0, 0, VU_P_RARP, 0, vu_send_rarp },
 	[VU_NET_SET_MTU] = { "NET_SET_MTU", U64, 0, 0, VU_P_NET_MTU, 0, vu_set_mtu },
 	[VU_SET_BACKEND_REQ_FD] = { "SET_BACKEND_REQ_FD", 0, sizeof(uint64_t), 1, 1, VU_P_BACKEND_REQ, 0, vu_set_req_fd },
+	/* Its struct has 6 bytes of padding. */
+	[VU_IOTLB_MSG] = { "IOTLB_MSG", HEAD(iotlb.type) + 1, sizeof(struct vhost_iotlb_msg), 0, 0, -1, 0, vu_iotlb_msg },
 	[VU_GET_CONFIG] = { "GET_CONFIG", HEAD(config.data), HEAD(config.data) + VU_CONFIG_MAX, 0, 0, VU_P_CONFIG, ANSWERS, vu_get_config },
 	[VU_SET_CONFIG] = { "SET_CONFIG", HEAD(config.data), HEAD(config.data) + VU_CONFIG_MAX, 0, 0, VU_P_CONFIG, 0, vu_set_config },
 	[VU_GET_INFLIGHT_FD] = { "GET_INFLIGHT_FD", INFLIGHT, 0, 0, VU_P_INFLIGHT_SHMFD, ANSWERS | ANSWERS_FD, vu_get_inflight_fd },

@@ -63,12 +63,14 @@ static bool misaligned(const void *p, uintptr_t align)
 }
 
 /* Split ring, virtio 1.2, 2.7: lengths with the event index fields, whether negotiated or not. */
-static int ring_translate(const struct vu_ring *r, struct virtio_ring *out)
+static int ring_find(struct vu_ring *r, struct virtio_ring *out)
 {
 	struct mem_map *m = r->vu->mem;
 	const struct vhost_vring_addr *a = &r->addr;
 	uint64_t num = r->num;
 
+	if (r->vu->iotlb != NULL)
+		return vu_iotlb_ring_map(r, out);
 	*out = (struct virtio_ring){
 		.desc = mem_user_ptr(m, a->desc_user_addr, 16 * num),
 		.avail = mem_user_ptr(m, a->avail_user_addr, 6 + 2 * num),
@@ -78,12 +80,21 @@ static int ring_translate(const struct vu_ring *r, struct virtio_ring *out)
 	};
 	if (out->desc == NULL || out->avail == NULL || out->used == NULL)
 		return -EFAULT;
+	return 0;
+}
+
+static int ring_translate(struct vu_ring *r, struct virtio_ring *out)
+{
+	int err = ring_find(r, out);
+
+	if (err < 0)
+		return err;
 	if (misaligned(out->desc, 16) || misaligned(out->avail, 2) || misaligned(out->used, 4))
 		return -EINVAL;
 	return 0;
 }
 
-static void ring_stop(struct vu_ring *r)
+void vu_ring_pause(struct vu_ring *r)
 {
 	if (!r->running)
 		return;
@@ -91,6 +102,7 @@ static void ring_stop(struct vu_ring *r)
 	twx_watch_del(&r->kick_watch);
 	r->base = virtio_queue_stop(r->vu->dev, r->index);
 	inflight_close(&r->inflight);
+	vu_iotlb_ring_unmap(r);
 	poll_arm(r->vu);
 }
 
@@ -120,7 +132,9 @@ static int ring_start(struct vu_ring *r)
 
 	if (err < 0) {
 		inflight_close(&r->inflight);
-		return err;
+		vu_iotlb_ring_unmap(r);
+		/* Behind an IOMMU it starts when its addresses have come. */
+		return err == -EAGAIN && vu->iotlb != NULL ? 0 : err;
 	}
 	virtio_queue_start(vu->dev, r->index);
 	r->running = true;
@@ -142,7 +156,7 @@ int vu_ring_update(struct vu_ring *r)
 	if (want && !r->running)
 		return ring_start(r);
 	if (!want)
-		ring_stop(r);
+		vu_ring_pause(r);
 	return 0;
 }
 
@@ -157,7 +171,7 @@ bool vu_rings_running(const struct vu_host *vu)
 void vu_rings_pause(struct vu_host *vu)
 {
 	for (uint32_t i = 0; i < vu->n_rings; i++)
-		ring_stop(&vu->rings[i]);
+		vu_ring_pause(&vu->rings[i]);
 }
 
 void vu_rings_resume(struct vu_host *vu)
@@ -175,7 +189,7 @@ void vu_rings_resume(struct vu_host *vu)
 /* No longer started: the front end begins again with SET_VRING_KICK. */
 static void ring_halt(struct vu_ring *r)
 {
-	ring_stop(r);
+	vu_ring_pause(r);
 	if (r->kick_fd >= 0)
 		close(r->kick_fd);
 	r->kick_fd = -1;
@@ -231,9 +245,11 @@ int vu_set_vring_addr(struct vu_host *vu, struct vu_msg *m)
 
 	if (r == NULL || (m->p.addr.flags & ~VU_BIT(VHOST_VRING_F_LOG)) != 0)
 		return -EINVAL;
+	if (vu->iotlb != NULL)
+		vu_ring_pause(r); /* what it was in may be gone, and what it will be in not known yet */
 	fresh = *r;
 	fresh.addr = m->p.addr;
-	if (r->num > 0 && vu->mem->n > 0) {
+	if (vu->iotlb == NULL && r->num > 0 && vu->mem->n > 0) {
 		err = ring_translate(&fresh, &ring);
 		if (err < 0)
 			return err;

@@ -115,6 +115,15 @@ static void drain(void)
 		;
 }
 
+/* Agreed on at the last handshake, in this harness's opinion. */
+static bool iommu;
+
+/* What descriptors hold: guest addresses, or those that ring addresses are, which we take for I/O virtual. */
+static uint64_t addresses(void)
+{
+	return iommu ? VC_USER : VC_GPA;
+}
+
 static struct vu_region region(struct input *in)
 {
 	static const uint64_t sizes[] = { VC_MEM, VC_MEM / 2, 4096, 1 };
@@ -175,10 +184,19 @@ static void template(struct input *in, uint32_t request, union vu_payload *p, ui
 		break;
 	case VU_SET_FEATURES:
 		p->u64 = ((uint64_t)get16(in) << 48 | (uint64_t)get16(in) << 32 | (uint32_t)get16(in) << 16 |
-			  get16(in)) & (((struct virtio_dev *)bench.nic->priv)->offered | 3ull << 26 | 1ull << 30);
+			  get16(in)) & (((struct virtio_dev *)bench.nic->priv)->offered | 3ull << 26 | 1ull << 30 |
+			  (iommu ? VU_F_ACCESS_PLATFORM : 0));
 		break;
 	case VU_SET_PROTOCOL_FEATURES:
 		p->u64 = q & 1 ? VU_PROTOCOL_OFFERED : get16(in) & VU_PROTOCOL_OFFERED;
+		break;
+	case VU_IOTLB_MSG:
+		p->iotlb.type = q & 1 ? VHOST_IOTLB_UPDATE : VHOST_IOTLB_INVALIDATE;
+		p->iotlb.perm = get8(in) % 4;
+		p->iotlb.iova = addresses() + (get8(in) % (VC_MEM / 4096)) * 4096ull;
+		p->iotlb.size = (1 + get8(in) % 8) * 4096ull;
+		p->iotlb.uaddr = VC_USER + (get8(in) % (VC_MEM / 4096)) * 4096ull;
+		*len = sizeof(p->iotlb);
 		break;
 	case VU_GET_CONFIG:
 	case VU_SET_CONFIG:
@@ -242,7 +260,7 @@ static void op_offer(struct input *in, uint8_t arg)
 {
 	uint32_t q = arg % 3;
 
-	vc_offer(&client, q, VC_GPA + VC_BUF + get16(in), get16(in), q == 0);
+	vc_offer(&client, q, addresses() + VC_BUF + get16(in), get16(in), q == 0);
 	vc_kick(&client, q);
 }
 
@@ -258,8 +276,59 @@ static void op_frames(struct input *in, uint8_t arg)
 	(void)twx_port_send(wire, f, arg + 1);
 }
 
+/* Behind an IOMMU our front end answers what it is asked, or not, and not always the same. */
+static int channel = -1;
+
+static void answer_misses(struct input *in)
+{
+	uint8_t miss[sizeof(struct vu_header) + sizeof(struct vhost_iotlb_msg)];
+	struct vhost_iotlb_msg m;
+
+	for (int i = 0; i < 200 && channel >= 0; i++) {
+		uint8_t how;
+
+		if (recv(channel, miss, sizeof(miss), MSG_DONTWAIT) != sizeof(miss))
+			break;
+		how = get8(in);
+
+		memcpy(&m, miss + sizeof(struct vu_header), sizeof(m));
+		m.type = VHOST_IOTLB_UPDATE;
+		m.size = 4096;
+		m.uaddr = VC_USER + ((m.iova + (how >> 4) * 4096ull) & (VC_MEM - 4096));
+		m.perm |= how & 3;
+		if (how & 4)
+			continue;
+		vc_send(&client, VU_IOTLB_MSG, VU_NEED_REPLY, &m, sizeof(m), NULL, 0);
+		vbench_pump(&bench);
+		drain();
+	}
+}
+
+/* Rings behind an IOMMU, at addresses that are the front end's otherwise. */
+static void handshake_iommu(struct input *in)
+{
+	int pair[2];
+
+	iommu = true;
+	vc_connect(&client);
+	if (client.fd < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
+		return;
+	/* Like QEMU: the features first. */
+	(void)vc_get(&client, VU_GET_FEATURES);
+	vc_features(&client);
+	(void)vc_ask(&client, VU_SET_BACKEND_REQ_FD, NULL, 0, &pair[1], 1);
+	close(pair[1]);
+	if (channel >= 0)
+		close(channel);
+	channel = pair[0];
+	for (int i = 3; vc_step(&client, i); i++)
+		;
+	answer_misses(in);
+}
+
 static void handshake(int steps)
 {
+	iommu = false;
 	vc_connect(&client);
 	for (int i = 0; i < steps && vc_step(&client, i); i++)
 		;
@@ -286,13 +355,17 @@ static void run_op(struct input *in)
 		op_frames(in, arg);
 		break;
 	case 5:
-		handshake(arg);
+		if (arg == 15)
+			handshake_iommu(in);
+		else
+			handshake(arg);
 		break;
 	default:
 		op_message(in, arg);
 	}
 	vbench_pump(&bench);
 	drain();
+	answer_misses(in);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -35,11 +35,18 @@ static bool echo_one(struct virtio_dev *dev, struct virtqueue *tx, struct virtqu
 	static struct iovec out[VQ_MAX_IOV], in[VQ_MAX_IOV];
 	struct vq_chain c, d;
 	uint32_t room, n = 0;
-	int rc = vq_pop(tx, &c, out, VQ_MAX_IOV);
+	int rc = vq_pop(tx, &c, out, VQ_MAX_IOV), into = -1;
 
 	if (rc == 0)
 		return false;
-	if (rc < 0 || c.n_out == 0 || vq_pop(rx, &d, in, VQ_MAX_IOV) != 1) {
+	if (rc > 0 && c.n_out > 0)
+		into = vq_pop(rx, &d, in, VQ_MAX_IOV);
+	/* A buffer is there, and its address is not. */
+	if (into == 0 && rx->stalled) {
+		vq_unpop(tx, &c.elem);
+		return false;
+	}
+	if (into != 1) {
 		vq_push(tx, &c.elem, 0);
 		return true;
 	}

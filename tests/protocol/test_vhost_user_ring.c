@@ -155,7 +155,8 @@ static void test_enabled_by_birth(void **state)
 
 	(void)state;
 	vc_connect(&client);
-	f = vc_get(&client, VU_GET_FEATURES) & ~(VU_F_PROTOCOL_FEATURES | VU_F_LOG_ALL);
+	f = vc_get(&client, VU_GET_FEATURES) &
+	    ~(VU_F_PROTOCOL_FEATURES | VU_F_LOG_ALL | VU_F_ACCESS_PLATFORM);
 	client.protocol = VU_BIT(VU_P_REPLY_ACK);
 	vc_send(&client, VU_SET_PROTOCOL_FEATURES, 0, &client.protocol, 8, NULL, 0);
 	vc_send(&client, VU_SET_FEATURES, 0, &f, sizeof(f), NULL, 0);
@@ -176,7 +177,8 @@ static void test_enabled_by_late_birth(void **state)
 
 	(void)state;
 	vc_connect(&client);
-	f = vc_get(&client, VU_GET_FEATURES) & ~(VU_F_PROTOCOL_FEATURES | VU_F_LOG_ALL);
+	f = vc_get(&client, VU_GET_FEATURES) &
+	    ~(VU_F_PROTOCOL_FEATURES | VU_F_LOG_ALL | VU_F_ACCESS_PLATFORM);
 	client.protocol = VU_BIT(VU_P_REPLY_ACK);
 	vc_send(&client, VU_SET_PROTOCOL_FEATURES, 0, &client.protocol, 8, NULL, 0);
 	assert_int_equal(vc_mem_table(&client, 1), 0);
