@@ -339,6 +339,26 @@ static void test_lazy(void **state)
 	lab_down(&l);
 }
 
+/* A guest that only looks at memory from then on: whoever misses the write gets it. */
+static void test_hurry(void **state)
+{
+	struct lab l;
+
+	LAB_UP(&l, 1, late);
+	accel_kvm.hurry(&l.m);
+	assert_int_equal(accel_kvm.lazy(&l.m, MMIO_LAZY, 8, true), 0);
+	go(&l);
+	while (atomic_load(&l.n_said) == 0) {
+		accel_kvm.hurry(&l.m);
+		usleep(1000);
+	}
+	l.mem[GUEST_COUNTER] = 1;
+	wait_for(&l, &l.n_done, 1);
+	accel_kvm.pause(&l.m);
+	assert_string_equal(l.text, "W1000.4=77 ");
+	lab_down(&l);
+}
+
 /* As on a PC: the machine is reset, and begins again. */
 static void test_triple_fault(void **state)
 {
@@ -516,13 +536,13 @@ static void test_load_refuses(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_ports),	     cmocka_unit_test(test_mmio),
-		cmocka_unit_test(test_interrupts),   cmocka_unit_test(test_many_vectors),
-		cmocka_unit_test(test_doorbells),    cmocka_unit_test(test_lazy),
-		cmocka_unit_test(test_triple_fault), cmocka_unit_test(test_pause),
-		cmocka_unit_test(test_smp),	     cmocka_unit_test(test_eight),
-		cmocka_unit_test(test_long_mode),    cmocka_unit_test(test_save_load),
-		cmocka_unit_test(test_load_refuses),
+		cmocka_unit_test(test_ports),	   cmocka_unit_test(test_mmio),
+		cmocka_unit_test(test_interrupts), cmocka_unit_test(test_many_vectors),
+		cmocka_unit_test(test_doorbells),  cmocka_unit_test(test_lazy),
+		cmocka_unit_test(test_hurry),	   cmocka_unit_test(test_triple_fault),
+		cmocka_unit_test(test_pause),	   cmocka_unit_test(test_smp),
+		cmocka_unit_test(test_eight),	   cmocka_unit_test(test_long_mode),
+		cmocka_unit_test(test_save_load),  cmocka_unit_test(test_load_refuses),
 	};
 
 	if (access("/dev/kvm", R_OK | W_OK) < 0) {

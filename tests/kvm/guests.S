@@ -175,6 +175,16 @@ lazy_more:
 	done
 END(lazy)
 
+/* A write that may be late, and nothing more that leaves the guest until it was seen. */
+BEGIN(late)
+	movl $0x77, MMIO_LAZY
+late_more:
+	pause
+	cmpl $0, GUEST_COUNTER
+	je late_more
+	done
+END(late)
+
 /* No interrupt table, and an interrupt: a triple fault. What it says first tells a second life. */
 BEGIN(fault)
 	movb $'F', %al

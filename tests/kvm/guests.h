@@ -25,6 +25,7 @@ GUEST(mmio);
 GUEST(irq);
 GUEST(bell);
 GUEST(lazy);
+GUEST(late);
 GUEST(fault);
 GUEST(count);
 GUEST(smp);
