@@ -184,7 +184,7 @@ static void cache_trim(struct machine *m)
 		    fstatat(dirfd(dir), d->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 			continue;
 		if (n++ == 0 || st.st_mtim.tv_sec < oldest.when.tv_sec) {
-			strcpy(oldest.name, d->d_name);
+			memcpy(oldest.name, d->d_name, strlen(d->d_name) + 1);
 			oldest.when = st.st_mtim;
 		}
 	}
