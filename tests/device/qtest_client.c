@@ -141,6 +141,10 @@ static bool take(struct qt *c)
 {
 	ssize_t n;
 
+	if (c->off) {
+		memmove(c->in, c->in + c->off, c->n_in);
+		c->off = 0;
+	}
 	if (c->room - c->n_in < 65536) {
 		c->room = c->room ? 2 * c->room : 131072;
 		c->in = realloc(c->in, c->room);
@@ -154,21 +158,24 @@ static bool take(struct qt *c)
 
 static void drop(struct qt *c, const char *to)
 {
-	c->n_in -= (size_t)(to - c->in);
-	memmove(c->in, to, c->n_in);
+	size_t n = (size_t)(to - (c->in + c->off));
+
+	c->off += n;
+	c->n_in -= n;
 }
 
 /* Interrupts at the front of what is there. */
 static void interrupts(struct qt *c)
 {
-	char *nl;
+	char *nl, *at;
 
-	while (c->n_in > 4 && !memcmp(c->in, "IRQ ", 4) && (nl = memchr(c->in, '\n', c->n_in))) {
+	while (c->n_in > 4 && (at = c->in + c->off) && !memcmp(at, "IRQ ", 4) &&
+	       (nl = memchr(at, '\n', c->n_in))) {
 		char word[16];
 		unsigned int gsi;
 
 		*nl = '\0';
-		assert_int_equal(sscanf(c->in, "IRQ %15s %u", word, &gsi), 2);
+		assert_int_equal(sscanf(at, "IRQ %15s %u", word, &gsi), 2);
 		assert_true(gsi < 24);
 		if (!strcmp(word, "raise")) {
 			c->irq |= 1u << gsi;
@@ -213,12 +220,13 @@ bool qt_line(struct qt *c, char **line)
 	size_t seen = 0;
 
 	for (int idle = 0; idle < PATIENCE_MS;) {
-		char *nl;
+		char *nl, *at;
 
 		interrupts(c);
-		nl = c->n_in == seen ? NULL : memchr(c->in + seen, '\n', c->n_in - seen);
-		if (nl && memcmp(c->in, "IRQ ", 4)) {
-			*line = keep(c->in, (size_t)(nl - c->in));
+		at = c->in ? c->in + c->off : NULL;
+		nl = c->n_in == seen ? NULL : memchr(at + seen, '\n', c->n_in - seen);
+		if (nl && memcmp(at, "IRQ ", 4)) {
+			*line = keep(at, (size_t)(nl - at));
 			drop(c, nl + 1);
 			return true;
 		}

@@ -18,7 +18,7 @@ struct qt {
 		*loop; /* polled while an answer is awaited; null: another process answers */
 	int fd;
 	char *in;
-	size_t n_in, room;
+	size_t off, n_in, room; /* what has come is n_in bytes at in + off */
 	char line[512]; /* the last answer's beginning */
 	uint32_t irq;	/* levels, a bit per GSI */
 	unsigned int raised[24];
