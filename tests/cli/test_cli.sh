@@ -433,7 +433,8 @@ kill -TERM "$pid"
 gone "$pid" 143
 
 # The control socket is twinax's; `quit` ends QEMU, too.
-FAKE_DO='trap "kill \$!; exit 0" TERM; sleep 20 & wait'
+rm -f "$dir/up"
+FAKE_DO='trap "kill \$!; exit 0" TERM; sleep 20 & : >$FAKE/up; wait'
 "$twinax" qemu -qmp "unix:$dir/q" -- "$fake" -nic user,model=virtio >/dev/null 2>&1 &
 pid=$!
 pids="$pids $pid"
@@ -443,6 +444,11 @@ until "$twinax" ctl "$dir/q" info network >"$dir/out" 2>/dev/null || [ $i -gt 20
 	i=$((i + 1))
 done
 grep -q 'net0: index=0,type=user' "$dir/out" || complain "the control socket of qemu: $(cat "$dir/out")"
+# Not before it has its trap.
+until [ -e "$dir/up" ] || [ $i -gt 400 ]; do
+	i=$((i + 1))
+	sleep 0.05
+done
 ok '' ctl "$dir/q" quit
 gone "$pid" 0
 
