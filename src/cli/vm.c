@@ -360,6 +360,9 @@ static int vm_run(struct vm *vm, enum vm_accel accel)
 
 static void vm_end(struct vm *vm)
 {
+	/* CPUs use the loop as long as they run; what follows takes it apart. */
+	if (vm->session.machine)
+		twx_machine_pause(vm->session.machine, NULL);
 	if (vm->pidfile >= 0) {
 		unlink(vm->args.pidfile);
 		close(vm->pidfile);

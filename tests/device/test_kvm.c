@@ -413,7 +413,7 @@ static void test_pause(void **state)
 	l.quiet = true;
 	go(&l);
 	wait_for(&l, &l.n_said, 1);
-	twx_loop_defer(l.loop, &p.task);
+	twx_loop_post(l.loop, &p.task);
 	while (p.left)
 		twx_loop_run(l.loop);
 	said = atomic_load(&l.n_said);
