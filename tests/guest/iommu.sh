@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 # A guest behind QEMU's intel-iommu on a vhost-user NIC with iommu_platform=on: every address of its rings and buffers
-# goes through IOTLB messages. Strict, lazy, and passed through; traffic both ways, driver unbound and bound, reboot.
+# goes through IOTLB messages. Strict, lazy, and passed through; traffic both ways, driver unbound and bound, reboots.
 #
 # What QEMU needs for it: device-iotlb=on, ats=on and a root port above the NIC. On the root bus there is no ATS, QEMU then
 # learns of a lazy guest's invalidations too little, and the kernel's vhost, too, works on pages that are the guest's no longer.
@@ -30,7 +30,7 @@ iommu_boot() { # NAME ARG...
 	shift
 	guest_qemu "$t_g" "$T/initrd" -device intel-iommu,intremap=off,device-iotlb=on -device pcie-root-port,id=rp,chassis=1 \
 		-chardev "socket,id=c0,path=$T/tw.sock$BOOT_CHARDEV" -netdev vhost-user,id=v0,chardev=c0 \
-		-device "$VHOST_NIC,bus=rp,disable-legacy=on,iommu_platform=on,ats=on" "$@" && guest_up "$t_g" 120
+		-device "$VHOST_NIC,bus=rp,disable-legacy=on,iommu_platform=on,ats=on" -action reboot=reset "$@" && guest_up "$t_g" 120
 }
 
 both_ways() { # WHAT
@@ -47,6 +47,12 @@ rebind() {
 	g 'cd '$PCI'; d=$(ls -d 0000:*) && echo "$d" >unbind && ! [ -e /sys/class/net/eth0 ] && echo "$d" >bind && [ -e /sys/class/net/eth0 ]'
 }
 
+reboot() { # WHAT
+	guest "$t_g" 1 'reboot -f' >/dev/null
+	step "$1: the guest reboots" guest_up "$t_g" 120
+	both_ways "$1 after the reboot"
+}
+
 one_guest() { # NAME APPEND MODE
 	KIT_APPEND=$2
 	step "$1: the guest boots" iommu_boot "$1" || return 1
@@ -54,6 +60,7 @@ one_guest() { # NAME APPEND MODE
 	both_ways "$1"
 	step "$1: the driver lets go, and takes over again" rebind
 	both_ways "$1 again"
+	[ "$1" = through ] || reboot "$1"
 	guest_off "$t_g"
 }
 
