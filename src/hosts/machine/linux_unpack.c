@@ -5,8 +5,8 @@
  * Most of the time from power-on to a kernel's first line is spent unpacking it: Linux's xz decoder
  * needs half a second for Debian's. So does anybody else's, which is why unpacking here pays only
  * when the result is kept: in a directory that the program chooses (config.kernel_cache), as
- * "kernel-KEY", where KEY is a hash of the image's length, its beginning (the setup header) and its
- * end (the compressor's checksum of all of it). The newest KEEP files stay.
+ * "kernel-KEY", where KEY is a hash of the image's length, its beginning (the setup header) and the
+ * payload's end (where the compressor's checksum of all of it is). The newest KEEP files stay.
  *
  * Who may write there can change the kernel of the next guest, so files of other users, and files
  * that others may write, are not used. A file is complete from the moment that it has its name.
@@ -97,10 +97,12 @@ static bool (*unpacker(const uint8_t *p, size_t len))(const struct packed *p)
 
 /* The cache */
 
-static int path_of(struct machine *m, const struct boot_file *f, char *path, size_t room)
+/* @end: of the payload. */
+static int path_of(struct machine *m, const struct boot_file *f, uint64_t end, char *path,
+		   size_t room)
 {
 	static const struct siphash_key key = { 0x74656e72656b, 0x65686361 };
-	uint64_t tail = min(f->len, (uint64_t)KEY_TAIL), hash;
+	uint64_t tail = min(end, (uint64_t)KEY_TAIL), hash;
 	uint8_t *buf = malloc(BOOT_HEAD + KEY_TAIL + 8);
 	le64 len = le64_make(f->len);
 	int rc = buf ? 0 : -ENOMEM, n;
@@ -108,7 +110,7 @@ static int path_of(struct machine *m, const struct boot_file *f, char *path, siz
 	if (rc == 0)
 		rc = boot_read(f, 0, buf, BOOT_HEAD, NULL);
 	if (rc == 0)
-		rc = boot_read(f, f->len - tail, buf + BOOT_HEAD, tail, NULL);
+		rc = boot_read(f, end - tail, buf + BOOT_HEAD, tail, NULL);
 	if (rc == 0) {
 		memcpy(buf + BOOT_HEAD + tail, &len, sizeof(len));
 		hash = siphash(&key, buf, BOOT_HEAD + tail + 8);
@@ -249,7 +251,7 @@ int unpack_payload(struct machine *m, const struct boot_file *f, uint64_t off, u
 	p.out_len = le32_get(size);
 	if (rc < 0 || p.out_len < PAGE || p.out_len > UNPACKED_MAX)
 		return -ENOTSUP;
-	rc = path_of(m, f, path, sizeof(path));
+	rc = path_of(m, f, off + len, path, sizeof(path));
 	if (rc < 0 || cache_open(m, path, p.out_len, out) == 0)
 		return rc;
 	data = malloc(len);
