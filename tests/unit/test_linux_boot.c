@@ -8,6 +8,7 @@
 #include <cmocka.h>
 #include <elf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -754,6 +755,32 @@ static void test_cache(void **state)
 	close_cached();
 }
 
+/* The oldest goes when there are more than four. */
+static void test_cache_trim(void **state)
+{
+	static uint8_t p[UNPACKED_LEN];
+	struct timespec old[2] = { { 0 } };
+	char path[320];
+
+	make_unpacked(p, 3);
+	write_packed(p);
+	open_cached("nokaslr");
+	for (int i = 0; i < 5; i++) {
+		snprintf(path, sizeof(path), "%s/kernel-%d", cache, i);
+		write_file(path, "x", 1);
+		old[0].tv_sec = old[1].tv_sec = i == 3 ? 1000 : 2000 + i;
+		assert_int_equal(utimensat(AT_FDCWD, path, old, 0), 0);
+	}
+	must_load();
+	for (int i = 0; i < 5; i++) {
+		snprintf(path, sizeof(path), "%s/kernel-%d", cache, i);
+		assert_int_equal(access(path, F_OK), i == 3 ? -1 : 0);
+		(void)unlink(path);
+	}
+	assert_true(cached(path));
+	close_cached();
+}
+
 /* Whatever does not fit is left to the guest. */
 static void test_unpacked_not(void **state)
 {
@@ -812,6 +839,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_unpacked_two_lists, teardown),
 		cmocka_unit_test_teardown(test_unpacked_nokaslr, teardown),
 		cmocka_unit_test_teardown(test_cache, teardown),
+		cmocka_unit_test_teardown(test_cache_trim, teardown),
 		cmocka_unit_test_teardown(test_unpacked_not, teardown),
 #endif
 	};

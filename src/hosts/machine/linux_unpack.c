@@ -176,7 +176,8 @@ static void cache_trim(struct machine *m)
 		struct timespec when;
 	} oldest = { .name = "" };
 	unsigned int n = 0;
-	DIR *dir = opendir(m->kernel_cache);
+	int fd = hostops_open(machine_hostops(m), m->kernel_cache, O_RDONLY | O_DIRECTORY, 0);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	char path[4096];
 	struct dirent *d;
 	struct stat st;
@@ -192,6 +193,8 @@ static void cache_trim(struct machine *m)
 	}
 	if (dir)
 		closedir(dir);
+	else if (fd >= 0)
+		close(fd);
 	if (n > KEEP && (size_t)snprintf(path, sizeof(path), "%s/%s", m->kernel_cache,
 					 oldest.name) < sizeof(path))
 		(void)hostops_unlink(machine_hostops(m), path);
