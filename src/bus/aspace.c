@@ -146,9 +146,12 @@ void as_remove(struct as_region *r)
 /* The range that @addr lies in, or the first one behind it, or null. */
 static const struct as_range *range_at(struct aspace *as, uint64_t addr)
 {
-	const struct as_range *range = as->flat + as->hit;
+	const struct as_range *range;
 	unsigned int i;
 
+	if (unlikely(as->n_flat == 0))
+		return NULL;
+	range = as->flat + as->hit;
 	if (likely(as->hit < as->n_flat) && likely(addr >= range->first && addr <= range->last))
 		return range;
 	i = range_from(as, addr);
