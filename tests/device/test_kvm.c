@@ -29,7 +29,7 @@
 struct lab {
 	struct twx_loop *loop;
 	struct twx_net *net;
-	struct machine m;
+	struct twx_machine m;
 	struct mem_map ram;
 	uint8_t *mem;
 	/* Written by CPUs with the loop's lock. */
@@ -40,20 +40,20 @@ struct lab {
 	bool quiet; /* the record would be long */
 };
 
-static struct lab *lab_of(struct machine *m)
+static struct lab *lab_of(struct twx_machine *m)
 {
 	return container_of(m, struct lab, m);
 }
 
 /* The parts of the machine that this test does without. */
 
-const struct twx_hostops *machine_hostops(struct machine *m)
+const struct twx_hostops *machine_hostops(struct twx_machine *m)
 {
 	(void)m;
 	return NULL;
 }
 
-void machine_ask(struct machine *m, enum machine_ask what)
+void machine_ask(struct twx_machine *m, enum machine_ask what)
 {
 	atomic_fetch_or(&lab_of(m)->asked, what);
 	twx_loop_stop(m->loop);
@@ -81,7 +81,7 @@ static uint64_t number(const void *buf, uint32_t len)
 	return v;
 }
 
-void machine_mem_rw(struct machine *m, uint64_t addr, void *buf, uint64_t len, bool write)
+void machine_mem_rw(struct twx_machine *m, uint64_t addr, void *buf, uint64_t len, bool write)
 {
 	struct lab *l = lab_of(m);
 	uint32_t v = 0x1000 + (uint32_t)(addr - MMIO_BASE);
@@ -92,7 +92,7 @@ void machine_mem_rw(struct machine *m, uint64_t addr, void *buf, uint64_t len, b
 	       (unsigned int)len, (unsigned long long)number(buf, (uint32_t)min(len, 8u)));
 }
 
-void machine_mmio(struct machine *m, unsigned int cpu, uint64_t addr, void *buf, uint32_t len,
+void machine_mmio(struct twx_machine *m, unsigned int cpu, uint64_t addr, void *buf, uint32_t len,
 		  bool write)
 {
 	(void)cpu;
@@ -101,7 +101,7 @@ void machine_mmio(struct machine *m, unsigned int cpu, uint64_t addr, void *buf,
 	twx_loop_leave(m->loop);
 }
 
-void machine_pio(struct machine *m, unsigned int cpu, uint16_t port, void *buf, uint32_t len,
+void machine_pio(struct twx_machine *m, unsigned int cpu, uint16_t port, void *buf, uint32_t len,
 		 bool write)
 {
 	struct lab *l = lab_of(m);
@@ -154,7 +154,7 @@ static void lab_up(struct lab *l, unsigned int n_cpus, const unsigned char *from
 	assert_int_equal(mem_add_take(&l->ram, 0, RAM_LEN, 0, fd, 0), 0);
 	l->mem = mem_ptr(&l->ram, (gpa){ 0 }, RAM_LEN);
 	put_guest(l, from, to);
-	l->m = (struct machine){
+	l->m = (struct twx_machine){
 		.net = l->net,
 		.loop = l->loop,
 		.accel = &accel_kvm,

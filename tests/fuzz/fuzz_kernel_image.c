@@ -37,7 +37,7 @@ static void set_up(void)
 	snprintf(initrd, sizeof(initrd), "/proc/self/fd/%d", other);
 }
 
-static void unpacked(struct machine *m, uint64_t len, bool started)
+static void unpacked(struct twx_machine *m, uint64_t len, bool started)
 {
 	struct boot_file f = { .what = "unpacked kernel", .path = "x", .fd = fd, .len = len };
 	struct boot_direct d = {
@@ -54,7 +54,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct machine_entry entry = { 0 };
 	struct twx_error e = { 0 };
-	struct machine *m;
+	struct twx_machine *m;
 	int rc;
 
 	if (fd < 0)

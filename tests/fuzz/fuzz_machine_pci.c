@@ -37,7 +37,7 @@ struct toy {
 };
 
 struct run {
-	struct machine m;
+	struct twx_machine m;
 	struct toy toy;
 	struct pci_dev *fns[5]; /* e1000, virtio, virtio behind the port, port, toy */
 	uint8_t *ram;
@@ -62,14 +62,14 @@ static uint64_t get(struct run *r, unsigned int bytes)
 	return v;
 }
 
-static struct run *run_of(struct machine *m)
+static struct run *run_of(struct twx_machine *m)
 {
 	return container_of(m, struct run, m);
 }
 
 /* The machine. */
 
-static void accel_gsi(struct machine *m, unsigned int gsi, bool level)
+static void accel_gsi(struct twx_machine *m, unsigned int gsi, bool level)
 {
 	bool *was = &run_of(m)->gsis[gsi];
 
@@ -134,7 +134,7 @@ static int slot_open(struct twx_host *h, const char *address, const struct twx_o
 		     struct twx_error *e)
 {
 	const char *bus = twx_opts_str(opts, "bus");
-	struct machine *m = h->opaque;
+	struct twx_machine *m = h->opaque;
 	struct slot *s = h->priv;
 	int rc = 0;
 
@@ -148,7 +148,7 @@ static int slot_open(struct twx_host *h, const char *address, const struct twx_o
 
 static void slot_close(struct twx_host *h)
 {
-	struct machine *m = h->opaque;
+	struct twx_machine *m = h->opaque;
 	struct slot *s = h->priv;
 
 	pci_bus_unplug(m->pci, s->dev);
@@ -479,7 +479,7 @@ static void find_port(void *opaque, struct pci_dev *dev, const char *name, const
 static void run_open(struct run *r)
 {
 	struct twx_net_config config = { .size = sizeof(config) };
-	struct machine *m = &r->m;
+	struct twx_machine *m = &r->m;
 	int fd = memfd_create("ram", MFD_CLOEXEC), rc;
 
 	rc = twx_loop_new(&m->loop, NULL);
@@ -543,7 +543,7 @@ static void assert_works(struct run *r)
 
 static void run_close(struct run *r)
 {
-	struct machine *m = &r->m;
+	struct twx_machine *m = &r->m;
 
 	toy_out(r);
 	twx_net_set_host(m->net, NULL, NULL);

@@ -53,7 +53,7 @@ static inline void kit_start(struct kit *k)
 	rc = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fd);
 	assert(rc == 0);
 	k->fd = fd[0];
-	rc = qtest_converse_take(((struct machine *)k->machine)->accel_priv, fd[1]);
+	rc = qtest_converse_take(k->machine->accel_priv, fd[1]);
 	assert(rc == 0);
 }
 

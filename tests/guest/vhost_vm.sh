@@ -9,28 +9,10 @@ need "$TWINAX" "$NETPEER" busybox cpio
 in_lab 380
 guest_files
 
-# A twinax machine in the background: the guest's console in a file, its commands by pipes.
-vm() { # NAME ARG...
-	t_g=$T/$1
-	shift
-	mkdir -p "$t_g" && kit_pipes "$t_g" || return 1
-	"$TWINAX" vm -accel kvm -nodefaults -kernel "$KIT_KERNEL" -initrd "$T/initrd" -m 256 \
-		-append "console=ttyS0 panic=-1 quiet twinax.ctl=ttyS1" -qmp "unix:$T/vm.qmp,server=on,wait=off" \
-		-chardev "file,id=con,path=$t_g/console.log" -serial chardev:con \
-		-chardev "pipe,id=ctl,path=$t_g/ctl" -serial chardev:ctl "$@" </dev/null >"$t_g/vmm.log" 2>&1 &
-	echo $! >"$t_g/pid"
-	guest_up "$t_g" 100
+vm() { # NAME ARG...: the one whose control socket is called vm
+	vm_boot "$@" && ln -sf "$T/$1.qmp" "$T/vm.qmp"
 }
-has_open() { # DEVICE
-	for t_f in "/proc/$(cat "$t_g/pid")"/fd/*; do [ "$(readlink "$t_f")" != "$1" ] || return 0; done
-	return 1
-}
-hasnt_open() { ! has_open "$1"; }
-ended() { # with status 0 after the guest's power-off
-	g 'poweroff -f' >/dev/null 2>&1
-	until_true 20 sh -c "! kill -0 $(cat "$t_g/pid")" || return 1
-	wait "$(cat "$t_g/pid")"
-}
+vm_has_not_open() { ! vm_has_open "$1"; }
 # That passed the port in this process; nothing at all if there is no such port.
 frames_of() { # TWINAX PORT
 	stats "$1" | awk -v p="$2" '$1 == p && $2 ~ /^[tr]x[.]frames$/ { n += $3; seen = 1 } END { if (seen) print n }'
@@ -55,6 +37,8 @@ interrupts() { g "grep virtio.-input /proc/interrupts" | awk '{ print $2 + $3 }'
 
 # --- the kernel
 
+[ ! -c /dev/vhost-net ] || step "drivers of all kinds on the kernel's vhost, by a fake guest" "$BUILD/tests/device/test_device_vhost_kernel"
+
 by_tap() { # LABEL PORT
 	step "$1: the guest's address" g 'ip link set eth0 up && ip addr add 10.9.0.2/24 dev eth0'
 	step "$1: ping" sh -c 'for i in 1 2 3 4 5; do busybox ping -c 1 -W 2 10.9.0.2 && exit; done; exit 1'
@@ -63,7 +47,7 @@ by_tap() { # LABEL PORT
 }
 
 step "vhost=on: the machine boots" vm v1 -smp 2 -netdev "$TAP,vhost=on" -device "$NIC,netdev=t0" || finish
-step "it holds /dev/vhost-net" has_open /dev/vhost-net
+step "it holds /dev/vhost-net" vm_has_open /dev/vhost-net
 by_tap "vhost=on" 8081
 holds "no frame passed the process" "$(frames_of vm nic0)" 0
 step "interrupts came by messages" test "$(interrupts)" -gt 10
@@ -81,12 +65,12 @@ holds "no frame passed the process" "$(frames_of vm nic0)" 0
 step "it takes the reboot" g '(sleep 1; reboot -f) >/dev/null 2>&1 &'
 step "and boots again" guest_up "$t_g" 100
 by_tap "after the reboot" 8081
-step "after its power-off twinax ends with status 0" ended
+step "after its power-off twinax ends with status 0" vm_off
 
 step "vhost=on by the line: the machine boots" vm v2 -netdev "$TAP,vhost=on,vhostforce=on" -device "$NIC,netdev=t0,vectors=0" || finish
-step "it holds /dev/vhost-net" has_open /dev/vhost-net
+step "it holds /dev/vhost-net" vm_has_open /dev/vhost-net
 by_tap "by the line" 8082
-step "after its power-off twinax ends with status 0" ended
+step "after its power-off twinax ends with status 0" vm_off
 
 # --- another process
 
@@ -94,7 +78,7 @@ serve_http 127.0.0.1 8080 "$T/www"
 back_end() { twinax_up back -netdev user,id=n0 -device "virtio-net,id=back,netdev=n0,export=vhost-user:$T/back.sock"; }
 step "a second twinax comes up" back_end || finish
 step "vhost-user: the machine boots" vm v4 -smp 2 -netdev "vhost-user,id=t0,path=$T/back.sock" -device "$NIC,netdev=t0" || finish
-step "it holds no network device" hasnt_open /dev/net/tun
+step "it holds no network device" vm_has_not_open /dev/net/tun
 step "DHCP" g "$DHCP"
 transfer "a second twinax" 10.0.2.2 8080
 holds "no frame passed the machine's process" "$(frames_of vm nic0)" 0
@@ -105,5 +89,5 @@ step "the back end again" back_end
 step "it is back: the carrier, too" until_true 30 g 'grep -q 1 /sys/class/net/eth0/carrier'
 step "DHCP again" g "$DHCP"
 transfer "after the restart" 10.0.2.2 8080
-step "after its power-off twinax ends with status 0" ended
+step "after its power-off twinax ends with status 0" vm_off
 finish

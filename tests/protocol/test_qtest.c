@@ -384,7 +384,7 @@ static void who_does_not_read_is_not_fed(void **state)
 static void levels_catch_up_with_who_reads_late(void **state)
 {
 	struct ctx *x = *state;
-	struct machine *m = (struct machine *)x->m.machine;
+	struct twx_machine *m = x->m.machine;
 	size_t before;
 
 	qt_do(&x->c, "irq_intercept_in ioapic");
@@ -419,7 +419,7 @@ static void toggle(struct twx_task *t)
 {
 	struct restless *r = (struct restless *)t;
 
-	machine_set_gsi((struct machine *)r->x->m.machine, 5, r->level = !r->level);
+	machine_set_gsi(r->x->m.machine, 5, r->level = !r->level);
 	twx_loop_defer(r->x->m.loop, t);
 }
 
@@ -750,11 +750,11 @@ static void a_chardev_is_as_good_as_a_socket(void **state)
 	qt_memread(&c, 0x100000, b, len);
 	assert_memory_equal(a, b, len);
 	qt_do(&c, "irq_intercept_in ioapic");
-	machine_set_gsi((struct machine *)m.machine, 5, true);
+	machine_set_gsi(m.machine, 5, true);
 	assert_true(qt_poll(&c));
 	assert_int_equal(c.irq, 1 << 5);
 	qt_close(&c);
-	machine_set_gsi((struct machine *)m.machine, 5, false);
+	machine_set_gsi(m.machine, 5, false);
 	qt_pump(m.loop);
 	relayed_close(&m);
 	free(a);

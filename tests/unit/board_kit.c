@@ -13,7 +13,7 @@
 
 #include "base/loop_virtual.h"
 
-static void gsi(struct machine *m, unsigned int n, bool level)
+static void gsi(struct twx_machine *m, unsigned int n, bool level)
 {
 	struct board *b = (struct board *)m;
 

@@ -6,7 +6,7 @@
 #include "hosts/machine/machine.h"
 
 struct board {
-	struct machine m; /* first */
+	struct twx_machine m; /* first */
 	struct twx_net *net;
 	struct mem_map ram;
 	bool gsi[MACHINE_GSIS];

@@ -37,7 +37,7 @@ struct bell {
 	int fd;
 };
 
-struct machine {
+struct twx_machine {
 	struct twx_loop *loop;
 	struct aspace mem, io;
 	struct mem_map *ram;
@@ -108,7 +108,7 @@ static const struct pci_info toy_info = {
 
 static inline void on_line(void *opaque, unsigned int line, bool level)
 {
-	struct machine *m = opaque;
+	struct twx_machine *m = opaque;
 
 	assert_true(line < 4 && m->level[line] != level);
 	m->level[line] = level;
@@ -117,7 +117,7 @@ static inline void on_line(void *opaque, unsigned int line, bool level)
 
 static inline void on_message(void *opaque, uint64_t addr, uint32_t data)
 {
-	struct machine *m = opaque;
+	struct twx_machine *m = opaque;
 
 	m->n_messages++;
 	m->msg_addr = addr;
@@ -127,7 +127,7 @@ static inline void on_message(void *opaque, uint64_t addr, uint32_t data)
 static inline int on_doorbell(void *opaque, bool io, uint64_t addr, const struct pci_doorbell *bell,
 			      bool on)
 {
-	struct machine *m = opaque;
+	struct twx_machine *m = opaque;
 	unsigned int i = 0;
 
 	if (on) {
@@ -146,7 +146,7 @@ static inline int on_doorbell(void *opaque, bool io, uint64_t addr, const struct
 static inline void on_zone(void *opaque, enum pci_zone_kind kind, uint64_t addr, uint32_t len,
 			   bool on)
 {
-	struct machine *m = opaque;
+	struct twx_machine *m = opaque;
 	unsigned int i = 0;
 
 	if (on) {
@@ -170,7 +170,7 @@ static inline uint64_t reset_read(void *opaque, uint64_t off, unsigned int size)
 
 static inline void reset_write(void *opaque, uint64_t off, unsigned int size, uint64_t value)
 {
-	struct machine *m = opaque;
+	struct twx_machine *m = opaque;
 
 	m->n_reset++;
 	m->reset_value = (uint8_t)value;
@@ -180,7 +180,7 @@ static const struct as_ops reset_ops = { reset_read, reset_write };
 
 static inline int setup(void **state)
 {
-	struct machine *m = calloc(1, sizeof(*m));
+	struct twx_machine *m = calloc(1, sizeof(*m));
 
 	assert_int_equal(twx_loop_new(&m->loop, NULL), 0);
 	m->ram = calloc(1, sizeof(*m->ram));
@@ -197,7 +197,7 @@ static inline int setup(void **state)
 
 static inline int teardown(void **state)
 {
-	struct machine *m = *state;
+	struct twx_machine *m = *state;
 
 	pci_bus_free(m->bus);
 	as_remove(&m->reset);
@@ -224,7 +224,7 @@ static inline struct toy *toy_new(const struct pci_info *info)
 	return t;
 }
 
-static inline struct toy *plug(struct machine *m, const char *bus, const char *addr)
+static inline struct toy *plug(struct twx_machine *m, const char *bus, const char *addr)
 {
 	struct toy *t = toy_new(&toy_info);
 	struct twx_error e = { 0 };
@@ -242,7 +242,7 @@ static inline void toy_free(struct toy *t)
 	free(t);
 }
 
-static inline void unplug(struct machine *m, struct toy *t)
+static inline void unplug(struct twx_machine *m, struct toy *t)
 {
 	pci_bus_unplug(m->bus, &t->pci);
 	toy_free(t);
@@ -250,21 +250,21 @@ static inline void unplug(struct machine *m, struct toy *t)
 
 /* Configuration cycles by the ports, and by ECAM. */
 
-static inline void conf_at(struct machine *m, unsigned int bus, unsigned int slot, unsigned int fn,
-			   uint32_t off)
+static inline void conf_at(struct twx_machine *m, unsigned int bus, unsigned int slot,
+			   unsigned int fn, uint32_t off)
 {
 	as_write(&m->io, 0xcf8, 4, 0x80000000u | bus << 16 | slot << 11 | fn << 8 | (off & ~3u));
 }
 
-static inline uint32_t conf_read(struct machine *m, unsigned int bus, unsigned int slot,
+static inline uint32_t conf_read(struct twx_machine *m, unsigned int bus, unsigned int slot,
 				 uint32_t off, unsigned int size)
 {
 	conf_at(m, bus, slot, 0, off);
 	return (uint32_t)as_read(&m->io, 0xcfc + (off & 3), size);
 }
 
-static inline void conf_write(struct machine *m, unsigned int bus, unsigned int slot, uint32_t off,
-			      unsigned int size, uint32_t value)
+static inline void conf_write(struct twx_machine *m, unsigned int bus, unsigned int slot,
+			      uint32_t off, unsigned int size, uint32_t value)
 {
 	conf_at(m, bus, slot, 0, off);
 	as_write(&m->io, 0xcfc + (off & 3), size, value);
@@ -275,8 +275,9 @@ static inline uint64_t ecam(unsigned int bus, unsigned int slot, unsigned int fn
 	return ECAM + (bus << 20 | slot << 15 | fn << 12 | off);
 }
 
-static inline void assert_refused(struct machine *m, const struct pci_info *info, const char *bus,
-				  const char *addr, bool hot, int rc, const char *text)
+static inline void assert_refused(struct twx_machine *m, const struct pci_info *info,
+				  const char *bus, const char *addr, bool hot, int rc,
+				  const char *text)
 {
 	struct toy *t = toy_new(info);
 	struct twx_error e = { 0 };
@@ -299,7 +300,7 @@ static const struct pci_windows windows = {
 	.line_irq = { 5, 9, 10, 11 },
 };
 
-static inline void assert_answers(struct machine *m, struct toy *t)
+static inline void assert_answers(struct twx_machine *m, struct toy *t)
 {
 	uint64_t addr;
 

@@ -17,7 +17,7 @@
 #define N_TOYS 4
 
 struct ctx {
-	struct machine m;
+	struct twx_machine m;
 	struct mem_map ram;
 	struct pci_dev toys[N_TOYS]; /* in slots 3 to 6: lines 3, 0, 1, 2 */
 	bool gsi[MACHINE_GSIS];
@@ -42,7 +42,7 @@ static const struct pci_dev_ops toy_ops = { .bar_read = toy_read,
 					    .bar_write = toy_write,
 					    .reset = toy_reset };
 
-static void accel_gsi(struct machine *m, unsigned int gsi, bool level)
+static void accel_gsi(struct twx_machine *m, unsigned int gsi, bool level)
 {
 	struct ctx *c = container_of(m, struct ctx, m);
 

@@ -8,7 +8,7 @@
 
 static void test_config_ports(void **state)
 {
-	struct machine *m = *state;
+	struct twx_machine *m = *state;
 	struct toy *t = plug(m, NULL, "4");
 
 	assert_int_equal(conf_read(m, 0, 4, 0, 4), 0x56781234);
@@ -29,7 +29,7 @@ static void test_config_ports(void **state)
 
 static void test_config_address(void **state)
 {
-	struct machine *m = *state;
+	struct twx_machine *m = *state;
 
 	as_write(&m->io, 0xcf8, 4, UINT32_MAX);
 	assert_int_equal(as_read(&m->io, 0xcf8, 4), 0x80fffffc);
@@ -51,7 +51,7 @@ static void test_config_address(void **state)
 
 static void test_ecam(void **state)
 {
-	struct machine *m = *state;
+	struct twx_machine *m = *state;
 	struct pci_info info = toy_info;
 	struct toy *t = plug(m, "pci.0", "1f.7"), *x;
 
@@ -73,7 +73,7 @@ static void test_ecam(void **state)
 
 static void test_places(void **state)
 {
-	struct machine *m = *state;
+	struct twx_machine *m = *state;
 	struct pci_info multi = toy_info;
 	struct toy *t[32], *f;
 	unsigned int n = 0;
@@ -129,7 +129,7 @@ static void test_places(void **state)
 
 static void test_bars(void **state)
 {
-	struct machine *m = *state;
+	struct twx_machine *m = *state;
 	struct toy *t = plug(m, NULL, "4");
 
 	/* Sizing. */
@@ -168,7 +168,7 @@ static void test_bars(void **state)
 
 static void test_rom(void **state)
 {
-	struct machine *m = *state;
+	struct twx_machine *m = *state;
 	struct toy *t = toy_new(&toy_info);
 
 	/* As pci_load_rom() leaves it. */
@@ -191,7 +191,7 @@ static void test_rom(void **state)
 
 static void test_lines(void **state)
 {
-	struct machine *m = *state;
+	struct twx_machine *m = *state;
 	struct pci_info info = toy_info;
 	struct toy *a = plug(m, NULL, "4"), *b = plug(m, NULL, "8"), *c = plug(m, NULL, "5"), *d;
 
@@ -221,7 +221,7 @@ static void test_lines(void **state)
 
 static void test_assign(void **state)
 {
-	struct machine *m = *state;
+	struct twx_machine *m = *state;
 	struct toy *t[6];
 	uint64_t addr;
 
@@ -246,7 +246,7 @@ static void test_assign(void **state)
 
 static void test_assign_low(void **state)
 {
-	struct machine *m = *state;
+	struct twx_machine *m = *state;
 	struct toy *t = plug(m, NULL, NULL);
 	struct pci_windows w = windows;
 	struct twx_error e = { 0 };
@@ -267,7 +267,7 @@ static void test_assign_low(void **state)
 /* Without a hole: three times 16 KiB and three times 4 KiB. */
 static void test_assign_tight(void **state)
 {
-	struct machine *m = *state;
+	struct twx_machine *m = *state;
 	struct toy *t[3] = { plug(m, NULL, NULL), plug(m, NULL, NULL), plug(m, NULL, NULL) };
 	struct pci_windows w = windows;
 
@@ -287,7 +287,7 @@ static void test_assign_tight(void **state)
 
 static void test_zones(void **state)
 {
-	struct machine *m = *state;
+	struct twx_machine *m = *state;
 	struct toy *t = plug(m, NULL, "4");
 
 	conf_write(m, 0, 4, PCI_BASE_ADDRESS_0, 4, 0xd0000000);
@@ -317,7 +317,7 @@ static uint64_t fd_count(int fd)
 
 static void test_doorbells(void **state)
 {
-	struct machine *m = *state;
+	struct twx_machine *m = *state;
 	struct toy *t = plug(m, NULL, "4");
 	int fd = eventfd(0, EFD_NONBLOCK);
 	const struct pci_doorbell bell = {
@@ -368,7 +368,7 @@ static void place_of(void *opaque, struct pci_dev *dev, const char *name, const 
 
 static void test_each_and_state(void **state)
 {
-	struct machine *m = *state;
+	struct twx_machine *m = *state;
 	struct toy *a = plug(m, NULL, "4"), *b = plug(m, NULL, "1f.1");
 	struct pci_info bridge = { .vendor = 0x8086, .device = 0x1237, .class_code = 0x060000 };
 	struct toy *host = toy_new(&bridge);

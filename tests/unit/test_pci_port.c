@@ -7,7 +7,7 @@
 #define SLTCTL_ON                                                                                  \
 	(PCI_EXP_SLTCTL_HPIE | PCI_EXP_SLTCTL_ABPE | PCI_EXP_SLTCTL_PDCE | PCI_EXP_SLTCTL_DLLSCE)
 
-static unsigned int find_cap(struct machine *m, unsigned int slot, uint8_t id)
+static unsigned int find_cap(struct twx_machine *m, unsigned int slot, uint8_t id)
 {
 	uint32_t at = conf_read(m, 0, slot, PCI_CAPABILITY_LIST, 1);
 
@@ -16,43 +16,43 @@ static unsigned int find_cap(struct machine *m, unsigned int slot, uint8_t id)
 	return at;
 }
 
-static uint32_t exp_read(struct machine *m, uint32_t reg, unsigned int size)
+static uint32_t exp_read(struct twx_machine *m, uint32_t reg, unsigned int size)
 {
 	return conf_read(m, 0, SLOT, find_cap(m, SLOT, PCI_CAP_ID_EXP) + reg, size);
 }
 
-static void exp_write(struct machine *m, uint32_t reg, uint32_t value)
+static void exp_write(struct twx_machine *m, uint32_t reg, uint32_t value)
 {
 	conf_write(m, 0, SLOT, find_cap(m, SLOT, PCI_CAP_ID_EXP) + reg, 2, value);
 }
 
-static uint32_t status(struct machine *m)
+static uint32_t status(struct twx_machine *m)
 {
 	return exp_read(m, PCI_EXP_SLTSTA, 2);
 }
 
-static bool link_up(struct machine *m)
+static bool link_up(struct twx_machine *m)
 {
 	return exp_read(m, PCI_EXP_LNKSTA, 2) & PCI_EXP_LNKSTA_DLLLA;
 }
 
-static void acknowledge(struct machine *m)
+static void acknowledge(struct twx_machine *m)
 {
 	exp_write(m, PCI_EXP_SLTSTA, status(m) & ~(uint32_t)PCI_EXP_SLTSTA_PDS);
 }
 
-static void port_new(struct machine *m, const char *id, const char *addr)
+static void port_new(struct twx_machine *m, const char *id, const char *addr)
 {
 	assert_int_equal(pci_root_port_new(m->bus, id, addr, NULL), 0);
 }
 
-static void poll_loop(struct machine *m)
+static void poll_loop(struct twx_machine *m)
 {
 	for (int i = 0; i < 3; i++)
 		assert_true(twx_loop_poll(m->loop, 0) >= 0);
 }
 
-static struct toy *plug_hot(struct machine *m, const char *bus)
+static struct toy *plug_hot(struct twx_machine *m, const char *bus)
 {
 	struct toy *t = toy_new(&toy_info);
 	struct twx_error e = { 0 };
@@ -63,7 +63,7 @@ static struct toy *plug_hot(struct machine *m, const char *bus)
 }
 
 /* A driver that listens, with MSI. */
-static void driver_probe(struct machine *m)
+static void driver_probe(struct twx_machine *m)
 {
 	unsigned int msi = find_cap(m, SLOT, PCI_CAP_ID_MSI);
 
@@ -76,7 +76,7 @@ static void driver_probe(struct machine *m)
 	exp_write(m, PCI_EXP_SLTCTL, exp_read(m, PCI_EXP_SLTCTL, 2) | SLTCTL_ON);
 }
 
-static void power(struct machine *m, bool on)
+static void power(struct twx_machine *m, bool on)
 {
 	uint32_t ctl = exp_read(m, PCI_EXP_SLTCTL, 2) &
 		       ~(uint32_t)(PCI_EXP_SLTCTL_PCC | PCI_EXP_SLTCTL_PIC);
@@ -87,7 +87,7 @@ static void power(struct machine *m, bool on)
 
 static void test_identity(void **state)
 {
-	struct machine *m = *state;
+	struct twx_machine *m = *state;
 	struct twx_error e = { 0 };
 	uint32_t slot;
 
@@ -118,7 +118,7 @@ static void test_identity(void **state)
 
 static void test_numbers_and_windows(void **state)
 {
-	struct machine *m = *state;
+	struct twx_machine *m = *state;
 	struct toy *t;
 	uint64_t bar0 = 0xd0100000, bar2 = 0x9000000000;
 
@@ -164,7 +164,7 @@ static void test_numbers_and_windows(void **state)
 
 static void test_one_slot(void **state)
 {
-	struct machine *m = *state;
+	struct twx_machine *m = *state;
 	struct pci_info multi = toy_info;
 	struct toy *a, *b;
 
@@ -191,7 +191,7 @@ static void test_one_slot(void **state)
 
 static void test_lines_swizzle(void **state)
 {
-	struct machine *m = *state;
+	struct twx_machine *m = *state;
 	struct toy *t;
 
 	port_new(m, "rp0", "5");
@@ -202,7 +202,7 @@ static void test_lines_swizzle(void **state)
 	assert_false(m->level[1]);
 }
 
-static uint64_t window(struct machine *m, unsigned int slot, uint32_t low, uint32_t high)
+static uint64_t window(struct twx_machine *m, unsigned int slot, uint32_t low, uint32_t high)
 {
 	return (uint64_t)conf_read(m, 0, slot, high, 4) << 32 |
 	       (conf_read(m, 0, slot, low, 2) & 0xfff0) << 16;
@@ -210,7 +210,7 @@ static uint64_t window(struct machine *m, unsigned int slot, uint32_t low, uint3
 
 static void test_assign_behind_ports(void **state)
 {
-	struct machine *m = *state;
+	struct twx_machine *m = *state;
 	struct toy *t[8], *root = plug(m, NULL, "2");
 	uint64_t pref[8][2];
 	unsigned int n_io = 0;
@@ -256,7 +256,7 @@ static void test_assign_behind_ports(void **state)
 
 static void test_cold(void **state)
 {
-	struct machine *m = *state;
+	struct twx_machine *m = *state;
 	struct toy *t;
 
 	port_new(m, "rp0", "4");
@@ -278,7 +278,7 @@ static void test_cold(void **state)
 
 static void test_plug(void **state)
 {
-	struct machine *m = *state;
+	struct twx_machine *m = *state;
 	struct toy *t;
 
 	port_new(m, "rp0", "4");
@@ -305,7 +305,7 @@ static void test_plug(void **state)
 /* A slot of several: the guest hears of it when function 0 comes. */
 static void test_plug_functions(void **state)
 {
-	struct machine *m = *state;
+	struct twx_machine *m = *state;
 	struct pci_info multi = toy_info;
 	struct toy *first, *t;
 
@@ -328,7 +328,7 @@ static void test_plug_functions(void **state)
 
 static void test_interrupts(void **state)
 {
-	struct machine *m = *state;
+	struct twx_machine *m = *state;
 	struct toy *t;
 
 	port_new(m, "rp0", "4");
@@ -348,14 +348,14 @@ static void test_interrupts(void **state)
 
 static void on_gone(void *opaque, struct pci_dev *dev)
 {
-	struct machine *m = opaque;
+	struct twx_machine *m = opaque;
 
 	m->n_gone++;
 	m->gone = dev;
 	pci_bus_unplug(m->bus, dev);
 }
 
-static struct toy *running_guest(struct machine *m)
+static struct toy *running_guest(struct twx_machine *m)
 {
 	struct toy *t;
 
@@ -368,7 +368,7 @@ static struct toy *running_guest(struct machine *m)
 
 static void test_unplug(void **state)
 {
-	struct machine *m = *state;
+	struct twx_machine *m = *state;
 	struct toy *t = running_guest(m);
 	struct twx_error e = { 0 };
 	uint64_t addr;
@@ -404,7 +404,7 @@ static void test_unplug(void **state)
 
 static void test_unplug_refused(void **state)
 {
-	struct machine *m = *state;
+	struct twx_machine *m = *state;
 	struct toy *t = plug(m, NULL, "9"), *behind = running_guest(m);
 	struct twx_error e = { 0 };
 
@@ -422,7 +422,7 @@ static void test_unplug_refused(void **state)
 
 static void test_unplug_unused(void **state)
 {
-	struct machine *m = *state;
+	struct twx_machine *m = *state;
 	struct toy *t;
 
 	/* Nobody has ever looked at it. */
@@ -438,7 +438,7 @@ static void test_unplug_unused(void **state)
 /* With power, and no driver. */
 static void test_unplug_undecoded(void **state)
 {
-	struct machine *m = *state;
+	struct twx_machine *m = *state;
 	struct toy *t;
 
 	port_new(m, "rp0", "4");
@@ -452,7 +452,7 @@ static void test_unplug_undecoded(void **state)
 
 static void test_unplug_by_reset(void **state)
 {
-	struct machine *m = *state;
+	struct twx_machine *m = *state;
 	struct toy *t = running_guest(m);
 
 	assert_int_equal(pci_bus_ask_unplug(m->bus, &t->pci, on_gone, m, NULL), 0);
@@ -465,7 +465,7 @@ static void test_unplug_by_reset(void **state)
 /* The guest takes power away by itself, and gives it again. */
 static void test_power(void **state)
 {
-	struct machine *m = *state;
+	struct twx_machine *m = *state;
 	struct toy *t = running_guest(m);
 
 	power(m, false);
@@ -505,7 +505,7 @@ static void save_one(void *opaque, struct pci_dev *dev, const char *name, const 
 	s->n++;
 }
 
-static void save_and_load(struct machine *m, bool port_first)
+static void save_and_load(struct twx_machine *m, bool port_first)
 {
 	struct toy *t = running_guest(m);
 	struct saved s = { 0 };
@@ -541,7 +541,7 @@ static void test_state_port_last(void **state)
 /* Saved with the slot in use, loaded without: what is not there is not shown. */
 static void test_state_of_another_slot(void **state)
 {
-	struct machine *m = *state;
+	struct twx_machine *m = *state;
 	struct toy *t = running_guest(m);
 	struct saved s = { 0 };
 

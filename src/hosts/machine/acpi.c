@@ -235,7 +235,7 @@ static void put_override(struct aml *a, uint8_t irq, uint32_t gsi, uint16_t flag
 	aml_bytes(a, &o, sizeof(o));
 }
 
-static void put_madt(struct machine *m, struct tables *t)
+static void put_madt(struct twx_machine *m, struct tables *t)
 {
 	static const uint8_t level[] = { 5, 9, 10, 11 };
 	struct madt_ioapic io = { .type = 1, .len = sizeof(io), .addr = le32_make(IOAPIC_ADDR) };
@@ -292,7 +292,7 @@ static void put_rsdp(struct tables *t, uint64_t xsdt)
 	memcpy(t->a.buf, &r, sizeof(r));
 }
 
-int acpi_build(struct machine *m, uint64_t *rsdp, struct twx_error *e)
+int acpi_build(struct twx_machine *m, uint64_t *rsdp, struct twx_error *e)
 {
 	struct tables t = { .a = { .buf = boot_ram(m, ACPI_BASE, ACPI_END - ACPI_BASE),
 				   .len = sizeof(struct rsdp),

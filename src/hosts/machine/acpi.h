@@ -10,6 +10,6 @@
 #define RTC_CENTURY 0x32u /* index of the century among the CMOS bytes */
 
 /* The DSDT's body, without the header. */
-void acpi_dsdt(struct machine *m, struct aml *a);
+void acpi_dsdt(struct twx_machine *m, struct aml *a);
 
 #endif

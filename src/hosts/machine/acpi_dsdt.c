@@ -25,7 +25,7 @@ static const uint8_t line_gsi[4] = { 10, 10, 11, 11 };
 #define OSC_UNKNOWN_REVISION 0x08u
 #define OSC_MASKED 0x10u
 
-static void put_processors(struct machine *m, struct aml *a)
+static void put_processors(struct twx_machine *m, struct aml *a)
 {
 	for (unsigned int i = 0; i < m->n_cpus; i++) {
 		const char name[] = { 'C', '0', '0', (char)('0' + i), 0 };
@@ -178,7 +178,7 @@ static void put_isa_dev(struct aml *a, const struct isa_dev *d)
 	aml_end(a, dev);
 }
 
-static void put_isa(struct machine *m, struct aml *a)
+static void put_isa(struct twx_machine *m, struct aml *a)
 {
 	size_t isa = aml_device(a, "ISA");
 
@@ -189,7 +189,7 @@ static void put_isa(struct machine *m, struct aml *a)
 	aml_end(a, isa);
 }
 
-static void put_pci(struct machine *m, struct aml *a)
+static void put_pci(struct twx_machine *m, struct aml *a)
 {
 	size_t pci = aml_device(a, "PCI0");
 
@@ -231,7 +231,7 @@ static void put_s5(struct aml *a)
 	aml_end(a, p);
 }
 
-void acpi_dsdt(struct machine *m, struct aml *a)
+void acpi_dsdt(struct twx_machine *m, struct aml *a)
 {
 	size_t sb = aml_scope(a, "\\_SB");
 

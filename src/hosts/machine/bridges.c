@@ -25,7 +25,7 @@
 
 struct bridges {
 	struct pci_dev host, isa;
-	struct machine *m;
+	struct twx_machine *m;
 	bool line[N_LINES]; /* the bus's levels */
 	uint16_t raised;    /* GSIs that are held, by bit */
 	struct board_dev board;
@@ -76,7 +76,7 @@ static void routes_update(struct bridges *b)
 
 static void bridges_free(void *opaque);
 
-static struct bridges *bridges_of(struct machine *m)
+static struct bridges *bridges_of(struct twx_machine *m)
 {
 	for (struct board_dev *d = m->devs; d; d = d->next)
 		if (d->free == bridges_free)
@@ -84,7 +84,7 @@ static struct bridges *bridges_of(struct machine *m)
 	return NULL;
 }
 
-void board_pci_line(struct machine *m, unsigned int line, bool level)
+void board_pci_line(struct twx_machine *m, unsigned int line, bool level)
 {
 	struct bridges *b = bridges_of(m);
 
@@ -94,7 +94,7 @@ void board_pci_line(struct machine *m, unsigned int line, bool level)
 	routes_update(b);
 }
 
-void board_route_lines(struct machine *m, const uint8_t irq[4])
+void board_route_lines(struct twx_machine *m, const uint8_t irq[4])
 {
 	struct bridges *b = bridges_of(m);
 	uint8_t routes[N_LINES];
@@ -191,7 +191,7 @@ static int bridges_plug(struct bridges *b)
 	return rc;
 }
 
-int board_bridges(struct machine *m, struct twx_error *e)
+int board_bridges(struct twx_machine *m, struct twx_error *e)
 {
 	struct bridges *b = calloc(1, sizeof(*b));
 	int rc;

@@ -74,7 +74,7 @@ struct item {
 
 struct fwcfg {
 	struct board_dev dev;
-	struct machine *m;
+	struct twx_machine *m;
 	struct as_region ports, dma;
 
 	/* What the items say. */
@@ -121,7 +121,7 @@ static void take(struct fwcfg *f, uint8_t *to, uint32_t len)
 
 /* DMA */
 
-static bool ram_copy(struct machine *m, uint64_t addr, void *buf, uint32_t len, bool write)
+static bool ram_copy(struct twx_machine *m, uint64_t addr, void *buf, uint32_t len, bool write)
 {
 	struct iovec iov[MEM_MAX_REGIONS];
 	uint8_t *p = buf;
@@ -301,7 +301,7 @@ static void fwcfg_free(void *opaque)
 	free(f);
 }
 
-int board_fwcfg(struct machine *m, struct twx_error *e)
+int board_fwcfg(struct twx_machine *m, struct twx_error *e)
 {
 	struct fwcfg *f = calloc(1, sizeof(*f));
 	int rc;

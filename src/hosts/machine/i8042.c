@@ -42,7 +42,7 @@ enum { PORT_DATA = 0x60, PORT_COMMAND = 0x64, PORT_92 = 0x92 };
 
 struct i8042 {
 	struct board_dev dev;
-	struct machine *m;
+	struct twx_machine *m;
 	struct as_region data, command, port92, port_cf9;
 	bool line;
 
@@ -355,7 +355,7 @@ static int add(struct i8042 *k, struct as_region *r, const char *name, const str
 	return as_add(&k->m->io, r, port);
 }
 
-int board_i8042(struct machine *m, struct twx_error *e)
+int board_i8042(struct twx_machine *m, struct twx_error *e)
 {
 	struct i8042 *k = calloc(1, sizeof(*k));
 	int rc;

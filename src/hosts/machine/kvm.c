@@ -112,7 +112,7 @@ static int make_cpu(struct kvm *k, unsigned int id, struct twx_error *e)
 	return kvm_cpu_setup(c, e);
 }
 
-static void kvm_close(struct machine *m)
+static void kvm_close(struct twx_machine *m)
 {
 	struct kvm *k = m->accel_priv;
 
@@ -141,7 +141,7 @@ static void kvm_close(struct machine *m)
 	m->accel_priv = NULL;
 }
 
-static struct kvm *kvm_new(struct machine *m)
+static struct kvm *kvm_new(struct twx_machine *m)
 {
 	struct kvm *k = calloc(1, sizeof(*k));
 	pthread_condattr_t attr;
@@ -188,7 +188,7 @@ static int kvm_open_all(struct kvm *k, struct twx_error *e)
 	return err ? err : kvm_threads_start(k, e);
 }
 
-static int kvm_open(struct machine *m, struct twx_error *e)
+static int kvm_open(struct twx_machine *m, struct twx_error *e)
 {
 	int err;
 
@@ -202,7 +202,7 @@ static int kvm_open(struct machine *m, struct twx_error *e)
 }
 
 /* CPUs first: what the interrupt controllers deliver when they are set goes to local APICs. */
-static int kvm_reset(struct machine *m, struct twx_error *e)
+static int kvm_reset(struct twx_machine *m, struct twx_error *e)
 {
 	struct kvm *k = m->accel_priv;
 	int err = 0;
@@ -213,7 +213,7 @@ static int kvm_reset(struct machine *m, struct twx_error *e)
 	return err ? err : kvm_chips_set(k, k->chips, &k->pit, e);
 }
 
-static int kvm_run(struct machine *m, struct twx_error *e)
+static int kvm_run(struct twx_machine *m, struct twx_error *e)
 {
 	struct kvm *k = m->accel_priv;
 	struct kvm_clock_data clock = { .clock = k->clock.clock };
@@ -230,7 +230,7 @@ static int kvm_run(struct machine *m, struct twx_error *e)
 	return 0;
 }
 
-static void kvm_pause(struct machine *m)
+static void kvm_pause(struct twx_machine *m)
 {
 	struct kvm *k = m->accel_priv;
 

@@ -57,7 +57,7 @@ struct kvm_msi_route {
 };
 
 struct kvm {
-	struct machine *m;
+	struct twx_machine *m;
 	int sys_fd, fd;
 	size_t run_len;
 	unsigned int n_cpus;
@@ -112,8 +112,8 @@ int kvm_chips_get(struct kvm *k, struct kvm_irqchip chips[3], struct kvm_pit_sta
 		  struct twx_error *e);
 int kvm_chips_set(struct kvm *k, const struct kvm_irqchip chips[3],
 		  const struct kvm_pit_state2 *pit, struct twx_error *e);
-int kvm_save(struct machine *m, uint8_t **out, size_t *len, struct twx_error *e);
-int kvm_load(struct machine *m, const uint8_t *data, size_t len, struct twx_error *e);
+int kvm_save(struct twx_machine *m, uint8_t **out, size_t *len, struct twx_error *e);
+int kvm_load(struct twx_machine *m, const uint8_t *data, size_t len, struct twx_error *e);
 
 /* kvm_vcpu.c: threads. */
 int kvm_threads_start(struct kvm *k, struct twx_error *e);
@@ -124,15 +124,15 @@ void kvm_kick(struct kvm *k);	       /* a CPU leaves the guest, and enters it ag
 
 /* kvm_irq.c */
 int kvm_irq_setup(struct kvm *k, struct twx_error *e);
-void kvm_gsi(struct machine *m, unsigned int gsi, bool level);
-void kvm_message(struct machine *m, uint64_t addr, uint32_t data);
-int kvm_doorbell(struct machine *m, bool io, uint64_t addr, const struct pci_doorbell *bell,
+void kvm_gsi(struct twx_machine *m, unsigned int gsi, bool level);
+void kvm_message(struct twx_machine *m, uint64_t addr, uint32_t data);
+int kvm_doorbell(struct twx_machine *m, bool io, uint64_t addr, const struct pci_doorbell *bell,
 		 bool on);
-int kvm_message_fd(struct machine *m, struct pci_dev *dev, unsigned int vector, uint64_t addr,
+int kvm_message_fd(struct twx_machine *m, struct pci_dev *dev, unsigned int vector, uint64_t addr,
 		   uint32_t data, int fd);
-int kvm_lazy(struct machine *m, uint64_t addr, uint32_t len, bool on);
+int kvm_lazy(struct twx_machine *m, uint64_t addr, uint32_t len, bool on);
 /* What the kernel has kept is carried out: by the thread of @cpu; or by the loop, CPUs outside. */
-void kvm_hurry(struct machine *m);
+void kvm_hurry(struct twx_machine *m);
 void kvm_lazy_drain(struct kvm *k, unsigned int cpu);
 void kvm_lazy_drain_stopped(struct kvm *k);
 

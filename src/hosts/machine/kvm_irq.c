@@ -11,8 +11,8 @@
  *
  * Late writes are the kernel's coalesced MMIO: it keeps them in a ring that all CPUs share, and the
  * CPU that leaves the guest next carries them out, before its own access; a device that misses one
- * has a CPU kicked out for it, since a driver that polls memory need not leave. A CPU holds ring_lock
- * meanwhile and may take the loop's lock inside; the loop never takes ring_lock.
+ * has a CPU kicked out for it, since a driver that polls memory need not leave. A CPU holds
+ * ring_lock meanwhile and may take the loop's lock inside; the loop never takes ring_lock.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -87,7 +87,7 @@ int kvm_irq_setup(struct kvm *k, struct twx_error *e)
 	return 0;
 }
 
-void kvm_gsi(struct machine *m, unsigned int gsi, bool level)
+void kvm_gsi(struct twx_machine *m, unsigned int gsi, bool level)
 {
 	struct kvm *k = m->accel_priv;
 	struct kvm_irq_level line = { .irq = gsi, .level = level };
@@ -95,7 +95,7 @@ void kvm_gsi(struct machine *m, unsigned int gsi, bool level)
 	(void)kvm_do(k->fd, KVM_IRQ_LINE, &line);
 }
 
-void kvm_message(struct machine *m, uint64_t addr, uint32_t data)
+void kvm_message(struct twx_machine *m, uint64_t addr, uint32_t data)
 {
 	struct kvm *k = m->accel_priv;
 	struct kvm_msi msi = { .address_lo = (uint32_t)addr,
@@ -106,7 +106,7 @@ void kvm_message(struct machine *m, uint64_t addr, uint32_t data)
 	(void)kvm_do(k->fd, KVM_SIGNAL_MSI, &msi);
 }
 
-int kvm_doorbell(struct machine *m, bool io, uint64_t addr, const struct pci_doorbell *bell,
+int kvm_doorbell(struct twx_machine *m, bool io, uint64_t addr, const struct pci_doorbell *bell,
 		 bool on)
 {
 	struct kvm *k = m->accel_priv;
@@ -159,7 +159,7 @@ static unsigned int find_route(struct kvm *k, const struct pci_dev *dev, unsigne
 	return free_one;
 }
 
-int kvm_message_fd(struct machine *m, struct pci_dev *dev, unsigned int vector, uint64_t addr,
+int kvm_message_fd(struct twx_machine *m, struct pci_dev *dev, unsigned int vector, uint64_t addr,
 		   uint32_t data, int fd)
 {
 	struct kvm *k = m->accel_priv;
@@ -193,7 +193,7 @@ int kvm_message_fd(struct machine *m, struct pci_dev *dev, unsigned int vector, 
 
 /* Late writes. */
 
-int kvm_lazy(struct machine *m, uint64_t addr, uint32_t len, bool on)
+int kvm_lazy(struct twx_machine *m, uint64_t addr, uint32_t len, bool on)
 {
 	struct kvm *k = m->accel_priv;
 	struct kvm_coalesced_mmio_zone zone = { .addr = addr, .size = len };
@@ -246,7 +246,7 @@ void kvm_lazy_drain(struct kvm *k, unsigned int cpu)
 }
 
 /* A CPU that leaves the guest does it. */
-void kvm_hurry(struct machine *m)
+void kvm_hurry(struct twx_machine *m)
 {
 	struct kvm *k = m->accel_priv;
 

@@ -5,14 +5,14 @@
 
 #include "hosts/machine/machine.h"
 
-static int none_open(struct machine *m, struct twx_error *e)
+static int none_open(struct twx_machine *m, struct twx_error *e)
 {
 	(void)m;
 	twx_error_set(e, ENOTSUP, "KVM: this processor is not an x86-64 one");
 	return twx_error_hint(e, "use -accel qemu");
 }
 
-static void none_close(struct machine *m)
+static void none_close(struct twx_machine *m)
 {
 	(void)m;
 }

@@ -332,7 +332,7 @@ static size_t cpuid_len(const struct kvm *k)
 	return k->cpuid->nent * sizeof(k->cpuid->entries[0]);
 }
 
-int kvm_save(struct machine *m, uint8_t **out, size_t *len, struct twx_error *e)
+int kvm_save(struct twx_machine *m, uint8_t **out, size_t *len, struct twx_error *e)
 {
 	struct kvm *k = m->accel_priv;
 	struct out o = { 0 };
@@ -467,7 +467,7 @@ static int take_all(struct kvm *k, struct in *in, struct loaded *l, struct twx_e
 	return bad ? twx_error_set(e, EINVAL, "its record is not what belongs here: %s", bad) : 0;
 }
 
-int kvm_load(struct machine *m, const uint8_t *data, size_t len, struct twx_error *e)
+int kvm_load(struct twx_machine *m, const uint8_t *data, size_t len, struct twx_error *e)
 {
 	struct kvm *k = m->accel_priv;
 	struct in in = { data, len };

@@ -41,7 +41,7 @@
 /* For the log, from a CPU's thread. */
 __attribute__((format(printf, 2, 3))) static void say(struct kvm_cpu *c, const char *fmt, ...)
 {
-	struct machine *m = c->k->m;
+	struct twx_machine *m = c->k->m;
 	char text[256];
 	va_list ap;
 

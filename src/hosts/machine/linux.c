@@ -30,7 +30,7 @@
 
 #define MIB (1ull << 20)
 
-unsigned int boot_ranges(const struct machine *m, struct boot_range out[BOOT_MAX_RANGES])
+unsigned int boot_ranges(const struct twx_machine *m, struct boot_range out[BOOT_MAX_RANGES])
 {
 	unsigned int n = 0;
 
@@ -55,7 +55,7 @@ static int file_error(const struct boot_file *f, const char *doing, int err, str
 			     strerror(err));
 }
 
-static int file_open(struct machine *m, struct boot_file *f, struct twx_error *e)
+static int file_open(struct twx_machine *m, struct boot_file *f, struct twx_error *e)
 {
 	struct stat st;
 
@@ -95,7 +95,7 @@ int boot_read(const struct boot_file *f, uint64_t off, void *buf, uint64_t len, 
 	return 0;
 }
 
-void *boot_ram(struct machine *m, uint64_t addr, uint64_t len)
+void *boot_ram(struct twx_machine *m, uint64_t addr, uint64_t len)
 {
 	void *p = mem_ptr(m->ram, (gpa){ addr }, len);
 
@@ -111,7 +111,7 @@ static uint64_t to_mib(uint64_t bytes)
 	return (bytes + MIB - 1) / MIB;
 }
 
-int boot_too_large(struct machine *m, uint64_t end, struct twx_error *e)
+int boot_too_large(struct twx_machine *m, uint64_t end, struct twx_error *e)
 {
 	struct boot_file f = { .what = "initrd", .path = m->initrd };
 	uint64_t need = end;
@@ -133,7 +133,7 @@ int boot_too_large(struct machine *m, uint64_t end, struct twx_error *e)
 	return -ENOMEM;
 }
 
-static int load_initrd(struct machine *m, uint64_t kernel_end, uint64_t limit,
+static int load_initrd(struct twx_machine *m, uint64_t kernel_end, uint64_t limit,
 		       struct boot_extras *x, struct twx_error *e)
 {
 	struct boot_file f = { .what = "initrd", .path = m->initrd };
@@ -158,7 +158,8 @@ static int load_initrd(struct machine *m, uint64_t kernel_end, uint64_t limit,
 	return rc;
 }
 
-static int load_cmdline(struct machine *m, uint64_t max, struct boot_extras *x, struct twx_error *e)
+static int load_cmdline(struct twx_machine *m, uint64_t max, struct boot_extras *x,
+			struct twx_error *e)
 {
 	const char *text = m->append ? m->append : "";
 	size_t len = strlen(text);
@@ -178,7 +179,7 @@ static int load_cmdline(struct machine *m, uint64_t max, struct boot_extras *x, 
 	return 0;
 }
 
-int boot_extras(struct machine *m, uint64_t kernel_end, uint64_t limit, uint64_t cmdline_max,
+int boot_extras(struct twx_machine *m, uint64_t kernel_end, uint64_t limit, uint64_t cmdline_max,
 		struct boot_extras *x, struct twx_error *e)
 {
 	int rc;
@@ -231,7 +232,7 @@ static int not_a_kernel(const struct boot_file *f, const uint8_t head[BOOT_HEAD]
 	return -ENOEXEC;
 }
 
-int boot_load(struct machine *m, struct machine_entry *entry, struct twx_error *e)
+int boot_load(struct twx_machine *m, struct machine_entry *entry, struct twx_error *e)
 {
 	struct boot_file f = { .what = "kernel", .path = m->kernel };
 	uint8_t head[BOOT_HEAD] = { 0 };

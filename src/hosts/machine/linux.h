@@ -26,7 +26,7 @@ struct boot_range {
 };
 #define BOOT_MAX_RANGES 8u
 /* How the guest sees memory; sorted; how many. */
-unsigned int boot_ranges(const struct machine *m, struct boot_range out[BOOT_MAX_RANGES]);
+unsigned int boot_ranges(const struct twx_machine *m, struct boot_range out[BOOT_MAX_RANGES]);
 
 struct boot_file {
 	const char *what, *path; /* "kernel" or "initrd", for messages */
@@ -38,7 +38,7 @@ struct boot_file {
 int boot_read(const struct boot_file *f, uint64_t off, void *buf, uint64_t len,
 	      struct twx_error *e);
 /* RAM at [@addr, @addr + @len) to be written, or null; marked dirty. */
-void *boot_ram(struct machine *m, uint64_t addr, uint64_t len);
+void *boot_ram(struct twx_machine *m, uint64_t addr, uint64_t len);
 
 /* The initrd and the command line in memory; zeros when there are none. */
 struct boot_extras {
@@ -51,11 +51,11 @@ struct boot_extras {
  * The initrd ends below @limit, as high as possible, and begins at @kernel_end or above; the
  * command line has at most @cmdline_max bytes.
  */
-int boot_extras(struct machine *m, uint64_t kernel_end, uint64_t limit, uint64_t cmdline_max,
+int boot_extras(struct twx_machine *m, uint64_t kernel_end, uint64_t limit, uint64_t cmdline_max,
 		struct boot_extras *x, struct twx_error *e);
 
 /* "kernel K needs ... of memory": memory up to @end, plus the initrd, is missing. */
-int boot_too_large(struct machine *m, uint64_t end, struct twx_error *e);
+int boot_too_large(struct twx_machine *m, uint64_t end, struct twx_error *e);
 
 /*
  * An unpacked kernel, an ELF image of Linux, loaded with physical address @from at @to, @room bytes
@@ -68,15 +68,15 @@ struct boot_direct {
 	bool moved;
 	uint64_t entry;
 };
-int boot_direct(struct machine *m, const struct boot_file *f, struct boot_direct *d);
+int boot_direct(struct twx_machine *m, const struct boot_file *f, struct boot_direct *d);
 
 /* Whether the file's first @len bytes are of the kind; and the loaders. */
 bool boot_is_bzimage(const uint8_t *head, size_t len);
 bool boot_is_elf(const uint8_t *head, size_t len);
 #define BOOT_HEAD 4096u
-int boot_bzimage(struct machine *m, const struct boot_file *f, const uint8_t head[BOOT_HEAD],
+int boot_bzimage(struct twx_machine *m, const struct boot_file *f, const uint8_t head[BOOT_HEAD],
 		 struct machine_entry *entry, struct twx_error *e);
-int boot_elf(struct machine *m, const struct boot_file *f, const uint8_t head[BOOT_HEAD],
+int boot_elf(struct twx_machine *m, const struct boot_file *f, const uint8_t head[BOOT_HEAD],
 	     struct machine_entry *entry, struct twx_error *e);
 
 #endif

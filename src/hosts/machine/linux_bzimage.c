@@ -126,7 +126,7 @@ static int check_header(const struct boot_file *f, const uint8_t *head, struct i
 }
 
 /* Where the kernel goes: the preferred address, or the lowest that its alignment allows. */
-static int place(struct machine *m, struct image *img, const struct boot_file *f,
+static int place(struct twx_machine *m, struct image *img, const struct boot_file *f,
 		 struct twx_error *e)
 {
 	uint64_t pref = field(img->head, HDR_PREF_ADDRESS, 8);
@@ -151,7 +151,7 @@ static int place(struct machine *m, struct image *img, const struct boot_file *f
 }
 
 /* 4 GiB by pages of 2 MiB. */
-static int identity_map(struct machine *m, struct twx_error *e)
+static int identity_map(struct twx_machine *m, struct twx_error *e)
 {
 	const uint64_t present = 1, writable = 2, large = 0x80;
 	uint8_t *t = boot_ram(m, BOOT_PAGE_TABLES, 6 * 4096);
@@ -169,7 +169,7 @@ static int identity_map(struct machine *m, struct twx_error *e)
 }
 
 /* The kernel's generator need not wait for events then. Best effort, as it is for the kernel. */
-static uint64_t put_seed(struct machine *m)
+static uint64_t put_seed(struct twx_machine *m)
 {
 	struct seed s = { .type = le32_make(SETUP_RNG_SEED), .len = le32_make(sizeof(s.data)) };
 	void *to = boot_ram(m, BOOT_SEED, sizeof(s));
@@ -180,7 +180,7 @@ static uint64_t put_seed(struct machine *m)
 	return BOOT_SEED;
 }
 
-static void put_e820(const struct machine *m, uint8_t *bp)
+static void put_e820(const struct twx_machine *m, uint8_t *bp)
 {
 	struct boot_range r[BOOT_MAX_RANGES];
 	unsigned int n = boot_ranges(m, r);
@@ -194,7 +194,7 @@ static void put_e820(const struct machine *m, uint8_t *bp)
 	}
 }
 
-static int put_params(struct machine *m, const struct image *img, const struct boot_extras *x,
+static int put_params(struct twx_machine *m, const struct image *img, const struct boot_extras *x,
 		      struct twx_error *e)
 {
 	uint8_t *bp = boot_ram(m, BOOT_PARAMS, BP_LEN);
@@ -230,7 +230,7 @@ static bool has_word(const char *text, const char *word)
 }
 
 /* The kernel unpacked, in memory: its entry; 0: it has to unpack itself. */
-static uint64_t load_unpacked(struct machine *m, const struct boot_file *f, struct image *img)
+static uint64_t load_unpacked(struct twx_machine *m, const struct boot_file *f, struct image *img)
 {
 	struct boot_direct d = {
 		.from = field(img->head, HDR_PREF_ADDRESS, 8),
@@ -252,7 +252,7 @@ static uint64_t load_unpacked(struct machine *m, const struct boot_file *f, stru
 }
 
 /* The kernel that unpacks itself: its entry. */
-static int load_packed(struct machine *m, const struct boot_file *f, const struct image *img,
+static int load_packed(struct twx_machine *m, const struct boot_file *f, const struct image *img,
 		       uint64_t *entry, struct twx_error *e)
 {
 	void *to = boot_ram(m, img->load, img->code_len);
@@ -262,7 +262,7 @@ static int load_packed(struct machine *m, const struct boot_file *f, const struc
 		  : boot_too_large(m, img->load + img->init_len, e);
 }
 
-int boot_bzimage(struct machine *m, const struct boot_file *f, const uint8_t head[BOOT_HEAD],
+int boot_bzimage(struct twx_machine *m, const struct boot_file *f, const uint8_t head[BOOT_HEAD],
 		 struct machine_entry *entry, struct twx_error *e)
 {
 	struct boot_extras x;

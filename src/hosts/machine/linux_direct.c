@@ -32,7 +32,7 @@
 #define TABLE_MAX (16u << 20)
 
 struct direct {
-	struct machine *m;
+	struct twx_machine *m;
 	const struct boot_file *f;
 	struct boot_direct *d;
 	uint8_t *ram; /* [d->to, d->to + d->room) */
@@ -185,7 +185,7 @@ static int move(struct direct *k)
 	return rc;
 }
 
-int boot_direct(struct machine *m, const struct boot_file *f, struct boot_direct *d)
+int boot_direct(struct twx_machine *m, const struct boot_file *f, struct boot_direct *d)
 {
 	struct direct k = { .m = m, .f = f, .d = d };
 	int rc;

@@ -47,7 +47,7 @@ struct segment {
 };
 
 struct elf {
-	struct machine *m;
+	struct twx_machine *m;
 	const struct boot_file *f;
 	uint64_t phoff;
 	unsigned int n, phentsize;
@@ -243,7 +243,7 @@ static int load_segments(struct elf *elf, struct twx_error *e)
 	return rc;
 }
 
-static int put_start_info(struct machine *m, const struct boot_extras *x, struct twx_error *e)
+static int put_start_info(struct twx_machine *m, const struct boot_extras *x, struct twx_error *e)
 {
 	struct boot_range r[BOOT_MAX_RANGES];
 	unsigned int n = boot_ranges(m, r);
@@ -271,7 +271,7 @@ static int put_start_info(struct machine *m, const struct boot_extras *x, struct
 	return 0;
 }
 
-int boot_elf(struct machine *m, const struct boot_file *f, const uint8_t head[BOOT_HEAD],
+int boot_elf(struct twx_machine *m, const struct boot_file *f, const uint8_t head[BOOT_HEAD],
 	     struct machine_entry *entry, struct twx_error *e)
 {
 	struct elf elf = { .m = m, .f = f };

@@ -98,7 +98,7 @@ static bool (*unpacker(const uint8_t *p, size_t len))(const struct packed *p)
 /* The cache */
 
 /* @end: of the payload. */
-static int path_of(struct machine *m, const struct boot_file *f, uint64_t end, char *path,
+static int path_of(struct twx_machine *m, const struct boot_file *f, uint64_t end, char *path,
 		   size_t room)
 {
 	static const struct siphash_key key = { 0x74656e72656b, 0x65686361 };
@@ -123,7 +123,7 @@ static int path_of(struct machine *m, const struct boot_file *f, uint64_t end, c
 }
 
 /* An unpacked kernel of that length, ours alone. */
-static int cache_open(struct machine *m, const char *path, uint64_t len, struct boot_file *out)
+static int cache_open(struct twx_machine *m, const char *path, uint64_t len, struct boot_file *out)
 {
 	struct stat st;
 
@@ -169,7 +169,7 @@ static int write_pages(int fd, const uint8_t *p, size_t len)
 }
 
 /* All but the newest. */
-static void cache_trim(struct machine *m)
+static void cache_trim(struct twx_machine *m)
 {
 	struct {
 		char name[32];
@@ -200,7 +200,7 @@ static void cache_trim(struct machine *m)
 		(void)hostops_unlink(machine_hostops(m), path);
 }
 
-static int cache_write(struct machine *m, const char *path, const uint8_t *data, size_t len)
+static int cache_write(struct twx_machine *m, const char *path, const uint8_t *data, size_t len)
 {
 	const struct twx_hostops *h = machine_hostops(m);
 	char tmp[4096];
@@ -222,7 +222,7 @@ static int cache_write(struct machine *m, const char *path, const uint8_t *data,
 	return rc;
 }
 
-static int unpack_to(struct machine *m, const char *path, struct packed *p)
+static int unpack_to(struct twx_machine *m, const char *path, struct packed *p)
 {
 	bool (*unpack)(const struct packed *) = unpacker(p->data, p->len);
 	int rc;
@@ -237,7 +237,7 @@ static int unpack_to(struct machine *m, const char *path, struct packed *p)
 	return rc;
 }
 
-int unpack_payload(struct machine *m, const struct boot_file *f, uint64_t off, uint64_t len,
+int unpack_payload(struct twx_machine *m, const struct boot_file *f, uint64_t off, uint64_t len,
 		   struct boot_file *out)
 {
 	struct packed p = { 0 };

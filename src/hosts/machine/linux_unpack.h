@@ -11,7 +11,7 @@
  * a cache, or a kind of compression that nobody here knows; or what went wrong. The caller unpacks
  * by other means then: this never spoils a start.
  */
-int unpack_payload(struct machine *m, const struct boot_file *f, uint64_t off, uint64_t len,
+int unpack_payload(struct twx_machine *m, const struct boot_file *f, uint64_t off, uint64_t len,
 		   struct boot_file *out);
 
 #endif

@@ -47,12 +47,12 @@
 static const struct accel *const accels[] = { &accel_kvm, &accel_qtest };
 static const uint8_t line_irq[4] = { 10, 10, 11, 11 };
 
-const struct twx_hostops *machine_hostops(struct machine *m)
+const struct twx_hostops *machine_hostops(struct twx_machine *m)
 {
 	return net_hostops(m->net);
 }
 
-void machine_add_dev(struct machine *m, struct board_dev *d)
+void machine_add_dev(struct twx_machine *m, struct board_dev *d)
 {
 	struct board_dev **at = &m->devs;
 
@@ -62,12 +62,12 @@ void machine_add_dev(struct machine *m, struct board_dev *d)
 	*at = d;
 }
 
-void machine_set_gsi(struct machine *m, unsigned int gsi, bool level)
+void machine_set_gsi(struct twx_machine *m, unsigned int gsi, bool level)
 {
 	m->accel->gsi(m, gsi, level);
 }
 
-static void tell(struct machine *m, enum twx_machine_event ev)
+static void tell(struct twx_machine *m, enum twx_machine_event ev)
 {
 	if (m->event != NULL)
 		m->event(m->opaque, ev);
@@ -77,7 +77,7 @@ static void tell(struct machine *m, enum twx_machine_event ev)
 
 static void bus_line(void *opaque, unsigned int line, bool level)
 {
-	struct machine *m = opaque;
+	struct twx_machine *m = opaque;
 
 	TWX_TRACE(m->trace, TWX_HOP_VM_LINE, level ? "up" : "down", 0, line);
 	board_pci_line(m, line, level);
@@ -85,7 +85,7 @@ static void bus_line(void *opaque, unsigned int line, bool level)
 
 static void bus_message(void *opaque, uint64_t addr, uint32_t data)
 {
-	struct machine *m = opaque;
+	struct twx_machine *m = opaque;
 
 	TWX_TRACE(m->trace, TWX_HOP_VM_MESSAGE, "", 0, data);
 	m->accel->message(m, addr, data);
@@ -94,7 +94,7 @@ static void bus_message(void *opaque, uint64_t addr, uint32_t data)
 static int bus_doorbell(void *opaque, bool io, uint64_t addr, const struct pci_doorbell *bell,
 			bool on)
 {
-	struct machine *m = opaque;
+	struct twx_machine *m = opaque;
 
 	return m->accel->doorbell != NULL ? m->accel->doorbell(m, io, addr, bell, on) : -ENOTSUP;
 }
@@ -102,7 +102,7 @@ static int bus_doorbell(void *opaque, bool io, uint64_t addr, const struct pci_d
 static int bus_message_fd(void *opaque, struct pci_dev *dev, unsigned int vector, uint64_t addr,
 			  uint32_t data, int fd)
 {
-	struct machine *m = opaque;
+	struct twx_machine *m = opaque;
 
 	return m->accel->message_fd != NULL ? m->accel->message_fd(m, dev, vector, addr, data, fd)
 					    : -ENOTSUP;
@@ -110,7 +110,7 @@ static int bus_message_fd(void *opaque, struct pci_dev *dev, unsigned int vector
 
 static void bus_zone(void *opaque, enum pci_zone_kind kind, uint64_t addr, uint32_t len, bool on)
 {
-	struct machine *m = opaque;
+	struct twx_machine *m = opaque;
 
 	/* Where it is not to be had, the writes are made at once. */
 	if (kind == PCI_ZONE_LAZY && m->accel->lazy != NULL)
@@ -121,7 +121,7 @@ static void bus_zone(void *opaque, enum pci_zone_kind kind, uint64_t addr, uint3
 
 static bool bus_hurry(void *opaque)
 {
-	struct machine *m = opaque;
+	struct twx_machine *m = opaque;
 
 	if (m->accel->hurry == NULL)
 		return false;
@@ -141,13 +141,13 @@ static const struct pci_bus_ops bus_ops = {
 /* The host of the machine's NICs. */
 
 struct slot {
-	struct machine *m;
+	struct twx_machine *m;
 	struct pci_dev *dev;
 	bool own_dev, plugged;
 };
 
 /* A root port that a NIC names and nobody has made is made. */
-static int slot_bus(struct machine *m, const char *bus, struct twx_error *e)
+static int slot_bus(struct twx_machine *m, const char *bus, struct twx_error *e)
 {
 	if (bus == NULL || m->started || !strcmp(bus, "pci.0") || !strcmp(bus, "pcie.0") ||
 	    pci_bus_is_root_port(m->pci, bus))
@@ -228,7 +228,7 @@ static const struct twx_host_type host_machine = {
 /* Made and taken apart. */
 
 /* A file, for another process to map: both parts of it in one. */
-static int ram_file(struct machine *m, uint64_t size)
+static int ram_file(struct twx_machine *m, uint64_t size)
 {
 	int fd = memfd_create("twinax-ram", MFD_CLOEXEC), high, err;
 
@@ -248,7 +248,7 @@ static int ram_file(struct machine *m, uint64_t size)
 	return err;
 }
 
-static int ram_private(struct machine *m)
+static int ram_private(struct twx_machine *m)
 {
 	int err = mem_add_anon(m->ram, 0, m->ram_low);
 
@@ -257,7 +257,7 @@ static int ram_private(struct machine *m)
 	return err;
 }
 
-static int ram_open(struct machine *m, uint64_t size, struct twx_error *e)
+static int ram_open(struct twx_machine *m, uint64_t size, struct twx_error *e)
 {
 	int err;
 
@@ -275,7 +275,7 @@ static int ram_open(struct machine *m, uint64_t size, struct twx_error *e)
 					(unsigned long long)(size >> 20), strerror(-err));
 }
 
-static int find_accel(struct machine *m, const char *name, struct twx_error *e)
+static int find_accel(struct twx_machine *m, const char *name, struct twx_error *e)
 {
 	for (size_t i = 0; i < array_size(accels); i++)
 		if (strcmp(accels[i]->name, name) == 0)
@@ -292,7 +292,8 @@ static int take_text(char **to, const char *from)
 	return *to != NULL || from == NULL ? 0 : -ENOMEM;
 }
 
-static int take_config(struct machine *m, const struct twx_machine_config *c, struct twx_error *e)
+static int take_config(struct twx_machine *m, const struct twx_machine_config *c,
+		       struct twx_error *e)
 {
 	if (c->n_cpus > MACHINE_MAX_CPUS)
 		return twx_error_set(e, EINVAL, "%u CPUs; a machine has 1 to %u", c->n_cpus,
@@ -308,7 +309,7 @@ static int take_config(struct machine *m, const struct twx_machine_config *c, st
 	return find_accel(m, c->accel, e);
 }
 
-static int board_open(struct machine *m, struct twx_error *e)
+static int board_open(struct twx_machine *m, struct twx_error *e)
 {
 	int err = board_bridges(m, e);
 
@@ -324,7 +325,7 @@ static int board_open(struct machine *m, struct twx_error *e)
 
 static void post_run(struct twx_task *t)
 {
-	struct machine *m = container_of(t, struct machine, post_task);
+	struct twx_machine *m = container_of(t, struct twx_machine, post_task);
 
 	/* First: what is posted after the rings were looked at brings the task again. */
 	atomic_store(&m->post_pending, false);
@@ -333,7 +334,7 @@ static void post_run(struct twx_task *t)
 
 static void ask_run(struct twx_task *t);
 
-static int machine_init(struct machine *m, struct twx_error *e)
+static int machine_init(struct twx_machine *m, struct twx_error *e)
 {
 	int err;
 
@@ -363,7 +364,7 @@ int twx_machine_new(struct twx_machine **out, const struct twx_machine_config *c
 {
 	struct twx_machine_config c = { 0 };
 	struct twx_error own;
-	struct machine *m;
+	struct twx_machine *m;
 	int err;
 
 	e = e != NULL ? e : &own;
@@ -387,15 +388,15 @@ int twx_machine_new(struct twx_machine **out, const struct twx_machine_config *c
 		err = machine_init(m, e);
 	m->config = NULL;
 	if (err < 0) {
-		twx_machine_free((struct twx_machine *)m);
+		twx_machine_free(m);
 		return err;
 	}
 	twx_net_set_host(m->net, &host_machine, m);
-	*out = (struct twx_machine *)m;
+	*out = m;
 	return 0;
 }
 
-static void free_nics(struct machine *m)
+static void free_nics(struct twx_machine *m)
 {
 	struct twx_nic *nic = m->net->nics, *next;
 
@@ -406,9 +407,8 @@ static void free_nics(struct machine *m)
 	}
 }
 
-void twx_machine_free(struct twx_machine *machine)
+void twx_machine_free(struct twx_machine *m)
 {
-	struct machine *m = (struct machine *)machine;
 
 	if (m == NULL)
 		return;
@@ -453,7 +453,7 @@ static const struct twx_opt_desc root_port_options[] = {
 	{ .name = NULL },
 };
 
-static int root_port(struct machine *m, struct twx_opts *o, struct twx_error *e)
+static int root_port(struct twx_machine *m, struct twx_opts *o, struct twx_error *e)
 {
 	const char *id = twx_opts_raw(o, "id"), *bus;
 	int err = twx_opts_check(o, root_port_options, e);
@@ -470,9 +470,8 @@ static int root_port(struct machine *m, struct twx_opts *o, struct twx_error *e)
 	return pci_root_port_new(m->pci, id, twx_opts_str(o, "addr"), e);
 }
 
-int twx_machine_device(struct twx_machine *machine, const char *text, struct twx_error *e)
+int twx_machine_device(struct twx_machine *m, const char *text, struct twx_error *e)
 {
-	struct machine *m = (struct machine *)machine;
 	struct twx_error own;
 	struct twx_opts *o;
 	const char *driver;
@@ -495,7 +494,7 @@ int twx_machine_device(struct twx_machine *machine, const char *text, struct twx
 /* Life. */
 
 /* What firmware would do. */
-static int boot(struct machine *m, struct twx_error *e)
+static int boot(struct twx_machine *m, struct twx_error *e)
 {
 	struct pci_windows w = {
 		.mem = PCI_MEM_BASE,
@@ -513,7 +512,7 @@ static int boot(struct machine *m, struct twx_error *e)
 	return err == 0 ? boot_load(m, &m->entry, e) : err;
 }
 
-int machine_power_on(struct machine *m, bool with_kernel, struct twx_error *e)
+int machine_power_on(struct twx_machine *m, bool with_kernel, struct twx_error *e)
 {
 	int err = 0;
 
@@ -533,7 +532,7 @@ static void run_each(void *opaque, struct pci_dev *dev, const char *name, const 
 	pci_run(dev, *(bool *)opaque);
 }
 
-int machine_go(struct machine *m, struct twx_error *e)
+int machine_go(struct twx_machine *m, struct twx_error *e)
 {
 	bool running = true;
 	int err;
@@ -545,7 +544,7 @@ int machine_go(struct machine *m, struct twx_error *e)
 }
 
 /* The CPUs first: what they left is carried out before the devices stand still. */
-void machine_halt(struct machine *m)
+void machine_halt(struct twx_machine *m)
 {
 	bool running = false;
 
@@ -555,9 +554,8 @@ void machine_halt(struct machine *m)
 	pci_bus_each(m->pci, run_each, &running);
 }
 
-int twx_machine_start(struct twx_machine *machine, struct twx_error *e)
+int twx_machine_start(struct twx_machine *m, struct twx_error *e)
 {
-	struct machine *m = (struct machine *)machine;
 	struct twx_error own;
 	int err;
 
@@ -571,14 +569,13 @@ int twx_machine_start(struct twx_machine *machine, struct twx_error *e)
 	return machine_go(m, e);
 }
 
-bool twx_machine_running(const struct twx_machine *machine)
+bool twx_machine_running(const struct twx_machine *m)
 {
-	return ((const struct machine *)machine)->running;
+	return m->running;
 }
 
-int twx_machine_pause(struct twx_machine *machine, struct twx_error *e)
+int twx_machine_pause(struct twx_machine *m, struct twx_error *e)
 {
-	struct machine *m = (struct machine *)machine;
 
 	(void)e;
 	if (!m->running)
@@ -588,9 +585,8 @@ int twx_machine_pause(struct twx_machine *machine, struct twx_error *e)
 	return 0;
 }
 
-int twx_machine_resume(struct twx_machine *machine, struct twx_error *e)
+int twx_machine_resume(struct twx_machine *m, struct twx_error *e)
 {
-	struct machine *m = (struct machine *)machine;
 	struct twx_error own;
 	int err;
 
@@ -602,9 +598,8 @@ int twx_machine_resume(struct twx_machine *machine, struct twx_error *e)
 	return err;
 }
 
-int twx_machine_reset(struct twx_machine *machine, struct twx_error *e)
+int twx_machine_reset(struct twx_machine *m, struct twx_error *e)
 {
-	struct machine *m = (struct machine *)machine;
 	bool running = m->running;
 	struct twx_error own;
 	int err;
@@ -618,19 +613,19 @@ int twx_machine_reset(struct twx_machine *machine, struct twx_error *e)
 	return err == 0 && running ? machine_go(m, e) : err;
 }
 
-void twx_machine_power_button(struct twx_machine *machine)
+void twx_machine_power_button(struct twx_machine *m)
 {
-	board_power_button((struct machine *)machine);
+	board_power_button(m);
 }
 
-void machine_ask(struct machine *m, enum machine_ask what)
+void machine_ask(struct twx_machine *m, enum machine_ask what)
 {
 	atomic_fetch_or(&m->ask, what);
 	if (!atomic_exchange(&m->ask_pending, true))
 		twx_loop_post(m->loop, &m->ask_task);
 }
 
-static void end(struct machine *m, enum twx_machine_event ev)
+static void end(struct twx_machine *m, enum twx_machine_event ev)
 {
 	if (m->running)
 		machine_halt(m);
@@ -639,7 +634,7 @@ static void end(struct machine *m, enum twx_machine_event ev)
 
 static void ask_run(struct twx_task *t)
 {
-	struct machine *m = container_of(t, struct machine, ask_task);
+	struct twx_machine *m = container_of(t, struct twx_machine, ask_task);
 	struct twx_error e = { 0 };
 	unsigned int ask;
 
@@ -650,7 +645,7 @@ static void ask_run(struct twx_task *t)
 	} else if ((ask & MACHINE_ASK_SHUTDOWN) || ((ask & MACHINE_ASK_RESET) && m->no_reboot)) {
 		end(m, TWX_MACHINE_SHUTDOWN);
 	} else if (ask & MACHINE_ASK_RESET) {
-		if (twx_machine_reset((struct twx_machine *)m, &e) == 0)
+		if (twx_machine_reset(m, &e) == 0)
 			return;
 		twx_log(m->net, TWX_LOG_ERROR, "machine: cannot start again: %s", e.what);
 		end(m, TWX_MACHINE_PANIC);
@@ -665,9 +660,8 @@ static void gone(void *opaque, struct pci_dev *dev)
 	tell(opaque, TWX_MACHINE_UNPLUGGED);
 }
 
-int twx_machine_unplug(struct twx_machine *machine, struct twx_nic *nic, struct twx_error *e)
+int twx_machine_unplug(struct twx_machine *m, struct twx_nic *nic, struct twx_error *e)
 {
-	struct machine *m = (struct machine *)machine;
 	struct slot *s = nic->host != NULL && nic->host->opaque == m ? nic->host->priv : NULL;
 	struct twx_error own;
 

@@ -33,9 +33,6 @@
 #define FWCFG_PORT 0x510u
 #define MACHINE_GSIS 24u
 
-struct machine;
-struct twx_machine; /* the same object, for users */
-
 /* Where a CPU begins: 64-bit long mode (Linux boot protocol) or 32-bit protected mode (PVH). */
 struct machine_entry {
 	bool long_mode;
@@ -49,27 +46,29 @@ struct machine_entry {
 struct accel {
 	const char *name;
 	bool threads; /* CPUs are threads, and have rings for what they post */
-	int (*open)(struct machine *m, struct twx_error *e); /* RAM is there, m->ram is filled */
-	void (*close)(struct machine *m);		     /* harmless when open() failed */
+	int (*open)(struct twx_machine *m,
+		    struct twx_error *e);     /* RAM is there, m->ram is filled */
+	void (*close)(struct twx_machine *m); /* harmless when open() failed */
 	/* CPUs to their reset state, with CPU 0 at m->entry; they do not run yet. */
-	int (*reset)(struct machine *m, struct twx_error *e);
+	int (*reset)(struct twx_machine *m, struct twx_error *e);
 	/* Returns when every CPU is inside or outside of the guest for good. */
-	int (*run)(struct machine *m, struct twx_error *e);
-	void (*pause)(struct machine *m);
+	int (*run)(struct twx_machine *m, struct twx_error *e);
+	void (*pause)(struct twx_machine *m);
 	/* Interrupt inputs of PIC and IOAPIC; level or, for the ISA ones, an edge. */
-	void (*gsi)(struct machine *m, unsigned int gsi, bool level);
-	void (*message)(struct machine *m, uint64_t addr, uint32_t data);
+	void (*gsi)(struct twx_machine *m, unsigned int gsi, bool level);
+	void (*message)(struct twx_machine *m, uint64_t addr, uint32_t data);
 	/* Optional, as in pci_bus_ops. */
-	int (*doorbell)(struct machine *m, bool io, uint64_t addr, const struct pci_doorbell *bell,
-			bool on);
-	int (*message_fd)(struct machine *m, struct pci_dev *dev, unsigned int vector,
+	int (*doorbell)(struct twx_machine *m, bool io, uint64_t addr,
+			const struct pci_doorbell *bell, bool on);
+	int (*message_fd)(struct twx_machine *m, struct pci_dev *dev, unsigned int vector,
 			  uint64_t addr, uint32_t data, int fd);
-	int (*lazy)(struct machine *m, uint64_t addr, uint32_t len, bool on); /* coalesced MMIO */
-	void (*hurry)(struct machine *m); /* what is kept by lazy() is carried out soon */
+	int (*lazy)(struct twx_machine *m, uint64_t addr, uint32_t len,
+		    bool on);		      /* coalesced MMIO */
+	void (*hurry)(struct twx_machine *m); /* what is kept by lazy() is carried out soon */
 	/* Optional: state of CPUs and of what the accelerator emulates; standing still. malloc()ed.
 	 */
-	int (*save)(struct machine *m, uint8_t **out, size_t *len, struct twx_error *e);
-	int (*load)(struct machine *m, const uint8_t *data, size_t len, struct twx_error *e);
+	int (*save)(struct twx_machine *m, uint8_t **out, size_t *len, struct twx_error *e);
+	int (*load)(struct twx_machine *m, const uint8_t *data, size_t len, struct twx_error *e);
 };
 extern const struct accel accel_kvm, accel_qtest;
 int kvm_probe(struct twx_error *e); /* as twx_machine_probe() */
@@ -110,7 +109,7 @@ struct board_dev {
 	struct board_dev *next;
 };
 
-struct machine {
+struct twx_machine {
 	struct twx_net *net;
 	struct twx_loop *loop;
 	struct twx_trace *trace;
@@ -141,48 +140,49 @@ struct machine {
 enum machine_ask { MACHINE_ASK_RESET = 1, MACHINE_ASK_SHUTDOWN = 2, MACHINE_ASK_PANIC = 4 };
 
 /* machine.c */
-void machine_add_dev(struct machine *m, struct board_dev *d);
-const struct twx_hostops *machine_hostops(struct machine *m);
+void machine_add_dev(struct twx_machine *m, struct board_dev *d);
+const struct twx_hostops *machine_hostops(struct twx_machine *m);
 /* From any thread: the reset, the end, carried out by the loop soon. */
-void machine_ask(struct machine *m, enum machine_ask what);
-void machine_set_gsi(struct machine *m, unsigned int gsi, bool level);
+void machine_ask(struct twx_machine *m, enum machine_ask what);
+void machine_set_gsi(struct twx_machine *m, unsigned int gsi, bool level);
 
 /* Everything to its state after power-on; @with_kernel: and loaded. CPUs do not run yet. */
-int machine_power_on(struct machine *m, bool with_kernel, struct twx_error *e);
-int machine_go(struct machine *m, struct twx_error *e);
-void machine_halt(struct machine *m); /* CPUs and devices stand still; nothing is posted */
+int machine_power_on(struct twx_machine *m, bool with_kernel, struct twx_error *e);
+int machine_go(struct twx_machine *m, struct twx_error *e);
+void machine_halt(struct twx_machine *m); /* CPUs and devices stand still; nothing is posted */
 
 /*
  * machine_io.c: accesses of a CPU, from its thread (@cpu) and outside of the lock. RAM first, then
  * the address space; @buf has @len bytes, 1 to 8, little-endian. Writes to a zone that may be
  * posted return at once.
  */
-void machine_mmio(struct machine *m, unsigned int cpu, uint64_t addr, void *buf, uint32_t len,
+void machine_mmio(struct twx_machine *m, unsigned int cpu, uint64_t addr, void *buf, uint32_t len,
 		  bool write);
-void machine_pio(struct machine *m, unsigned int cpu, uint16_t port, void *buf, uint32_t len,
+void machine_pio(struct twx_machine *m, unsigned int cpu, uint16_t port, void *buf, uint32_t len,
 		 bool write);
 /* The same on the loop, or inside twx_loop_enter(): RAM, then the space. Any length. */
-void machine_mem_rw(struct machine *m, uint64_t addr, void *buf, uint64_t len, bool write);
+void machine_mem_rw(struct twx_machine *m, uint64_t addr, void *buf, uint64_t len, bool write);
 /* What was posted, carried out; with the lock. */
-void machine_drain(struct machine *m);
-void machine_zone(struct machine *m, uint64_t addr, uint32_t len, bool on);
+void machine_drain(struct twx_machine *m);
+void machine_zone(struct twx_machine *m, uint64_t addr, uint32_t len, bool on);
 
 /* Boot: linux.c, acpi.c. With RAM there and the bus assigned. They write memory only. */
-int boot_load(struct machine *m, struct machine_entry *entry, struct twx_error *e);
+int boot_load(struct twx_machine *m, struct machine_entry *entry, struct twx_error *e);
 /* Tables in low memory; the address of the RSDP. */
-int acpi_build(struct machine *m, uint64_t *rsdp, struct twx_error *e);
+int acpi_build(struct twx_machine *m, uint64_t *rsdp, struct twx_error *e);
 
 /* The devices of the board, each 0 or -errno; they add themselves. */
-int board_serial(struct machine *m, unsigned int port, const char *chardev, struct twx_error *e);
-int board_rtc(struct machine *m, struct twx_error *e);
-int board_i8042(struct machine *m, struct twx_error *e); /* and port 0xcf9 */
-int board_pm(struct machine *m, struct twx_error *e);
-void board_power_button(struct machine *m);
-int board_fwcfg(struct machine *m, struct twx_error *e);
+int board_serial(struct twx_machine *m, unsigned int port, const char *chardev,
+		 struct twx_error *e);
+int board_rtc(struct twx_machine *m, struct twx_error *e);
+int board_i8042(struct twx_machine *m, struct twx_error *e); /* and port 0xcf9 */
+int board_pm(struct twx_machine *m, struct twx_error *e);
+void board_power_button(struct twx_machine *m);
+int board_fwcfg(struct twx_machine *m, struct twx_error *e);
 /* Host bridge and ISA bridge with PIIX3's interrupt routing (PIRQRCA to D). */
-int board_bridges(struct machine *m, struct twx_error *e);
+int board_bridges(struct twx_machine *m, struct twx_error *e);
 /* An interrupt line of the PCI bus, as the ISA bridge routes it; firmware's choice of routes. */
-void board_pci_line(struct machine *m, unsigned int line, bool level);
-void board_route_lines(struct machine *m, const uint8_t irq[4]);
+void board_pci_line(struct twx_machine *m, unsigned int line, bool level);
+void board_route_lines(struct twx_machine *m, const uint8_t irq[4]);
 
 #endif

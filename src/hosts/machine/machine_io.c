@@ -24,7 +24,7 @@
 #include "hosts/machine/machine.h"
 
 /* The part of [@addr, @addr + @len) that lies in one region of RAM; null if it begins elsewhere. */
-static uint8_t *ram_at(struct machine *m, uint64_t addr, uint64_t *len)
+static uint8_t *ram_at(struct twx_machine *m, uint64_t addr, uint64_t *len)
 {
 	uint8_t *p = mem_ptr(m->ram, (gpa){ addr }, 1);
 	const struct mem_region *r = &m->ram->regions[m->ram->last];
@@ -44,7 +44,7 @@ static unsigned int piece(uint64_t addr, uint64_t len)
 	return size;
 }
 
-static void trace_lookup(struct machine *m, struct aspace *as, uint64_t addr, unsigned int size)
+static void trace_lookup(struct twx_machine *m, struct aspace *as, uint64_t addr, unsigned int size)
 {
 	const struct as_region *r = as_find(as, addr);
 
@@ -52,7 +52,7 @@ static void trace_lookup(struct machine *m, struct aspace *as, uint64_t addr, un
 			 (uint32_t)(r != NULL ? addr - r->addr : addr));
 }
 
-static void space_rw(struct machine *m, struct aspace *as, uint64_t addr, void *buf,
+static void space_rw(struct twx_machine *m, struct aspace *as, uint64_t addr, void *buf,
 		     unsigned int size, bool write)
 {
 	uint64_t v = 0;
@@ -69,7 +69,7 @@ static void space_rw(struct machine *m, struct aspace *as, uint64_t addr, void *
 	}
 }
 
-void machine_mem_rw(struct machine *m, uint64_t addr, void *buf, uint64_t len, bool write)
+void machine_mem_rw(struct twx_machine *m, uint64_t addr, void *buf, uint64_t len, bool write)
 {
 	uint8_t *at = buf;
 
@@ -94,7 +94,7 @@ void machine_mem_rw(struct machine *m, uint64_t addr, void *buf, uint64_t len, b
 
 /* Posted writes */
 
-static bool zone_has(struct machine *m, uint64_t addr, uint32_t len)
+static bool zone_has(struct twx_machine *m, uint64_t addr, uint32_t len)
 {
 	struct post_zones *z = &m->zones;
 	uint32_t seq = atomic_load_explicit(&z->seq, memory_order_acquire);
@@ -111,7 +111,7 @@ static bool zone_has(struct machine *m, uint64_t addr, uint32_t len)
 	return has && (seq & 1) == 0 && seq == atomic_load_explicit(&z->seq, memory_order_relaxed);
 }
 
-void machine_zone(struct machine *m, uint64_t addr, uint32_t len, bool on)
+void machine_zone(struct twx_machine *m, uint64_t addr, uint32_t len, bool on)
 {
 	struct post_zones *z = &m->zones;
 	uint32_t n = atomic_load_explicit(&z->n, memory_order_relaxed), i;
@@ -137,7 +137,8 @@ void machine_zone(struct machine *m, uint64_t addr, uint32_t len, bool on)
 	atomic_store_explicit(&z->seq, seq + 2, memory_order_release);
 }
 
-static bool post(struct machine *m, unsigned int cpu, uint64_t addr, const void *buf, uint32_t len)
+static bool post(struct twx_machine *m, unsigned int cpu, uint64_t addr, const void *buf,
+		 uint32_t len)
 {
 	struct post_ring *r = m->post[cpu];
 	uint32_t head;
@@ -160,7 +161,7 @@ static bool post(struct machine *m, unsigned int cpu, uint64_t addr, const void 
 	return true;
 }
 
-void machine_drain(struct machine *m)
+void machine_drain(struct twx_machine *m)
 {
 	for (unsigned int cpu = 0; cpu < m->n_cpus; cpu++) {
 		struct post_ring *r = m->post[cpu];
@@ -185,7 +186,7 @@ void machine_drain(struct machine *m)
 
 /* Accesses */
 
-void machine_mmio(struct machine *m, unsigned int cpu, uint64_t addr, void *buf, uint32_t len,
+void machine_mmio(struct twx_machine *m, unsigned int cpu, uint64_t addr, void *buf, uint32_t len,
 		  bool write)
 {
 	if (write && post(m, cpu, addr, buf, len))
@@ -197,7 +198,7 @@ void machine_mmio(struct machine *m, unsigned int cpu, uint64_t addr, void *buf,
 	twx_loop_leave(m->loop);
 }
 
-void machine_pio(struct machine *m, unsigned int cpu, uint16_t port, void *buf, uint32_t len,
+void machine_pio(struct twx_machine *m, unsigned int cpu, uint16_t port, void *buf, uint32_t len,
 		 bool write)
 {
 	(void)cpu;

@@ -66,7 +66,7 @@ struct run {
 };
 
 struct file {
-	struct machine *m;
+	struct twx_machine *m;
 	FILE *f;
 	const char *path;
 	struct twx_error *e;
@@ -177,7 +177,7 @@ static void put_accel(struct file *s)
 
 static void put_machine(struct file *s)
 {
-	struct machine *m = s->m;
+	struct twx_machine *m = s->m;
 	struct header h = { .version = le32_make(VERSION),
 			    .n_cpus = le32_make(m->n_cpus),
 			    .ram_low = le64_make(m->ram_low),
@@ -229,9 +229,8 @@ static int save_to(struct file *s, const char *tmp)
 	return s->err;
 }
 
-int twx_machine_save(struct twx_machine *machine, const char *path, struct twx_error *e)
+int twx_machine_save(struct twx_machine *m, const char *path, struct twx_error *e)
 {
-	struct machine *m = (struct machine *)machine;
 	struct twx_error own;
 	struct file s = { .m = m, .path = path, .e = e != NULL ? e : &own };
 	bool running = m->running;
@@ -363,7 +362,7 @@ static int load_board(struct loader *l, const char *name, const uint8_t *data, s
 
 static int load_accel(struct loader *l, const char *name, const uint8_t *data, size_t len)
 {
-	struct machine *m = l->s.m;
+	struct twx_machine *m = l->s.m;
 
 	if (strcmp(name, m->accel->name) != 0 || l->accel)
 		return twx_error_set(l->s.e, EINVAL, "it is of accelerator '%s', this one is '%s'",
@@ -435,7 +434,7 @@ static bool get_record(struct loader *l)
 
 static void get_header(struct file *s)
 {
-	const struct machine *m = s->m;
+	const struct twx_machine *m = s->m;
 	struct header h;
 
 	if (!get(s, &h, sizeof(h)))
@@ -452,7 +451,7 @@ static void get_header(struct file *s)
 
 static void check_complete(struct loader *l)
 {
-	struct machine *m = l->s.m;
+	struct twx_machine *m = l->s.m;
 	struct seen *seen;
 
 	if (!l->ram || (m->accel->load != NULL && !l->accel))
@@ -488,9 +487,8 @@ static int load_from(struct loader *l)
 	return s->err;
 }
 
-int twx_machine_load(struct twx_machine *machine, const char *path, struct twx_error *e)
+int twx_machine_load(struct twx_machine *m, const char *path, struct twx_error *e)
 {
-	struct machine *m = (struct machine *)machine;
 	struct twx_error own;
 	struct loader l = { .s = { .m = m, .path = path, .e = e != NULL ? e : &own } };
 	int fd, err;

@@ -39,7 +39,7 @@ enum { REG_STATUS = 0, REG_ENABLE = 2, REG_CONTROL = 4, REG_TIMER = 8 };
 
 struct pm {
 	struct board_dev dev;
-	struct machine *m;
+	struct twx_machine *m;
 	struct as_region region;
 	struct twx_timer timer;
 	uint64_t began; /* by the loop's clock, when the timer was at 0 */
@@ -222,7 +222,7 @@ static void pm_free(void *opaque)
 	free(p);
 }
 
-void board_power_button(struct machine *m)
+void board_power_button(struct twx_machine *m)
 {
 	for (struct board_dev *d = m->devs; d; d = d->next) {
 		struct pm *p = d->opaque;
@@ -234,7 +234,7 @@ void board_power_button(struct machine *m)
 	}
 }
 
-int board_pm(struct machine *m, struct twx_error *e)
+int board_pm(struct twx_machine *m, struct twx_error *e)
 {
 	struct pm *p = calloc(1, sizeof(*p));
 	int rc;

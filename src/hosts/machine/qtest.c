@@ -464,7 +464,7 @@ static int open_where(struct qtest *q, const char *where, struct twx_error *e)
 }
 
 /* @where is null for who drives the machine by other means. */
-int qtest_open(struct qtest **out, struct machine *m, const char *where, const char *log,
+int qtest_open(struct qtest **out, struct twx_machine *m, const char *where, const char *log,
 	       struct twx_error *e)
 {
 	struct qtest *q = calloc(1, sizeof(*q));
@@ -514,7 +514,7 @@ void qtest_close(struct qtest *q)
 
 /* The accelerator */
 
-static int accel_open(struct machine *m, struct twx_error *e)
+static int accel_open(struct twx_machine *m, struct twx_error *e)
 {
 	struct qtest *q;
 	int err = qtest_open(&q, m, m->config->qtest, m->config->qtest_log, e);
@@ -523,7 +523,7 @@ static int accel_open(struct machine *m, struct twx_error *e)
 	return err;
 }
 
-static void accel_close(struct machine *m)
+static void accel_close(struct twx_machine *m)
 {
 	if (m->accel_priv)
 		qtest_close(m->accel_priv);
@@ -531,27 +531,27 @@ static void accel_close(struct machine *m)
 }
 
 /* No CPU is there to be reset, run or held: its client decides what it does with the machine. */
-static int accel_reset(struct machine *m, struct twx_error *e)
+static int accel_reset(struct twx_machine *m, struct twx_error *e)
 {
 	return 0;
 }
 
-static int accel_run(struct machine *m, struct twx_error *e)
+static int accel_run(struct twx_machine *m, struct twx_error *e)
 {
 	return 0;
 }
 
-static void accel_pause(struct machine *m)
+static void accel_pause(struct twx_machine *m)
 {
 }
 
-static void accel_gsi(struct machine *m, unsigned int gsi, bool level)
+static void accel_gsi(struct twx_machine *m, unsigned int gsi, bool level)
 {
 	if (m->accel_priv)
 		qtest_gsi(m->accel_priv, gsi, level);
 }
 
-static void accel_message(struct machine *m, uint64_t addr, uint32_t data)
+static void accel_message(struct twx_machine *m, uint64_t addr, uint32_t data)
 {
 	le32 *p = mem_ptr(m->ram, (gpa){ addr }, sizeof(*p));
 

@@ -42,7 +42,7 @@ struct qtest_log {
 struct qtest_relay;
 
 struct qtest {
-	struct machine *m;
+	struct twx_machine *m;
 	bool server;
 	char path[108];
 	int listen_fd; /* -1: none */
@@ -67,7 +67,7 @@ struct qtest {
 	struct qtest_relay *relay; /* null: the sockets are ours */
 };
 
-int qtest_open(struct qtest **out, struct machine *m, const char *where, const char *log,
+int qtest_open(struct qtest **out, struct twx_machine *m, const char *where, const char *log,
 	       struct twx_error *e);
 void qtest_close(struct qtest *q);
 /* Begins a conversation on @fd, a connected non-blocking stream socket; takes it. */

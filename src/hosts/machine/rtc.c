@@ -72,7 +72,7 @@ enum {
 
 struct rtc {
 	struct board_dev dev;
-	struct machine *m;
+	struct twx_machine *m;
 	struct as_region region;
 	struct twx_timer timer;
 	uint64_t wall;	  /* host's wall clock minus the loop's clock, ns */
@@ -445,7 +445,7 @@ static void rtc_free(void *opaque)
 	free(r);
 }
 
-int board_rtc(struct machine *m, struct twx_error *e)
+int board_rtc(struct twx_machine *m, struct twx_error *e)
 {
 	struct rtc *r = calloc(1, sizeof(*r));
 	int rc;

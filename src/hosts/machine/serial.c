@@ -67,7 +67,7 @@ enum { REG_DATA, REG_IER, REG_IIR_FCR, REG_LCR, REG_MCR, REG_LSR, REG_MSR, REG_S
 
 struct serial {
 	struct board_dev dev;
-	struct machine *m;
+	struct twx_machine *m;
 	struct as_region region;
 	struct twx_chardev *chardev; /* null: nobody */
 	struct chardev_user user;
@@ -449,7 +449,7 @@ static int serial_connect(struct serial *s, const char *chardev, struct twx_erro
 	return rc;
 }
 
-int board_serial(struct machine *m, unsigned int port, const char *chardev, struct twx_error *e)
+int board_serial(struct twx_machine *m, unsigned int port, const char *chardev, struct twx_error *e)
 {
 	static const struct {
 		uint16_t port;
