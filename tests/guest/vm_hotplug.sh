@@ -15,6 +15,7 @@ ip tuntap add tap0 mode tap vnet_hdr && ip addr add 10.9.0.1/24 dev tap0 && ip l
 mkdir "$T/www"
 head -c 3000000 /dev/urandom >"$T/www/file"
 serve_http 127.0.0.1 8080 "$T/www"
+serve_http 10.9.0.1 8081 "$T/www"
 
 step "a machine with an e1000 boots" vm_boot v2 -smp 2 -device pcie-root-port,id=rp0 \
 	-netdev tap,id=t0,ifname=tap0,script=no,downscript=no -device e1000,id=nic0,netdev=t0,mac=52:54:00:00:00:03 || finish
@@ -28,6 +29,16 @@ frame() { # DIRECTION HOP: the names of its hops, in order, on one line
 holds "a frame out: exit, lookup, register, descriptors, port, backend, system call" "$(frame out 'tap writev')" \
 	'vm exit>address lookup>e1000 TDT>e1000 tx>port send>port receive>tap writev>*'
 holds "a frame in: read, port, descriptors, interrupt line" "$(frame in 'vm line')" '*tap readv>port send>port receive>e1000 rx>e1000 interrupt>vm line>*'
+
+# What a CPU leaves to the loop it says by eight bytes to an eventfd; frames are written by the loop's thread.
+cpu_writes() {
+	for t_f in "/proc/$(cat "$t_g/pid")"/task/*; do
+		! grep -q '^CPU ' "$t_f/comm" || awk '$1 == "wchar:" { w = $2 } $1 == "syscw:" { c = $2 }
+			END { print c && w == 8 * c ? "signals" : w " bytes in " c " calls" }' "$t_f/io"
+	done | sort -u
+}
+holds "an upload by the e1000" "$(g 'wget -q -O /tmp/f http://10.9.0.1:8081/file && http-put /tmp/f 10.9.0.1 8081 /cgi-bin/put')" "$(sum "$T/www/file")"
+holds "its frames were not written by a CPU's thread" "$(cpu_writes)" signals
 
 step "a backend is added" ctl v2 '{"execute":"netdev_add","arguments":{"type":"user","id":"u1"}}'
 step "a NIC is plugged in" ctl v2 '{"execute":"device_add","arguments":{"driver":"virtio-net-pci","id":"hot","netdev":"u1","bus":"rp0","mac":"52:54:00:00:00:04"}}'

@@ -229,6 +229,7 @@ static char *disassemble(const char *dir, const char *name)
 
 static void expect(const char *text, const char *part)
 {
+	assert_non_null(part);
 	if (!strstr(text, part))
 		fail_msg("'%s' is not in: %s", part, text);
 }

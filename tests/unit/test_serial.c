@@ -168,7 +168,7 @@ static void test_receive_dribble(void **state)
 
 	put(2, 0x01);
 	for (int i = 0; i < 5; i++) {
-		assert_int_equal(write(peer, "0123456789" + i * 2, 10 - (size_t)i * 2), 10 - i * 2);
+		assert_int_equal(write(peer, &"0123456789"[i * 2], 10 - (size_t)i * 2), 10 - i * 2);
 		board_settle(&b);
 	}
 	assert_int_equal(get(LSR) & 0x03, 0x01);
