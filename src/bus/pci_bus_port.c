@@ -193,7 +193,7 @@ static void gone_task(struct twx_task *t)
 		struct pci_fn *fn = port->seg.fns[i];
 		void (*gone)(void *opaque, struct pci_dev *dev);
 
-		if (!fn || !fn->gone)
+		if (!fn || !fn->gone || !fn->let_go)
 			continue;
 		gone = fn->gone;
 		fn->gone = NULL;
@@ -208,11 +208,20 @@ static void seg_reset(struct pci_seg *seg)
 			pci_reset(seg->fns[i]->dev);
 }
 
+/* Those in the slot who are waited for are free to go. */
+static void all_let_go(struct pci_port *port)
+{
+	for (unsigned int i = 0; i < 8; i++)
+		if (port->seg.fns[i] && port->seg.fns[i]->gone)
+			port->seg.fns[i]->let_go = true;
+	twx_loop_defer(port->pci.loop, &port->task);
+}
+
 /* What is in the slot is as after a reset until it has power again. */
 static void power_lost(struct pci_port *port)
 {
 	seg_reset(&port->seg);
-	twx_loop_defer(port->pci.loop, &port->task);
+	all_let_go(port);
 }
 
 void port_written(struct pci_port *port, const uint8_t *old)
@@ -262,6 +271,7 @@ int port_ask_unplug(struct pci_port *port, struct pci_fn *fn, struct twx_error *
 	bool pressed = false;
 
 	if (unused(port, fn)) {
+		fn->let_go = true;
 		twx_loop_defer(port->pci.loop, &port->task);
 		return 0;
 	}
@@ -286,7 +296,7 @@ int port_ask_unplug(struct pci_port *port, struct pci_fn *fn, struct twx_error *
 
 void port_reset(struct pci_port *port)
 {
-	twx_loop_defer(port->pci.loop, &port->task);
+	all_let_go(port);
 }
 
 /* The port as a function. */

@@ -41,6 +41,7 @@ struct pci_fn {
 	void (*gone)(void *opaque, struct pci_dev *dev);
 	void *gone_opaque;
 	uint64_t asked;
+	bool let_go; /* and the guest has */
 };
 
 /* One bus: the root, or what is behind a root port. */

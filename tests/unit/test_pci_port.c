@@ -462,6 +462,35 @@ static void test_unplug_by_reset(void **state)
 	toy_free(t);
 }
 
+/* That nobody uses one function says nothing of the other. */
+static void test_unplug_one_of_two(void **state)
+{
+	struct twx_machine *m = *state;
+	struct pci_info many = toy_info;
+	struct toy *first, *second;
+
+	many.multifunction = true;
+	port_new(m, "rp0", "4");
+	first = toy_new(&many);
+	assert_int_equal(pci_bus_plug(m->bus, &first->pci, "toy", "rp0", "0.0", 0, false, NULL), 0);
+	second = plug(m, "rp0", "0.1");
+	assert_int_equal(pci_bus_assign(m->bus, &windows, NULL), 0);
+	driver_probe(m);
+	as_write(&m->mem, ecam(1, 0, 1, PCI_COMMAND), 2, 0);
+	assert_int_equal(pci_bus_ask_unplug(m->bus, &first->pci, on_gone, m, NULL), 0);
+	assert_int_equal(pci_bus_ask_unplug(m->bus, &second->pci, on_gone, m, NULL), 0);
+	poll_loop(m);
+	assert_int_equal(m->n_gone, 1);
+	assert_ptr_equal(m->gone, &second->pci);
+	assert_answers(m, first);
+	power(m, false);
+	poll_loop(m);
+	assert_int_equal(m->n_gone, 2);
+	assert_ptr_equal(m->gone, &first->pci);
+	toy_free(first);
+	toy_free(second);
+}
+
 /* The guest takes power away by itself, and gives it again. */
 static void test_power(void **state)
 {
@@ -573,6 +602,7 @@ int main(void)
 		bus_test(test_unplug_unused),
 		bus_test(test_unplug_undecoded),
 		bus_test(test_unplug_by_reset),
+		bus_test(test_unplug_one_of_two),
 		bus_test(test_power),
 		bus_test(test_state),
 		bus_test(test_state_port_last),
