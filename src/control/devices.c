@@ -57,7 +57,8 @@ int control_device_add(struct twx_net *net, struct control_machine *vm, const ch
 	return twx_nic_new(&nic, net, text, e);
 }
 
-/* The guest lets go when it wants; whoever waits for that is told by an event. */
+/* The guest lets go when it wants; whoever waits for that is told by an event. One that has not
+ * answered may be asked again: the bus says when. */
 static int ask_guest(struct control_machine *vm, struct twx_nic *nic, struct twx_error *e)
 {
 	char(*leaving)[64];
@@ -66,8 +67,7 @@ static int ask_guest(struct control_machine *vm, struct twx_nic *nic, struct twx
 
 	for (i = 0; i < vm->n_leaving; i++)
 		if (!strcmp(vm->leaving[i], nic->id))
-			return twx_error_set(
-				e, EBUSY, "Device %s is already in the process of unplug", nic->id);
+			return twx_machine_unplug(vm->m, nic, e);
 	leaving = realloc(vm->leaving, (vm->n_leaving + 1) * sizeof(*leaving));
 	if (!leaving)
 		return twx_error_set(e, ENOMEM, "out of memory");

@@ -399,6 +399,59 @@ static void test_devices(void **state)
 	close(fd);
 }
 
+/* What a CPU would do, by the qtest protocol. */
+static void cpu_does(struct ctx *c, int fd, const char *command)
+{
+	char *text;
+
+	say(fd, command);
+	text = hear(c, fd, "\n");
+	assert_int_equal(strncmp(text, "OK", 2), 0);
+	free(text);
+}
+
+/* A guest that does not answer is asked again once the button's press is old. */
+static void test_ask_again(void **state)
+{
+	static const struct exchange list[] = {
+		{ "netdev_add", "{\"type\":\"user\",\"id\":\"n0\"}", "{}" },
+		{ "device_add",
+		  "{\"driver\":\"virtio-net-pci\",\"id\":\"c\",\"netdev\":\"n0\",\"bus\":\"rp0\"}",
+		  "{}" },
+		{ "cont", NULL, "{}" },
+	};
+	static const struct exchange ask[] = { { "device_del", "{\"id\":\"c\"}", "{}" } };
+	static const struct exchange busy[] = {
+		{ "device_del", "{\"id\":\"c\"}", NULL, "GenericError",
+		  "Device c is already in the process of unplug" },
+	};
+	static const struct exchange end[] = {
+		{ "system_reset", NULL, "{}" },
+		{ "query-status", NULL, STATUS("true", "running") },
+		{ "device_del", "{\"id\":\"c\"}", NULL, "DeviceNotFound", "Device 'c' not found" },
+	};
+	struct ctx *c = *state;
+	int fd = client(c), cpu = dial(c, "t");
+
+	RUN(c, fd, list);
+	/* Bus 1 lies behind the port; what is there decodes memory, so that it is in use. */
+	cpu_does(c, cpu, "outl 0xcf8 0x80001018\n");
+	cpu_does(c, cpu, "outl 0xcfc 0x00010100\n");
+	cpu_does(c, cpu, "outl 0xcf8 0x80010004\n");
+	cpu_does(c, cpu, "outw 0xcfc 2\n");
+	RUN(c, fd, ask);
+	RUN(c, fd, busy);
+	cpu_does(c, cpu, "clock_step 6000000000\n");
+	RUN(c, fd, ask);
+	RUN(c, fd, busy);
+	assert_string_equal(c->events, "");
+	RUN(c, fd, end);
+	assert_string_equal(c->events, "RESET DEVICE_DELETED=c ");
+	assert_int_equal(c->vm.n_leaving, 0);
+	close(cpu);
+	close(fd);
+}
+
 /* What only a machine has, where there is none. */
 static void test_bare(void **state)
 {
@@ -515,13 +568,10 @@ static void test_human_pieces(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_life),
-		T(test_shutdown),
-		T(test_load),
-		T(test_devices),
-		cmocka_unit_test_setup_teardown(test_bare, setup_bare, teardown),
-		T(test_human),
-		T(test_human_pieces),
+		T(test_life),	   T(test_shutdown),
+		T(test_load),	   T(test_devices),
+		T(test_ask_again), cmocka_unit_test_setup_teardown(test_bare, setup_bare, teardown),
+		T(test_human),	   T(test_human_pieces),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
