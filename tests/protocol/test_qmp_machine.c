@@ -340,6 +340,48 @@ static void test_load(void **state)
 	teardown(&two);
 }
 
+/* What a load that failed has left in memory is never run, nor mixed with another file's. */
+static void test_load_cut(void **state)
+{
+	static const struct exchange save[] = {
+		{ "cont", NULL, "{}" },
+		{ "x-twinax-save", "{\"path\":\"DIR/state\"}", "{}" },
+	};
+	static const char left[] = "a load has failed and left memory half filled";
+	static const struct exchange again[] = {
+		{ "x-twinax-load", "{\"path\":\"DIR/state\"}", NULL, "GenericError", left },
+		{ "cont", NULL, NULL, "GenericError", left },
+		{ "query-status", NULL, STATUS("false", "prelaunch") },
+	};
+	struct exchange cut = { "x-twinax-load", "{\"path\":\"DIR/cut\"}", NULL, "GenericError",
+				NULL };
+	struct ctx *c = *state, *other;
+	char desc[160], path[64];
+	void *two;
+	int fd = client(c), fd2;
+
+	open_ctx(&two, true);
+	other = two;
+	fd2 = client(other);
+	RUN(c, fd, save);
+	snprintf(desc, sizeof(desc), "%s/state", c->dir);
+	snprintf(path, sizeof(path), "%s/cut", other->dir);
+	assert_int_equal(rename(desc, path), 0);
+	assert_int_equal(truncate(path, 64), 0);
+	snprintf(desc, sizeof(desc), "%s: the file was cut", path);
+	cut.desc = desc;
+	run(other, fd2, &cut, 1);
+	assert_int_equal(unlink(path), 0);
+	RUN(c, fd, save);
+	snprintf(desc, sizeof(desc), "%s/state", c->dir);
+	snprintf(path, sizeof(path), "%s/state", other->dir);
+	assert_int_equal(rename(desc, path), 0);
+	RUN(other, fd2, again);
+	close(fd);
+	close(fd2);
+	teardown(&two);
+}
+
 static void test_devices(void **state)
 {
 	static const struct exchange list[] = {
@@ -568,10 +610,15 @@ static void test_human_pieces(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_life),	   T(test_shutdown),
-		T(test_load),	   T(test_devices),
-		T(test_ask_again), cmocka_unit_test_setup_teardown(test_bare, setup_bare, teardown),
-		T(test_human),	   T(test_human_pieces),
+		T(test_life),
+		T(test_shutdown),
+		T(test_load),
+		T(test_load_cut),
+		T(test_devices),
+		T(test_ask_again),
+		cmocka_unit_test_setup_teardown(test_bare, setup_bare, teardown),
+		T(test_human),
+		T(test_human_pieces),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -540,7 +540,20 @@ int machine_go(struct twx_machine *m, struct twx_error *e)
 	pci_bus_each(m->pci, run_each, &running);
 	err = m->accel->run(m, e);
 	m->running = err == 0;
+	running = m->running;
+	if (!running)
+		pci_bus_each(m->pci, run_each, &running);
 	return err;
+}
+
+int machine_fresh(const struct twx_machine *m, struct twx_error *e)
+{
+	if (m->started)
+		return twx_error_set(e, EALREADY, "the machine has been started");
+	if (!m->spoilt)
+		return 0;
+	twx_error_set(e, EINVAL, "a load has failed and left memory half filled");
+	return twx_error_hint(e, "end this machine and make it anew");
 }
 
 /* The CPUs first: what they left is carried out before the devices stand still. */
@@ -560,9 +573,9 @@ int twx_machine_start(struct twx_machine *m, struct twx_error *e)
 	int err;
 
 	e = e != NULL ? e : &own;
-	if (m->started)
-		return twx_error_set(e, EALREADY, "the machine has been started");
-	err = machine_power_on(m, true, e);
+	err = machine_fresh(m, e);
+	if (err == 0)
+		err = machine_power_on(m, true, e);
 	if (err < 0)
 		return err;
 	m->started = true;
@@ -590,9 +603,12 @@ int twx_machine_resume(struct twx_machine *m, struct twx_error *e)
 	struct twx_error own;
 	int err;
 
+	e = e != NULL ? e : &own;
 	if (m->running)
 		return 0;
-	err = machine_go(m, e != NULL ? e : &own);
+	if (!m->started)
+		return twx_error_set(e, EINVAL, "the machine has not been started");
+	err = machine_go(m, e);
 	if (err == 0)
 		tell(m, TWX_MACHINE_RESUME);
 	return err;

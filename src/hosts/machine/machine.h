@@ -118,6 +118,7 @@ struct twx_machine {
 	const struct twx_machine_config *config; /* while twx_machine_new() runs */
 	unsigned int n_cpus;
 	bool started, running, no_reboot;
+	bool spoilt; /* a load has filled memory in part */
 	struct mem_map *ram;
 	uint64_t ram_low, ram_high; /* bytes below MEM_HOLE, above 4 GiB */
 	struct aspace mem, io;
@@ -149,6 +150,8 @@ void machine_set_gsi(struct twx_machine *m, unsigned int gsi, bool level);
 /* Everything to its state after power-on; @with_kernel: and loaded. CPUs do not run yet. */
 int machine_power_on(struct twx_machine *m, bool with_kernel, struct twx_error *e);
 int machine_go(struct twx_machine *m, struct twx_error *e);
+/* 0 for one that can be started or loaded. */
+int machine_fresh(const struct twx_machine *m, struct twx_error *e);
 void machine_halt(struct twx_machine *m); /* CPUs and devices stand still; nothing is posted */
 
 /*

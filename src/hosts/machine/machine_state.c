@@ -13,8 +13,8 @@
  *
  * RAM comes before the functions, whose rings lie in it. All that the machine has must be there
  * once, and nothing else. What a record says is checked like a guest's input: by the state tables'
- * checks, and against the machine's own size. A load that fails leaves a machine that cannot be
- * started; whoever loads ends it.
+ * checks, and against the machine's own size. A load that fails once memory has been read leaves a
+ * machine that cannot be started nor loaded any more; whoever loads ends it.
  *
  * Saving writes a new file beside the old one and renames it at the end, so that a full disk costs
  * no older save.
@@ -494,8 +494,9 @@ int twx_machine_load(struct twx_machine *m, const char *path, struct twx_error *
 	int fd, err;
 
 	e = l.s.e;
-	if (m->started)
-		return twx_error_set(e, EALREADY, "the machine has been started");
+	err = machine_fresh(m, e);
+	if (err < 0)
+		return err;
 	fd = hostops_open(machine_hostops(m), path, O_RDONLY, 0);
 	if (fd < 0)
 		return twx_error_set(e, -fd, "cannot load %s: %s", path, strerror(-fd));
@@ -508,6 +509,7 @@ int twx_machine_load(struct twx_machine *m, const char *path, struct twx_error *
 	if (err == 0)
 		err = load_from(&l);
 	fclose(l.s.f);
+	m->spoilt = err < 0 && l.ram;
 	if (err < 0)
 		return err;
 	m->started = true;
