@@ -16,7 +16,7 @@ struct twx_machine;
 enum twx_machine_event {
 	TWX_MACHINE_RESET,    /* the guest restarts, or was reset */
 	TWX_MACHINE_SHUTDOWN, /* the guest switched itself off */
-	TWX_MACHINE_PANIC,    /* a CPU cannot go on (triple fault without reset, unknown exit) */
+	TWX_MACHINE_PANIC,    /* it cannot go on (an unknown exit, a reset without its kernel) */
 	TWX_MACHINE_STOP,     /* paused */
 	TWX_MACHINE_RESUME,
 	TWX_MACHINE_UNPLUGGED, /* a NIC is gone that twx_machine_unplug() asked for */
@@ -40,8 +40,8 @@ struct twx_machine_config {
 	bool no_reboot;	    /* a reset is a TWX_MACHINE_SHUTDOWN */
 	void (*event)(void *opaque, enum twx_machine_event ev);
 	void *opaque;
-	/* A directory of the caller's own where unpacked kernels are kept, some 40 MB each: the next
-	 * start with the same bzImage does not unpack it. Null: none. */
+	/* A directory of the caller's own where unpacked kernels are kept, some 40 MB each: the
+	 * next start with the same bzImage does not unpack it. Null: none. */
 	const char *kernel_cache;
 };
 
@@ -58,6 +58,7 @@ TWX_EXPORT int twx_machine_start(struct twx_machine *m, struct twx_error *e);
 TWX_EXPORT bool twx_machine_running(const struct twx_machine *m);
 TWX_EXPORT int twx_machine_pause(struct twx_machine *m, struct twx_error *e);
 TWX_EXPORT int twx_machine_resume(struct twx_machine *m, struct twx_error *e);
+/* One that fails (the kernel's file is gone) is a TWX_MACHINE_PANIC; a later one may work. */
 TWX_EXPORT int twx_machine_reset(struct twx_machine *m, struct twx_error *e);
 TWX_EXPORT void twx_machine_power_button(struct twx_machine *m);
 

@@ -98,7 +98,7 @@ static void vm_event(void *opaque, enum twx_machine_event ev)
 
 	machine_note_event(&vm->control, vm->session.qmp, ev);
 	if (ev == TWX_MACHINE_PANIC) {
-		fprintf(stderr, "twinax: vm: a CPU cannot go on\n");
+		fprintf(stderr, "twinax: vm: the machine cannot go on\n");
 		vm->status = 1;
 	}
 	if ((ev == TWX_MACHINE_PANIC || ev == TWX_MACHINE_SHUTDOWN) && !vm->args.no_shutdown)

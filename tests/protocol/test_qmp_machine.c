@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <elf.h>
 #include <jansson.h>
 #include <twinax/machine.h>
 #include <twinax/twinax.h>
@@ -43,12 +44,47 @@ static void event(void *opaque, enum twx_machine_event ev)
 	machine_note_event(&c->vm, c->servers, ev);
 }
 
-static int open_ctx(void **state, bool machine)
+/* One that could be started: nothing runs it here. */
+static void write_kernel(const char *dir)
+{
+	struct {
+		Elf64_Ehdr head;
+		Elf64_Phdr ph[2];
+		Elf64_Nhdr note;
+		char name[4];
+		uint32_t entry, pad;
+	} k = {
+		.head = { .e_ident = { 0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, EV_CURRENT },
+			  .e_type = ET_EXEC,
+			  .e_machine = EM_X86_64,
+			  .e_phoff = offsetof(__typeof__(k), ph),
+			  .e_phentsize = sizeof(Elf64_Phdr),
+			  .e_phnum = 2 },
+		.ph = { { .p_type = PT_LOAD, .p_paddr = 16 << 20, .p_filesz = 64, .p_memsz = 64 },
+			{ .p_type = PT_NOTE,
+			  .p_offset = offsetof(__typeof__(k), note),
+			  .p_filesz = sizeof(k) - offsetof(__typeof__(k), note),
+			  .p_align = 4 } },
+		.note = { 4, 8, 18 },
+		.name = "Xen",
+		.entry = 16 << 20,
+	};
+	char path[64];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/kernel", dir);
+	f = fopen(path, "w");
+	assert_non_null(f);
+	assert_int_equal(fwrite(&k, sizeof(k), 1, f), 1);
+	assert_int_equal(fclose(f), 0);
+}
+
+static int open_with(void **state, bool machine, bool kernel)
 {
 	struct twx_net_config config = { .size = sizeof(config) };
 	struct ctx *c = calloc(1, sizeof(*c));
 	struct twx_error e = { 0 };
-	char text[80];
+	char text[80], path[64];
 
 	assert_non_null(c);
 	strcpy(c->dir, "/tmp/twinax-qmpm-XXXXXX");
@@ -57,11 +93,15 @@ static int open_ctx(void **state, bool machine)
 	config.loop = c->loop;
 	assert_int_equal(twx_net_new(&c->net, &config, NULL), 0);
 	snprintf(text, sizeof(text), "unix:%s/t,server=on,wait=off", c->dir);
+	snprintf(path, sizeof(path), "%s/kernel", c->dir);
+	if (kernel)
+		write_kernel(c->dir);
 	if (machine) {
 		struct twx_machine_config mc = { .size = sizeof(mc),
 						 .net = c->net,
 						 .accel = "qtest",
-						 .memory = 1 << 20,
+						 .memory = kernel ? 32 << 20 : 1 << 20,
+						 .kernel = kernel ? path : NULL,
 						 .qtest = text,
 						 .qtest_log = "none",
 						 .event = event,
@@ -82,9 +122,19 @@ static int open_ctx(void **state, bool machine)
 	return 0;
 }
 
+static int open_ctx(void **state, bool machine)
+{
+	return open_with(state, machine, false);
+}
+
 static int setup(void **state)
 {
 	return open_ctx(state, true);
+}
+
+static int setup_kernel(void **state)
+{
+	return open_with(state, true, true);
 }
 
 static int setup_bare(void **state)
@@ -103,6 +153,8 @@ static int teardown(void **state)
 	twx_net_free(c->net);
 	twx_loop_free(c->loop);
 	snprintf(path, sizeof(path), "%s/state", c->dir);
+	unlink(path);
+	snprintf(path, sizeof(path), "%s/kernel", c->dir);
 	unlink(path);
 	assert_int_equal(rmdir(c->dir), 0);
 	free(c);
@@ -300,6 +352,38 @@ static void test_shutdown(void **state)
 	json_decref(answer(c, fd));
 	assert_string_equal(c->events, "STOP SHUTDOWN RESET RESUME GUEST_PANICKED ");
 	assert_int_equal(c->vm.state, MACHINE_PANICKED);
+	close(fd);
+}
+
+/* A reset that does not find its kernel any more leaves nothing that runs, and says so. */
+static void test_reset_fails(void **state)
+{
+	static const struct exchange start[] = { { "cont", NULL, "{}" } };
+	static const struct exchange fails[] = {
+		{ "query-status", NULL, STATUS("false", "internal-error") },
+		{ "cont", NULL, NULL, "GenericError", "Resetting the Virtual Machine is required" },
+	};
+	static const struct exchange works[] = {
+		{ "system_reset", NULL, "{}" },
+		{ "cont", NULL, "{}" },
+		{ "query-status", NULL, STATUS("true", "running") },
+	};
+	struct ctx *c = *state;
+	int fd = client(c);
+	char path[64];
+	json_t *m;
+
+	RUN(c, fd, start);
+	snprintf(path, sizeof(path), "%s/kernel", c->dir);
+	assert_int_equal(unlink(path), 0);
+	say(fd, "{\"execute\":\"system_reset\"}");
+	m = answer(c, fd);
+	assert_non_null(json_object_get(m, "error"));
+	json_decref(m);
+	RUN(c, fd, fails);
+	write_kernel(c->dir);
+	RUN(c, fd, works);
+	assert_string_equal(c->events, "GUEST_PANICKED RESET RESUME ");
 	close(fd);
 }
 
@@ -616,6 +700,7 @@ int main(void)
 		T(test_load_cut),
 		T(test_devices),
 		T(test_ask_again),
+		cmocka_unit_test_setup_teardown(test_reset_fails, setup_kernel, teardown),
 		cmocka_unit_test_setup_teardown(test_bare, setup_bare, teardown),
 		T(test_human),
 		T(test_human_pieces),

@@ -624,9 +624,14 @@ int twx_machine_reset(struct twx_machine *m, struct twx_error *e)
 	if (running)
 		machine_halt(m);
 	err = machine_power_on(m, true, e);
-	if (err == 0)
+	if (err == 0) {
 		tell(m, TWX_MACHINE_RESET);
-	return err == 0 && running ? machine_go(m, e) : err;
+		err = running ? machine_go(m, e) : 0;
+	}
+	/* Half of it is new and half is old: nothing for its CPUs to go on with. */
+	if (err < 0)
+		tell(m, TWX_MACHINE_PANIC);
+	return err;
 }
 
 void twx_machine_power_button(struct twx_machine *m)
@@ -661,10 +666,8 @@ static void ask_run(struct twx_task *t)
 	} else if ((ask & MACHINE_ASK_SHUTDOWN) || ((ask & MACHINE_ASK_RESET) && m->no_reboot)) {
 		end(m, TWX_MACHINE_SHUTDOWN);
 	} else if (ask & MACHINE_ASK_RESET) {
-		if (twx_machine_reset(m, &e) == 0)
-			return;
-		twx_log(m->net, TWX_LOG_ERROR, "machine: cannot start again: %s", e.what);
-		end(m, TWX_MACHINE_PANIC);
+		if (twx_machine_reset(m, &e) < 0)
+			twx_log(m->net, TWX_LOG_ERROR, "machine: cannot start again: %s", e.what);
 	}
 }
 
