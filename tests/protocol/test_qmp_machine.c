@@ -498,6 +498,8 @@ static void test_devices(void **state)
 		  "Property 'e1000.netdev' can't find value 'zz'" },
 		{ "device_add", "{\"driver\":\"frob\"}", NULL, "GenericError",
 		  "'frob' is not a valid device model name" },
+		{ "device_add", "{\"driver\":\"pcie-root-port\",\"id\":\"rp1\",\"bus\":\"rp0\"}",
+		  NULL, "GenericError", "Bus 'rp0' not found" },
 		{ "device_add", "{\"driver\":\"pcie-root-port\",\"id\":\"rp1\"}", "{}" },
 		{ "device_del", "{\"id\":\"zz\"}", NULL, "DeviceNotFound",
 		  "Device 'zz' not found" },

@@ -159,6 +159,23 @@ static unsigned int find_route(struct kvm *k, const struct pci_dev *dev, unsigne
 	return free_one;
 }
 
+/* Where the kernel does not take it, its table and ours stay as they were. */
+static int change_route(struct kvm *k, unsigned int i, uint64_t addr, uint32_t data)
+{
+	const struct kvm_msi_route old = k->routes[i];
+	const unsigned int n = k->n_routes;
+	int err;
+
+	k->n_routes = max(n, i + 1);
+	k->routes[i] = (struct kvm_msi_route){ .addr = addr, .data = data, .fd = -1 };
+	err = set_routes(k);
+	if (err) {
+		k->routes[i] = old;
+		k->n_routes = n;
+	}
+	return err;
+}
+
 int kvm_message_fd(struct twx_machine *m, struct pci_dev *dev, unsigned int vector, uint64_t addr,
 		   uint32_t data, int fd)
 {
@@ -178,14 +195,13 @@ int kvm_message_fd(struct twx_machine *m, struct pci_dev *dev, unsigned int vect
 	if (i < k->n_routes)
 		detach(k, i);
 	if (i == k->n_routes || r->addr != addr || r->data != data) {
-		k->n_routes = max(k->n_routes, i + 1);
-		*r = (struct kvm_msi_route){ .addr = addr, .data = data, .fd = -1 };
-		err = set_routes(k);
+		err = change_route(k, i, addr, data);
+		if (err)
+			return err;
 	}
 	r->dev = dev;
 	r->vector = vector;
-	if (!err)
-		err = attach(k, i, fd, true);
+	err = attach(k, i, fd, true);
 	if (!err)
 		r->fd = fd;
 	return err;

@@ -30,6 +30,7 @@
 #include "hosts/machine/machine.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -238,14 +239,12 @@ static int ram_file(struct twx_machine *m, uint64_t size)
 			close(fd);
 		return err;
 	}
-	high = m->ram_high > 0 ? dup(fd) : -1;
 	m->ram->keep_files = true;
 	err = mem_add_take(m->ram, 0, m->ram_low, 0, fd, 0);
-	if (high >= 0 && err == 0)
-		err = mem_add_take(m->ram, MEM_HIGH, m->ram_high, 0, high, m->ram_low);
-	else if (high >= 0)
-		close(high);
-	return err;
+	if (err < 0 || m->ram_high == 0)
+		return err;
+	high = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	return high < 0 ? -errno : mem_add_take(m->ram, MEM_HIGH, m->ram_high, 0, high, m->ram_low);
 }
 
 static int ram_private(struct twx_machine *m)
@@ -409,12 +408,12 @@ static void free_nics(struct twx_machine *m)
 
 void twx_machine_free(struct twx_machine *m)
 {
-
 	if (m == NULL)
 		return;
 	if (m->running)
 		m->accel->pause(m);
-	twx_net_set_host(m->net, NULL, NULL);
+	if (m->net->host_opaque == m)
+		twx_net_set_host(m->net, NULL, NULL);
 	free_nics(m);
 	while (m->devs != NULL) {
 		struct board_dev *d = m->devs;
@@ -462,7 +461,7 @@ static int root_port(struct twx_machine *m, struct twx_opts *o, struct twx_error
 		return err;
 	bus = twx_opts_str(o, "bus");
 	if (bus != NULL && strcmp(bus, "pcie.0") != 0 && strcmp(bus, "pci.0") != 0)
-		return twx_error_set(e, ENODEV, "Bus '%s' not found", bus);
+		return twx_error_set(e, EINVAL, "Bus '%s' not found", bus);
 	if (id == NULL)
 		return twx_error_set(e, EINVAL, "Parameter 'id' is missing");
 	if (m->started)
@@ -589,7 +588,6 @@ bool twx_machine_running(const struct twx_machine *m)
 
 int twx_machine_pause(struct twx_machine *m, struct twx_error *e)
 {
-
 	(void)e;
 	if (!m->running)
 		return 0;
