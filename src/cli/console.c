@@ -163,12 +163,13 @@ static bool from_machine(struct console *c)
 static void *console_run(void *opaque)
 {
 	struct console *c = opaque;
-	struct pollfd fds[2] = { { .fd = STDIN_FILENO }, { .fd = c->fd } };
-	bool tty = isatty(STDIN_FILENO);
+	struct pollfd fds[2] = { { .events = POLLIN }, { .fd = c->fd } };
+	bool tty = isatty(STDIN_FILENO), more = true;
 
 	for (;;) {
-		/* A pipe waits for the machine; a terminal must get through with the escape key. */
-		fds[0].events = tty || !c->n_typed ? POLLIN : 0;
+		/* A pipe waits for the machine; a terminal must get through with the escape key.
+		 * Negative numbers are left out: a pipe whose writer has gone would not rest. */
+		fds[0].fd = more && (tty || !c->n_typed) ? STDIN_FILENO : -1;
 		fds[1].events = (short)(POLLIN | (c->n_typed ? POLLOUT : 0));
 		if (poll(fds, 2, -1) < 0) {
 			if (errno != EINTR)
@@ -179,9 +180,8 @@ static void *console_run(void *opaque)
 			send_typed(c);
 		if (fds[1].revents & ~POLLOUT && !from_machine(c))
 			return NULL;
-		/* Negative numbers are left out. */
-		if (fds[0].revents && (tty || !c->n_typed) && !from_keyboard(c))
-			fds[0].fd = -1;
+		if (fds[0].revents)
+			more = from_keyboard(c);
 	}
 }
 

@@ -5,10 +5,12 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -608,6 +610,47 @@ static void test_keys(void **state)
 	assert_int_equal(console_key(&k, 0), CONSOLE_PASS);
 }
 
+static uint64_t cpu_ns(pthread_t thread)
+{
+	struct timespec t;
+	clockid_t clock;
+
+	assert_int_equal(pthread_getcpuclockid(thread, &clock), 0);
+	assert_int_equal(clock_gettime(clock, &t), 0);
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+/* A pipe whose writer has gone, holding more than a machine takes that does not read: the console
+ * waits, and burns no processor while it does. */
+static void test_console_waits(void **state)
+{
+	const struct timespec ms = { .tv_nsec = 1000000 }, rest = { .tv_nsec = 200000000 };
+	static const char typed[32768];
+	struct console c = { .raw = true };
+	struct twx_error e = { 0 };
+	int in[2], before = dup(STDIN_FILENO), fd;
+	uint64_t burnt;
+
+	assert_int_equal(pipe2(in, O_CLOEXEC), 0);
+	assert_int_equal(fcntl(in[1], F_SETFL, O_NONBLOCK), 0);
+	assert_int_equal(dup2(in[0], STDIN_FILENO), STDIN_FILENO);
+	close(in[0]);
+	fd = console_start(&c, &e);
+	assert_true(fd >= 0);
+	for (int idle = 0; idle < 50;) {
+		idle = write(in[1], typed, sizeof(typed)) > 0 ? 0 : idle + 1;
+		nanosleep(&ms, NULL);
+	}
+	close(in[1]);
+	burnt = cpu_ns(c.thread);
+	nanosleep(&rest, NULL);
+	assert_true(cpu_ns(c.thread) - burnt < 5000000);
+	close(fd);
+	console_stop(&c);
+	assert_int_equal(dup2(before, STDIN_FILENO), STDIN_FILENO);
+	close(before);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -615,7 +658,7 @@ int main(void)
 		cmocka_unit_test(test_machine),	   cmocka_unit_test(test_serials),
 		cmocka_unit_test(test_qtest),	   cmocka_unit_test(test_asks),
 		cmocka_unit_test(test_qemu_words), cmocka_unit_test(test_keys),
-		cmocka_unit_test(test_hubs_apart),
+		cmocka_unit_test(test_hubs_apart), cmocka_unit_test(test_console_waits),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
