@@ -755,6 +755,31 @@ static void test_cache(void **state)
 	close_cached();
 }
 
+/* An image that says of itself what another one does is another one all the same. */
+static void test_cache_alike(void **state)
+{
+	static uint8_t p[UNPACKED_LEN];
+	char first[320], second[320], aside[320];
+
+	make_unpacked(p, 3);
+	write_packed(p);
+	open_cached("nokaslr");
+	must_load();
+	assert_true(cached(first));
+	snprintf(aside, sizeof(aside), "%s/aside", dir);
+	assert_int_equal(rename(first, aside), 0);
+	snprintf(second, sizeof(second), "%s/first", dir);
+	assert_int_equal(rename(b.m.kernel, second), 0);
+	write_bzimage();
+	must_load();
+	assert_true(cached(second));
+	assert_string_not_equal(first, second);
+	unlink(aside);
+	snprintf(second, sizeof(second), "%s/first", dir);
+	unlink(second);
+	close_cached();
+}
+
 /* The oldest goes when there are more than four. */
 static void test_cache_trim(void **state)
 {
@@ -839,6 +864,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_unpacked_two_lists, teardown),
 		cmocka_unit_test_teardown(test_unpacked_nokaslr, teardown),
 		cmocka_unit_test_teardown(test_cache, teardown),
+		cmocka_unit_test_teardown(test_cache_alike, teardown),
 		cmocka_unit_test_teardown(test_cache_trim, teardown),
 		cmocka_unit_test_teardown(test_unpacked_not, teardown),
 #endif

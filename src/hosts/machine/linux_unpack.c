@@ -5,8 +5,10 @@
  * Most of the time from power-on to a kernel's first line is spent unpacking it: Linux's xz decoder
  * needs half a second for Debian's. So does anybody else's, which is why unpacking here pays only
  * when the result is kept: in a directory that the program chooses (config.kernel_cache), as
- * "kernel-KEY", where KEY is a hash of the image's length, its beginning (the setup header) and the
- * payload's end (where the compressor's checksum of all of it is). The newest KEEP files stay.
+ * "kernel-KEY", where KEY is a hash of which file the image is and when it was last changed, its
+ * length, its beginning (the setup header) and the payload's end (where the compressor's checksum
+ * of all of it is). The newest KEEP files stay. What a file says alone is no key: who makes an
+ * image can make it look like another one there, and would be started in its place.
  *
  * Who may write there can change the kernel of the next guest, so files of other users, and files
  * that others may write, are not used. A file is complete from the moment that it has its name.
@@ -97,23 +99,39 @@ static bool (*unpacker(const uint8_t *p, size_t len))(const struct packed *p)
 
 /* The cache */
 
+struct which {
+	uint64_t dev, ino, changed_s, changed_ns, len;
+};
+
+/* The time of change is the kernel's own: nobody sets it. */
+static int which_file(const struct boot_file *f, struct which *w)
+{
+	struct stat st;
+
+	if (fstat(f->fd, &st) < 0)
+		return -errno;
+	*w = (struct which){ st.st_dev, st.st_ino, (uint64_t)st.st_ctim.tv_sec,
+			     (uint64_t)st.st_ctim.tv_nsec, f->len };
+	return 0;
+}
+
 /* @end: of the payload. */
 static int path_of(struct twx_machine *m, const struct boot_file *f, uint64_t end, char *path,
 		   size_t room)
 {
 	static const struct siphash_key key = { 0x74656e72656b, 0x65686361 };
 	uint64_t tail = min(end, (uint64_t)KEY_TAIL), hash;
-	uint8_t *buf = malloc(BOOT_HEAD + KEY_TAIL + 8);
-	le64 len = le64_make(f->len);
-	int rc = buf ? 0 : -ENOMEM, n;
+	uint8_t *buf = malloc(BOOT_HEAD + KEY_TAIL + sizeof(struct which));
+	struct which which;
+	int rc = buf ? which_file(f, &which) : -ENOMEM, n;
 
 	if (rc == 0)
 		rc = boot_read(f, 0, buf, BOOT_HEAD, NULL);
 	if (rc == 0)
 		rc = boot_read(f, end - tail, buf + BOOT_HEAD, tail, NULL);
 	if (rc == 0) {
-		memcpy(buf + BOOT_HEAD + tail, &len, sizeof(len));
-		hash = siphash(&key, buf, BOOT_HEAD + tail + 8);
+		memcpy(buf + BOOT_HEAD + tail, &which, sizeof(which));
+		hash = siphash(&key, buf, BOOT_HEAD + tail + sizeof(which));
 		n = snprintf(path, room, "%s/kernel-%016llx", m->kernel_cache,
 			     (unsigned long long)hash);
 		rc = n < 0 || (size_t)n >= room ? -ENAMETOOLONG : 0;
@@ -200,7 +218,24 @@ static void cache_trim(struct twx_machine *m)
 		(void)hostops_unlink(machine_hostops(m), path);
 }
 
-static int cache_write(struct twx_machine *m, const char *path, const uint8_t *data, size_t len)
+static int unpack_to(int fd, struct packed *p)
+{
+	bool (*unpack)(const struct packed *) = unpacker(p->data, p->len);
+	int rc;
+
+	if (!unpack)
+		return -ENOTSUP;
+	p->out = mmap(NULL, p->out_len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p->out == MAP_FAILED)
+		return -ENOMEM;
+	rc = unpack(p) ? write_pages(fd, p->out, p->out_len) : -EINVAL;
+	munmap(p->out, p->out_len);
+	/* A name must not outlive a power cut that its bytes do not. */
+	return rc == 0 && fdatasync(fd) < 0 ? -errno : rc;
+}
+
+/* The file first: where none can be made, nothing is unpacked at every start for nobody. */
+static int cache_make(struct twx_machine *m, const char *path, struct packed *p)
 {
 	const struct twx_hostops *h = machine_hostops(m);
 	char tmp[4096];
@@ -211,7 +246,7 @@ static int cache_write(struct twx_machine *m, const char *path, const uint8_t *d
 	fd = hostops_open(h, tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return fd;
-	rc = write_pages(fd, data, len);
+	rc = unpack_to(fd, p);
 	close(fd);
 	if (rc == 0)
 		rc = hostops_rename(h, tmp, path);
@@ -219,21 +254,6 @@ static int cache_write(struct twx_machine *m, const char *path, const uint8_t *d
 		(void)hostops_unlink(h, tmp);
 	else
 		cache_trim(m);
-	return rc;
-}
-
-static int unpack_to(struct twx_machine *m, const char *path, struct packed *p)
-{
-	bool (*unpack)(const struct packed *) = unpacker(p->data, p->len);
-	int rc;
-
-	if (!unpack)
-		return -ENOTSUP;
-	p->out = mmap(NULL, p->out_len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (p->out == MAP_FAILED)
-		return -ENOMEM;
-	rc = unpack(p) ? cache_write(m, path, p->out, p->out_len) : -EINVAL;
-	munmap(p->out, p->out_len);
 	return rc;
 }
 
@@ -264,7 +284,7 @@ int unpack_payload(struct twx_machine *m, const struct boot_file *f, uint64_t of
 	p.len = len - sizeof(size);
 	rc = boot_read(f, off, data, len, NULL);
 	if (rc == 0)
-		rc = unpack_to(m, path, &p);
+		rc = cache_make(m, path, &p);
 	free(data);
 	return rc == 0 ? cache_open(m, path, p.out_len, out) : rc;
 }
