@@ -186,6 +186,11 @@ static void test_pm_state(void **state)
 	*field(data, len, "status") &= 0x7f;
 	field(data, len, "ticks")[7] = 0x7f;
 	assert_int_equal(load("pm", data, len), -EINVAL);
+	/* More nanoseconds than 64 bits hold. */
+	memset(field(data, len, "ticks"), 0, 8);
+	field(data, len, "ticks")[7] = 1;
+	field(data, len, "halves")[3] = 2;
+	assert_int_equal(load("pm", data, len), -EINVAL);
 	free(data);
 }
 

@@ -172,8 +172,8 @@ static int pm_check(const void *copy, struct twx_error *e)
 
 	if ((p->status & ~PM_STATUS) || (p->enable & ~PM_ENABLE) || (p->control & ~CONTROL_KEPT))
 		return twx_error_set(e, EINVAL, "a register has bits that do not exist");
-	/* A thousand years: what follows is computed without a care. */
-	if (p->ticks > 1ull << 56 || p->halves != p->ticks >> 31)
+	/* Some 300 years: more nanoseconds than 64 bits hold would be another time. */
+	if (p->ticks > 1ull << 55 || p->halves != p->ticks >> 31)
 		return twx_error_set(e, EINVAL, "the timer stands at %llu",
 				     (unsigned long long)p->ticks);
 	return 0;
