@@ -85,13 +85,14 @@ static const char *hub0_port(struct emit *m, const char *netdev)
 	return id;
 }
 
-/* A value that is @id, or a guestfwd= that leads there: "tcp:10.0.2.9:80-chardev:ID". */
-static bool leads_to(const char *value, const char *id)
+/* "tcp:10.0.2.9:80-chardev:ID", or "-ID". */
+static bool leads_to(const char *guestfwd, const char *id)
 {
-	const size_t n = strlen(value), len = strlen(id);
+	const char *to = strchr(guestfwd, '-');
 
-	return n >= len && !strcmp(value + n - len, id) &&
-	       (n == len || value[n - len - 1] == ':' || value[n - len - 1] == '-');
+	if (to && !strncmp(to, "-chardev:", 9))
+		return !strcmp(to + 9, id);
+	return to && !strcmp(to + 1, id);
 }
 
 static bool list_leads_to(const struct kv *kv, const char *id)
@@ -99,12 +100,12 @@ static bool list_leads_to(const struct kv *kv, const char *id)
 	size_t i;
 
 	for (i = 0; i < kv->n; i++)
-		if (strcmp(kv->pairs[i].key, "id") && leads_to(kv->pairs[i].value, id))
+		if (!strcmp(kv->pairs[i].key, "guestfwd") && leads_to(kv->pairs[i].value, id))
 			return true;
 	return false;
 }
 
-/* A -chardev goes along with the one backend or filter that has it. */
+/* A -chardev goes along with the backend that has it; of what we take, forwards of `user` do. */
 static bool chardev_is_ours(const struct qemu_plan *plan, const struct qemu_token *t)
 {
 	struct kv *kv = NULL;
@@ -117,8 +118,6 @@ static bool chardev_is_ours(const struct qemu_plan *plan, const struct qemu_toke
 	id = kv_get(kv, "id");
 	for (i = 0; id && i < plan->n_netdevs; i++)
 		ours |= plan->netdevs[i].taken && list_leads_to(plan->netdevs[i].kv, id);
-	for (i = 0; id && i < plan->n_filters; i++)
-		ours |= plan->filters[i].taken && list_leads_to(plan->filters[i].kv, id);
 	kv_free(kv);
 	return ours;
 }

@@ -120,6 +120,16 @@ static const struct sample samples[] = {
 	  .qemu = MEM "-chardev socket,id=q,path=/q " VHOST(
 		  0, "n0") "-device virtio-net-pci,netdev=n0,mac=52:54:00:12:34:56 -serial "
 			   "chardev:q" },
+	/* A word that happens to be a chardev's name does not take it away. */
+	{ .args = "-chardev null,id=box -chardev null,id=cat -netdev "
+		  "user,id=n0,hostname=box,guestfwd=tcp:10.0.2.9:80-cmd:cat -device "
+		  "virtio-net-pci,netdev=n0 -serial chardev:box -serial chardev:cat",
+	  .serve =
+		  "-netdev user,id=n0,hostname=box,guestfwd=tcp:10.0.2.9:80-cmd:cat\n"
+		  "-device virtio-net,netdev=n0,mac=52:54:00:12:34:56,export=vhost-user:DIR/nic0\n",
+	  .qemu = MEM "-chardev null,id=box -chardev null,id=cat " VHOST(
+		  0, "n0") "-device virtio-net-pci,netdev=n0,mac=52:54:00:12:34:56 -serial "
+			   "chardev:box -serial chardev:cat" },
 	/* PCI models. */
 	{ .args = "-nic user,model=e1000",
 	  .serve = "-netdev user,id=net0\n"
