@@ -42,19 +42,75 @@ static void put_name(struct qemu_launch *l, const struct vm_args *a)
 	kv_free(kv);
 }
 
+static bool is_given(const struct vm_args *a, const char *option)
+{
+	size_t i;
+
+	for (i = 0; i < a->args.n; i++)
+		if (qemu_token_is(&a->args.tokens[i], option))
+			return true;
+	return false;
+}
+
+static void move_properties(struct kv *to, const char *value)
+{
+	static const char *const ours[] = { "type", "accel", "kernel-irqchip", "kernel_irqchip" };
+	struct kv *from;
+	size_t i, k;
+
+	if (kv_parse(&from, value, "type", NULL))
+		return;
+	for (i = 0; i < from->n; i++) {
+		const struct kv_pair *p = &from->pairs[i];
+
+		for (k = 0; k < array_size(ours) && strcmp(p->key, ours[k]); k++)
+			;
+		/* "auto" is the default, also of a QEMU that does not know the word. */
+		if (k == array_size(ours) && strcmp(p->value, "auto"))
+			kv_set(to, p->key, p->value);
+	}
+	kv_free(from);
+}
+
+/* What our machine has anyway may have to be asked of QEMU's: hpet=off. */
+static void put_machine_type(struct qemu_launch *l, const struct vm_args *a)
+{
+	struct kv *kv = kv_new("type");
+	size_t i;
+
+	/* Root ports are PCI Express. */
+	kv_set(kv, "type", a->machine ? a->machine : a->root_ports ? "q35" : "pc");
+	for (i = 0; i < a->args.n; i++)
+		if (qemu_token_is(&a->args.tokens[i], "machine"))
+			move_properties(kv, a->args.tokens[i].value);
+	if (is_given(a, "no-hpet"))
+		kv_set(kv, "hpet", "off");
+	put_take(l, "-machine", kv_text(kv));
+	kv_free(kv);
+}
+
+static void put_cpus(struct qemu_launch *l, const struct vm_args *a)
+{
+	const char *smp = NULL;
+	size_t i;
+
+	for (i = 0; i < a->args.n; i++)
+		if (qemu_token_is(&a->args.tokens[i], "smp"))
+			smp = a->args.tokens[i].value;
+	put(l, "-smp", smp ? smp : "1");
+}
+
 static void put_machine(struct qemu_launch *l, const struct vm_args *a, bool kvm)
 {
-	/* Root ports are PCI Express. */
-	const char *type = a->machine ? a->machine : a->root_ports ? "q35" : "pc";
-
 	put(l, "-accel", kvm ? "kvm" : "tcg");
-	put(l, "-machine", type);
-	if (kvm)
-		put(l, "-cpu", "host");
+	put_machine_type(l, a);
+	/* Without KVM there is no host's CPU, and "max" is as near as it gets. */
+	if (kvm || is_given(a, "cpu"))
+		put(l, "-cpu", kvm ? "host" : "max");
 	if (a->memory)
 		put_take(l, "-m",
 			 cli_printf("%lluk", (unsigned long long)((a->memory + 1023) / 1024)));
-	put_take(l, "-smp", cli_printf("%u", a->n_cpus));
+	put_cpus(l, a);
 	put(l, "-kernel", a->kernel);
 	put(l, "-initrd", a->initrd);
 	put(l, "-append", a->append);

@@ -494,6 +494,18 @@ static void test_qemu_words(void **state)
 		"unix:/m,server=on,wait=off -S -no-reboot");
 }
 
+/* What our machine has anyway, QEMU's has when it is asked. */
+static void test_qemu_machine(void **state)
+{
+	expect_qemu("-nodefaults -M q35,hpet=off,usb=off,smm=auto,accel=qemu,kernel_irqchip=on "
+		    "-machine vmport=off -cpu max -smp 4,sockets=2,cores=2",
+		    false,
+		    "Q -nodefaults -display none -accel tcg -machine "
+		    "q35,hpet=off,usb=off,vmport=off -cpu max -smp 4,sockets=2,cores=2");
+	expect_qemu("-nodefaults -no-hpet -cpu max", true,
+		    "Q -nodefaults -display none -accel kvm -machine pc,hpet=off -cpu host -smp 1");
+}
+
 /* Hubs that carry frames: three of them with two sockets each, and a dump of the second. */
 
 #define N_HUBS 3
@@ -654,11 +666,12 @@ static void test_console_waits(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_networks),   cmocka_unit_test(test_errors),
-		cmocka_unit_test(test_machine),	   cmocka_unit_test(test_serials),
-		cmocka_unit_test(test_qtest),	   cmocka_unit_test(test_asks),
-		cmocka_unit_test(test_qemu_words), cmocka_unit_test(test_keys),
-		cmocka_unit_test(test_hubs_apart), cmocka_unit_test(test_console_waits),
+		cmocka_unit_test(test_networks),      cmocka_unit_test(test_errors),
+		cmocka_unit_test(test_machine),	      cmocka_unit_test(test_serials),
+		cmocka_unit_test(test_qtest),	      cmocka_unit_test(test_asks),
+		cmocka_unit_test(test_qemu_machine),  cmocka_unit_test(test_qemu_words),
+		cmocka_unit_test(test_keys),	      cmocka_unit_test(test_hubs_apart),
+		cmocka_unit_test(test_console_waits),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
