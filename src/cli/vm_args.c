@@ -73,7 +73,7 @@ static const struct vm_option options[] = {
 	{ "pidfile", VM_TEXT, AT(pidfile), "FILE", "our process id, in a file that is removed in the end" },
 	{ "daemonize", VM_FLAG, AT(daemonize), NULL, "go on in the background once everything is set up" },
 	{ "echr", VM_CALL, 0, "N", "code of the console's escape key (default 1, Ctrl-A)", vm_take_echr },
-	{ "qtest", VM_TEXT, AT(qtest), "unix:PATH", "QEMU's test protocol, with -accel qtest" },
+	{ "qtest", VM_TEXT, AT(qtest), "unix:PATH|stdio|tcp:HOST:PORT", "QEMU's test protocol, with -accel qtest" },
 	{ "qtest-log", VM_TEXT, AT(qtest_log), "none|FILE", "its log (default: standard error)" },
 	{ "cpu", VM_FIXED, 0, "host|max" },
 	{ "display", VM_FIXED, 0, "none" },
@@ -281,8 +281,15 @@ void vm_args_add(struct vm_args *a, enum session_kind kind, char *text)
 /* What one option says about another. */
 static int check_together(struct vm_args *a, struct twx_error *e)
 {
-	bool qtest = a->n_accels == 1 && a->accels[0] == VM_QTEST;
+	unsigned int i, n = 0;
+	bool qtest;
 
+	for (i = 0; i < a->n_accels; i++)
+		n += a->accels[i] == VM_QTEST;
+	qtest = n && n == a->n_accels;
+	/* It works everywhere, without CPUs: behind others it would make a machine that stands. */
+	if (n && !qtest)
+		return twx_error_set(e, EINVAL, "-accel qtest: it stands for no other accelerator");
 	if (a->qtest && !a->n_accels) {
 		a->accels[a->n_accels++] = VM_QTEST;
 		qtest = true;

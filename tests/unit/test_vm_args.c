@@ -228,6 +228,8 @@ static const struct sample errors[] = {
 		   "unix:PATH,server=on,wait=off" },
 	{ .args = "-accel kvm -qtest unix:/q",
 	  .error = "-qtest: it takes the place of the CPUs, with -accel qtest|" },
+	{ .args = "-accel kvm:qtest",
+	  .error = "-accel qtest: it stands for no other accelerator|" },
 	{ .args = "-qtest-log none", .error = "-qtest-log: there is no -qtest|" },
 	/* Networks, in QEMU's words. */
 	{ .args = "-net nic,vlan=-1",
@@ -424,6 +426,9 @@ static void test_qtest(void **state)
 	assert_int_equal(a.accels[0], VM_QTEST);
 	assert_string_equal(a.qtest, "unix:/q,server=on,wait=off");
 	assert_string_equal(a.qtest_log, "none");
+	done(&a, &w);
+	parse(&a, &w, "-M pc,accel=qtest -accel qtest -qtest unix:/q");
+	assert_int_equal(a.accels[0], VM_QTEST);
 	done(&a, &w);
 }
 
