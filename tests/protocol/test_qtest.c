@@ -325,6 +325,27 @@ static void a_long_step_does_not_hold_the_loop(void **state)
 	assert_string_equal(qt_ask(&x->c, "readb 0"), "OK 0x0000000000000000");
 }
 
+/* A line of some bytes that writes millions counts for more than one. */
+static void bulk_does_not_hold_the_loop(void **state)
+{
+	struct ctx *x = *state;
+	unsigned int rounds = 0;
+	char *line, text[20 * 32];
+	size_t len = 0;
+
+	for (int i = 0; i < 20; i++)
+		len += (size_t)snprintf(text + len, sizeof(text) - len, "memset 0 0x800000 %d\n",
+					i);
+	qt_send(&x->c, text, len);
+	while (twx_loop_poll(x->m.loop, 0) > 0)
+		rounds++;
+	assert_true(rounds >= 10);
+	for (int i = 0; i < 20; i++) {
+		assert_true(qt_line(&x->c, &line));
+		assert_string_equal(line, "OK");
+	}
+}
+
 static size_t resident(void)
 {
 	FILE *f = fopen("/proc/self/statm", "r");
@@ -797,6 +818,7 @@ int main(void)
 		T(interrupts_are_told_once_asked_for),
 		T(the_clock_is_the_clients),
 		T(a_long_step_does_not_hold_the_loop),
+		T(bulk_does_not_hold_the_loop),
 		T(who_does_not_read_is_not_fed),
 		T(levels_catch_up_with_who_reads_late),
 		T(interrupts_come_between_commands),

@@ -247,7 +247,8 @@ static bool run_lines(struct qtest *q)
 {
 	size_t len;
 
-	for (unsigned int n = 0; n < QTEST_LINES; n++) {
+	q->moved = 0;
+	for (unsigned int n = 0; n < QTEST_LINES && q->moved < QTEST_MOVED; n++) {
 		if (q->out.len >= QTEST_HIGH_WATER)
 			flush(q);
 		if (q->failed)

@@ -17,7 +17,8 @@
 #define QTEST_MAX_LINE (2 * QTEST_MAX_DATA + 256) /* bytes of a command */
 #define QTEST_MAX_WORDS 8
 #define QTEST_HIGH_WATER 65536u /* bytes of answers, beyond which no command is begun */
-#define QTEST_LINES 4096u	/* commands before the loop turns to others */
+#define QTEST_LINES 4096u	/* commands before the loop turns to others, */
+#define QTEST_MOVED (16u << 20) /* or bytes that they read or wrote at once, */
 #define QTEST_TIMERS 4096u	/* and timers of one clock_step */
 #define QTEST_LOG_ROOM 262144u	/* bytes that a slow reader of the log may leave behind */
 
@@ -52,6 +53,7 @@ struct qtest {
 	struct twx_watch conn; /* its fd is ours; loop is null while nobody is there */
 	struct qtest_buf in, out;
 	size_t scanned;	     /* bytes of @in without an end of line */
+	uint64_t moved;	     /* bytes of bulk commands in this burst */
 	bool in_burst;	     /* commands are being carried out; who answers need not flush */
 	bool more;	     /* to do, as soon as something can be sent */
 	bool eof, failed;    /* the client has said all; there is no going on */

@@ -50,10 +50,13 @@ static bool number_at_most(const char *s, uint64_t limit, uint64_t *v)
 }
 
 /* The first two words behind the name: a range that does not wrap. */
-static bool range(const struct words *w, uint64_t *addr, uint64_t *len)
+static bool range(struct qtest *q, const struct words *w, uint64_t *addr, uint64_t *len)
 {
-	return number(w->v[1], addr) && number_at_most(w->v[2], QTEST_MAX_DATA, len) &&
-	       (*len == 0 || *addr + (*len - 1) >= *addr);
+	if (!number(w->v[1], addr) || !number_at_most(w->v[2], QTEST_MAX_DATA, len) ||
+	    (*len != 0 && *addr + (*len - 1) < *addr))
+		return false;
+	q->moved += *len;
+	return true;
 }
 
 /* Accesses */
@@ -127,7 +130,7 @@ static void cmd_read(struct qtest *q, const struct qtest_cmd *cmd, struct words 
 	uint64_t addr, len;
 	char *p;
 
-	if (!range(w, &addr, &len) || len == 0)
+	if (!range(q, w, &addr, &len) || len == 0)
 		return qtest_say(q, "ERR invalid argument size");
 	p = qtest_say_room(q, 5 + qtest_hex_room(len));
 	if (!p)
@@ -144,7 +147,7 @@ static void cmd_b64read(struct qtest *q, const struct qtest_cmd *cmd, struct wor
 	uint64_t addr, len;
 	char *p;
 
-	if (!range(w, &addr, &len) || len == 0)
+	if (!range(q, w, &addr, &len) || len == 0)
 		return qtest_say(q, "ERR invalid argument size");
 	p = qtest_say_room(q, 3 + qtest_base64_room(len));
 	if (!p)
@@ -163,7 +166,7 @@ static void cmd_write(struct qtest *q, const struct qtest_cmd *cmd, struct words
 	uint64_t addr, len, n;
 	long have;
 
-	if (!range(w, &addr, &len) || len == 0 || w->len[3] < 3)
+	if (!range(q, w, &addr, &len) || len == 0 || w->len[3] < 3)
 		return qtest_say(q, "ERR invalid argument size");
 	have = strncmp(w->v[3], "0x", 2) != 0
 		       ? -1
@@ -183,7 +186,7 @@ static void cmd_b64write(struct qtest *q, const struct qtest_cmd *cmd, struct wo
 	uint64_t addr, len, n;
 	long have;
 
-	if (!range(w, &addr, &len) || len == 0)
+	if (!range(q, w, &addr, &len) || len == 0)
 		return qtest_say(q, "ERR invalid argument size");
 	have = qtest_unbase64(w->v[3], w->len[3]);
 	if (have < 0)
@@ -199,7 +202,7 @@ static void cmd_memset(struct qtest *q, const struct qtest_cmd *cmd, struct word
 {
 	uint64_t addr, len, value;
 
-	if (!range(w, &addr, &len) || !number(w->v[3], &value))
+	if (!range(q, w, &addr, &len) || !number(w->v[3], &value))
 		return qtest_say(q, "%s", bad_argument);
 	fill(q, addr, (uint8_t)value, len);
 	loop_settle(q->m->loop);
