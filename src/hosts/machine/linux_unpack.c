@@ -261,8 +261,8 @@ int unpack_payload(struct twx_machine *m, const struct boot_file *f, uint64_t of
 		   struct boot_file *out)
 {
 	struct packed p = { 0 };
+	uint8_t *data, magic[8];
 	char path[4096];
-	uint8_t *data;
 	le32 size;
 	int rc;
 
@@ -270,6 +270,9 @@ int unpack_payload(struct twx_machine *m, const struct boot_file *f, uint64_t of
 		return -ENOTSUP;
 	if (off > f->len || len > f->len - off || len > PACKED_MAX || len < 64)
 		return -EINVAL;
+	rc = boot_read(f, off, magic, sizeof(magic), NULL);
+	if (rc < 0 || !unpacker(magic, sizeof(magic)))
+		return -ENOTSUP;
 	rc = boot_read(f, off + len - sizeof(size), &size, sizeof(size), NULL);
 	p.out_len = le32_get(size);
 	if (rc < 0 || p.out_len < PAGE || p.out_len > UNPACKED_MAX)
