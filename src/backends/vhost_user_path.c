@@ -257,6 +257,19 @@ static int tell_enable(struct vuf *vu, unsigned int index, bool on)
 		       : 0;
 }
 
+static int ring_run(struct vuf *vu, unsigned int index, int kick_fd, bool enable)
+{
+	struct vhost_vring_state s = { .index = index };
+	int rc = tell_fd(vu, VU_SET_VRING_KICK, index, kick_fd);
+
+	if (rc == 0)
+		rc = tell_enable(vu, index, enable);
+	/* Who refuses may have begun all the same, and two must not run one ring. */
+	if (rc < 0 && vu->fd >= 0)
+		(void)vuf_ask(vu, VU_GET_VRING_BASE, &s, sizeof(s), sizeof(s));
+	return rc;
+}
+
 static unsigned int index_of(struct vhost *v, unsigned int ring)
 {
 	return 2 * pair_of(v)->port->queue_index + ring;
@@ -284,9 +297,7 @@ static int path_ring_start(struct vhost *v, unsigned int ring, const struct vhos
 	if (rc == 0)
 		rc = tell_fd(vu, VU_SET_VRING_ERR, i, r->err_fd);
 	if (rc == 0)
-		rc = tell_fd(vu, VU_SET_VRING_KICK, i, r->kick_fd);
-	if (rc == 0)
-		rc = tell_enable(vu, i, p->selected);
+		rc = ring_run(vu, i, r->kick_fd, p->selected);
 	if (rc < 0)
 		return rc;
 	p->out |= (uint8_t)(1u << ring);
