@@ -63,7 +63,9 @@ static void lost(struct twx_task *t)
 	struct vuf *vu = container_of(t, struct vuf, lost_task);
 
 	set_links(vu, false);
-	if (vu->server)
+	if (vu->server && vu->late)
+		retry_in(vu, LATE_MS);
+	else if (vu->server)
 		twx_watch_set(&vu->listen_watch, EPOLLIN);
 	else if (vu->reconnect_ms)
 		retry_in(vu,
@@ -126,8 +128,13 @@ static void conn_return(struct vuf *vu, int fd)
 static void retry(struct twx_timer *t)
 {
 	struct vuf *vu = container_of(t, struct vuf, retry);
-	int fd = hostops_unix_connect(net_hostops(vu->backend->net), vu->path);
+	int fd;
 
+	if (vu->server) {
+		twx_watch_set(&vu->listen_watch, EPOLLIN);
+		return;
+	}
+	fd = hostops_unix_connect(net_hostops(vu->backend->net), vu->path);
 	if (fd >= 0) {
 		conn_return(vu, fd);
 		return;

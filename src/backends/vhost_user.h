@@ -45,6 +45,7 @@ struct vuf {
 	struct twx_watch watch;
 	struct twx_task lost_task; /* takes the links down, outside of whoever saw it */
 	bool late;		   /* it ended because an answer did not come in time */
+	int64_t owed, since;	   /* ms that were waited, weighted; the last reckoning */
 	uint64_t features;	   /* of the back end, transport bits included */
 	uint64_t protocol;	   /* agreed */
 

@@ -5,9 +5,11 @@
  * The protocol is one of questions and answers, and a ring that is to be stopped is not stopped
  * before the back end has said where. So a question is asked and its answer waited for here, on the
  * loop, for WAIT_MS at most: what is not there by then is a dead back end, and the connection ends.
- * Whoever connects again waits longer after that (vhost_user.c), so that a back end that never
- * answers costs a bounded part of the loop's time. An answer is read into private memory, its head
- * before its payload; request, version, length and descriptors have to be what was asked for.
+ * One that answers, but always late, is no better: all waits together have PATIENCE_MS, of which
+ * one part in PATIENCE_SHARE of the time that passes comes back. Whoever connects again waits
+ * longer after either (vhost_user.c), so that a slow back end costs a bounded part of the loop's
+ * time. An answer is read into private memory, its head before its payload; request, version,
+ * length and descriptors have to be what was asked for.
  */
 #include <errno.h>
 #include <poll.h>
@@ -17,8 +19,11 @@
 #include <unistd.h>
 
 #include "backends/vhost_user.h"
+#include "base/macros.h"
 
 #define WAIT_MS 3000
+#define PATIENCE_MS 6000
+#define PATIENCE_SHARE 10
 
 static int64_t now_ms(void)
 {
@@ -26,6 +31,23 @@ static int64_t now_ms(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return t.tv_sec * 1000ll + t.tv_nsec / 1000000;
+}
+
+/* When the other end has to be done with what is said now. What was waited counts PATIENCE_SHARE
+ * times, and comes back as time passes. */
+static int64_t begin(struct vuf *vu)
+{
+	int64_t now = now_ms();
+
+	vu->owed = max(vu->owed - (now - vu->since), (int64_t)0);
+	vu->since = now;
+	return now + min((int64_t)WAIT_MS, PATIENCE_MS - vu->owed / PATIENCE_SHARE);
+}
+
+static int done(struct vuf *vu, int rc)
+{
+	vu->owed += PATIENCE_SHARE * (now_ms() - vu->since);
+	return rc;
 }
 
 /* 0 when the socket is ready for @events before @until. */
@@ -203,22 +225,24 @@ static int receive_answer(struct vuf *vu, uint32_t request, void *payload, uint3
 
 int vuf_ask(struct vuf *vu, uint32_t request, void *payload, uint32_t in_len, uint32_t len)
 {
-	int64_t until = now_ms() + WAIT_MS;
+	int64_t until = begin(vu);
 	int rc = send_message(vu, request, 0, payload, in_len, NULL, 0, until);
 
-	return rc < 0 ? rc : receive_answer(vu, request, payload, len, until);
+	return done(vu, rc < 0 ? rc : receive_answer(vu, request, payload, len, until));
 }
 
 int vuf_say(struct vuf *vu, uint32_t request, const void *payload, uint32_t len)
 {
-	return send_message(vu, request, 0, payload, len, NULL, 0, now_ms() + WAIT_MS);
+	int64_t until = begin(vu);
+
+	return done(vu, send_message(vu, request, 0, payload, len, NULL, 0, until));
 }
 
 int vuf_tell(struct vuf *vu, uint32_t request, const void *payload, uint32_t len, const int *fds,
 	     uint32_t n_fds)
 {
 	bool ack = vuf_has(vu, VU_P_REPLY_ACK);
-	int64_t until = now_ms() + WAIT_MS;
+	int64_t until = begin(vu);
 	uint64_t result = 0;
 	int rc =
 		send_message(vu, request, ack ? VU_NEED_REPLY : 0, payload, len, fds, n_fds, until);
@@ -229,7 +253,7 @@ int vuf_tell(struct vuf *vu, uint32_t request, const void *payload, uint32_t len
 		VUF_LOG(vu, WARNING, "the back end refuses request %u", request);
 		rc = -EPROTO;
 	}
-	return rc;
+	return done(vu, rc);
 }
 
 void vuf_close(struct vuf *vu)

@@ -292,6 +292,26 @@ static void refusal(void **state)
 	fv_free(v);
 }
 
+/* It says no, and runs the ring all the same: the card, which does so now, has told it to stop. */
+static void refuses_and_runs(void **state)
+{
+	static const uint32_t requests[] = { VU_SET_VRING_KICK, VU_SET_VRING_ENABLE };
+
+	(void)state;
+	for (size_t i = 0; i < array_size(requests); i++) {
+		struct fv *v = card("");
+
+		peer.trick = REFUSE;
+		peer.trick_at = requests[i];
+		fv_start(v, FV_PLAIN, true);
+		assert_false(pk_outside(v, RXQ) || pk_outside(v, TXQ));
+		assert_false(links_down(v));
+		assert_false(peer.ring[RXQ].started || peer.ring[TXQ].started);
+		peer.trick = NO_TRICK;
+		fv_free(v);
+	}
+}
+
 /* Three seconds, and no more. */
 static void silence(void **state)
 {
@@ -304,6 +324,20 @@ static void silence(void **state)
 	pci_run(v->pci, false);
 	assert_false(pk_outside(v, RXQ) || pk_outside(v, TXQ));
 	PK_UNTIL(v, links_down(v));
+	fv_free(v);
+}
+
+/* Every answer comes, and each takes its time: together they may not take for ever. */
+static void slowness(void **state)
+{
+	struct fv *v = card("");
+
+	(void)state;
+	peer.trick = SLOW;
+	fv_start(v, FV_PLAIN, true);
+	PK_UNTIL(v, links_down(v));
+	assert_false(pk_outside(v, RXQ) || pk_outside(v, TXQ));
+	peer.trick = NO_TRICK;
 	fv_free(v);
 }
 
@@ -425,6 +459,40 @@ static void server(void **state)
 	assert_int_equal(access(text, F_OK), -1);
 }
 
+/* A client that never answers does not get the loop's time again as soon as it connects anew. */
+static void server_and_silence(void **state)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	struct twx_error e = { 0 };
+	struct fg *g = fg_new(1, "");
+	struct twx_backend *b;
+	char text[200], byte;
+	pthread_t t;
+	int fd[2];
+
+	(void)state;
+	snprintf(text, sizeof(text), "socket,id=c0,path=%s.srv,server=on", peer.path);
+	snprintf(a.sun_path, sizeof(a.sun_path), "%s.srv", peer.path);
+	assert_int_equal(twx_chardev_new(NULL, g->net, text, &e), 0);
+	assert_int_equal(pthread_create(&t, NULL, connect_soon, NULL), 0);
+	assert_int_equal(twx_backend_new(&b, g->net, "vhost-user,id=n0,chardev=c0", &e), 0);
+	shutdown(peer.fd, SHUT_RDWR);
+	pthread_join(t, NULL);
+	for (int i = 0; i < 2; i++) {
+		fd[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		assert_int_equal(connect(fd[i], (struct sockaddr *)&a, sizeof(a)), 0);
+	}
+	for (int i = 0; i < 100; i++)
+		twx_loop_poll(g->loop, 10);
+	assert_int_equal(recv(fd[0], &byte, 1, MSG_DONTWAIT), 1);
+	assert_int_equal(recv(fd[1], &byte, 1, MSG_DONTWAIT), -1);
+	assert_int_equal(errno, EAGAIN);
+	assert_true(b->ports[0]->link_down);
+	fg_free(g);
+	close(fd[0]);
+	close(fd[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -440,11 +508,14 @@ int main(void)
 		T(lies_later),
 		T(base_of_another_ring),
 		T(refusal),
+		T(refuses_and_runs),
 		T(silence),
+		T(slowness),
 		T(back_end_restarts),
 		T(comes_back_poorer),
 		T(unasked),
 		T(server),
+		T(server_and_silence),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
