@@ -267,6 +267,7 @@ static int add_pairs(struct vuf *vu, struct twx_error *e)
 			.features = features_of(vu),
 			.needs_files = true,
 			.only = true,
+			.settled = true,
 		};
 		p->port = twx_backend_add_port(vu->backend, e);
 		if (!p->port)

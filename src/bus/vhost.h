@@ -83,6 +83,7 @@ struct vhost {
 	uint64_t features; /* of VHOST_FEATURES, what it can do */
 	bool needs_files;  /* memory is handed over by file (mem_map's keep_files) */
 	bool only;	   /* there is no other way: frames that take one are lost */
+	bool settled;	   /* frames have the offloads of setup(), whatever the driver says later */
 };
 
 #endif

@@ -63,6 +63,8 @@ int vnet_path_open(struct vnet *vn, struct twx_error *e)
 				     "device %s: %s of netdev %s does not know virtio 1.0",
 				     vn->nic->id, v->what, vn->nic->backend->id);
 	vn->dev.offered &= ~(VHOST_FEATURES & ~v->features);
+	if (v->settled)
+		vn->dev.offered &= ~VHOST_BIT(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS);
 	vn->dev.lacks = VHOST_RING_FEATURES & ~v->features;
 	vn->dev.needs_files = v->needs_files;
 	return 0;

@@ -106,6 +106,20 @@ static void no_protocol_features(void **state)
 	fv_free(v);
 }
 
+/* Nobody could tell the back end later which frames the driver takes no more
+ * (virtio 1.2, 5.1.6.5.6), whatever it offers itself: the driver is to know. */
+static void offloads_are_settled(void **state)
+{
+	struct fv *v;
+
+	(void)state;
+	peer.features |= VHOST_BIT(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS);
+	v = card("");
+	assert_true(fv_offered(v) & FG_BIT(VIRTIO_NET_F_GUEST_TSO4));
+	assert_int_equal(fv_offered(v) & FG_BIT(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS), 0);
+	fv_free(v);
+}
+
 static void too_few_slots(void **state)
 {
 	struct fv *v;
@@ -500,6 +514,7 @@ int main(void)
 		T(regions_are_joined),
 		T(table_without_slots),
 		T(no_protocol_features),
+		T(offloads_are_settled),
 		T(too_few_slots),
 		T(two_pairs),
 		T(options),
