@@ -248,7 +248,7 @@ static bool batch_send(struct tap_queue *q)
 static bool batch_read(struct tap_queue *q)
 {
 	struct tap_batch *b = &q->batch;
-	uint32_t head = q->tap->vnet_hdr ? TAP_VNET_LEN : 0, len;
+	uint32_t head = q->tap->vnet_hdr ? (uint32_t)q->tap->hdr_len : 0, len;
 	struct virtio_net_hdr_mrg_rxbuf h = { 0 };
 	struct twx_frame *f = &b->frames[b->n];
 	struct iovec *out = &b->iov[b->n];
@@ -323,7 +323,8 @@ static uint32_t direct_want(const struct tap_queue *q)
 /* One frame into leased buffers: 1 read, 0 nothing to do now, -EOPNOTSUPP: gather instead. */
 static int direct_read(struct tap_queue *q)
 {
-	uint32_t want = direct_want(q), head = q->tap->vnet_hdr ? TAP_VNET_LEN : 0, len, i;
+	uint32_t want = direct_want(q), len, i;
+	uint32_t head = q->tap->vnet_hdr ? (uint32_t)q->tap->hdr_len : 0;
 	struct virtio_net_hdr_mrg_rxbuf h = { 0 };
 	struct iovec iov[TWX_LEASE_IOV + 2];
 	struct twx_lease lease;
