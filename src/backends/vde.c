@@ -32,7 +32,7 @@
 #define LIB "libvdeplug.so.2"
 #define VERSION 1 /* of the library's interface */
 #define READS 4
-#define MAX_ERRORS 64 /* reads that fail in a row; then nothing will come any more */
+#define MAX_ERRORS 64 /* reads in a row that fail or are empty; then nothing will come any more */
 #define RETRY_NS 1000000ull
 /* 9216 bytes of MTU, the library's largest, an Ethernet header and a tag; and a distance between
  * slots that spreads their beginnings over a cache. */
@@ -187,7 +187,11 @@ static bool vde_read(struct vde *v)
 			vde_gone(v, strerror(errno));
 		return false;
 	}
-	v->n_errors = 0;
+	/* An empty one may be a frame that is none; of a stream it is the end, again and again. */
+	if (len)
+		v->n_errors = 0;
+	else if (++v->n_errors >= MAX_ERRORS)
+		vde_gone(v, "nothing comes");
 	/* The library's way to say that a frame is none. */
 	if (len == 1)
 		return true;

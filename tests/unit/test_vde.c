@@ -108,6 +108,22 @@ static void what_is_no_frame_is_none(void **state)
 	close(fd);
 }
 
+/* As a stream reads at its end, for kinds of network that have one: it may not keep the loop busy.
+ */
+static void what_is_always_empty_has_ended(void **state)
+{
+	struct kit *k = *state;
+	int fd = open_one(k);
+
+	for (int i = 0; i < 64; i++) {
+		assert_false(k->port->link_down);
+		assert_int_equal(send(fd, "", 0, 0), 0);
+		kit_run(k);
+	}
+	assert_true(k->port->link_down);
+	close(fd);
+}
+
 static void what_the_nic_does_not_take_waits(void **state)
 {
 	struct kit *k = *state;
@@ -272,6 +288,7 @@ int main(void)
 		kit_test(frames_go_both_ways),
 		kit_test(jumbo_frames_pass_and_longer_ones_are_counted),
 		kit_test(what_is_no_frame_is_none),
+		kit_test(what_is_always_empty_has_ended),
 		kit_test(what_the_nic_does_not_take_waits),
 		kit_test(what_waits_is_handed_on_though_nothing_more_comes),
 		kit_test(a_full_switch_holds_the_nic_back),
