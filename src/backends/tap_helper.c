@@ -211,6 +211,8 @@ static void helper_kill(struct helper *h)
 {
 	kill(h->pid, SIGKILL);
 	helper_attend(h, KILLED_MS);
+	if (!h->exited) /* without a pidfd nobody has looked */
+		helper_reap(h);
 }
 
 /* --- what became of it --- */
