@@ -4,7 +4,8 @@
  * library or another twinax. It moves the frames; this program makes the card (bus/vhost.h).
  *
  * The back end is asked for its features when the netdev is made, since the card offers them: so it
- * has to be there by then, or to come within START_MS where reconnecting or listening is asked for.
+ * has to be there by then, or to come within START_MS where reconnecting or listening is asked for;
+ * within LIVE_MS when a netdev is added to what runs already, which stands still meanwhile.
  * Later it may go and return. While it is away the link is down, also to the guest, and the card
  * runs its rings itself, which drops what the guest sends; whoever comes back has to know at least
  * the features that the first one had.
@@ -29,12 +30,14 @@
 #include <unistd.h>
 
 #include "backends/vhost_user.h"
+#include "base/loop_virtual.h"
 #include "base/macros.h"
 #include "base/opts.h"
 #include "net/chardev.h"
 #include "net/net_priv.h"
 
 #define START_MS 60000
+#define LIVE_MS 3000
 #define STEP_MS 100
 #define RECONNECT_MS 1000
 #define LATE_MS 30000 /* until a back end that did not answer is tried again */
@@ -202,10 +205,11 @@ static bool asked_to_end(void)
 	return sigpending(&set) == 0 && (sigismember(&set, SIGINT) || sigismember(&set, SIGTERM));
 }
 
-/* The first connection: at once, or within START_MS where the user expects it to come. */
+/* The first connection: at once, or after a while where the user expects it to come. */
 static int first_connection(struct vuf *vu, bool wait, struct twx_error *e)
 {
-	int64_t until = now_ms() + (wait ? START_MS : 0);
+	int64_t patience = loop_in_round(vu->backend->loop) ? LIVE_MS : START_MS;
+	int64_t until = now_ms() + (wait ? patience : 0);
 	int fd;
 
 	for (;;) {

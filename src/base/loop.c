@@ -539,6 +539,11 @@ static int loop_round(struct twx_loop *loop, int timeout_ms)
 	return n;
 }
 
+bool loop_in_round(const struct twx_loop *loop)
+{
+	return loop->in_round;
+}
+
 int twx_loop_poll(struct twx_loop *loop, int timeout_ms)
 {
 	int n = loop_round(loop, timeout_ms);

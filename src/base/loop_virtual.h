@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A loop whose clock stands still until somebody moves it. */
+/* The library's own calls of a loop: a clock that is moved by hand, and whether callbacks run. */
 #ifndef BASE_LOOP_VIRTUAL_H
 #define BASE_LOOP_VIRTUAL_H
 
@@ -28,5 +28,8 @@ bool loop_virtual_advance(struct twx_loop *loop, uint64_t when, unsigned int bud
  * same round then.
  */
 void loop_settle(struct twx_loop *loop);
+
+/* Whether the caller is one of its callbacks: while that waits, all the others do. */
+bool loop_in_round(const struct twx_loop *loop);
 
 #endif

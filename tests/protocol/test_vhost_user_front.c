@@ -473,6 +473,41 @@ static void server(void **state)
 	assert_int_equal(access(text, F_OK), -1);
 }
 
+struct adding {
+	struct twx_task task;
+	struct fg *g;
+	int rc;
+};
+
+static void add_now(struct twx_task *t)
+{
+	struct adding *a = container_of(t, struct adding, task);
+	struct twx_error e = { 0 };
+
+	a->rc = twx_backend_new(NULL, a->g->net, "vhost-user,id=n0,chardev=c0", &e);
+}
+
+/* netdev_add, with nobody there: a program that starts waits for a minute, one that runs does not.
+ */
+static void server_while_running(void **state)
+{
+	struct adding a = { .task.fn = add_now, .g = fg_new(1, "") };
+	struct twx_error e = { 0 };
+	struct timespec from, to;
+	char text[200];
+
+	(void)state;
+	snprintf(text, sizeof(text), "socket,id=c0,path=%s.srv,server=on", peer.path);
+	assert_int_equal(twx_chardev_new(NULL, a.g->net, text, &e), 0);
+	twx_loop_defer(a.g->loop, &a.task);
+	clock_gettime(CLOCK_MONOTONIC, &from);
+	twx_loop_poll(a.g->loop, 0);
+	clock_gettime(CLOCK_MONOTONIC, &to);
+	assert_int_equal(a.rc, -ETIMEDOUT);
+	assert_true(to.tv_sec - from.tv_sec < 30);
+	fg_free(a.g);
+}
+
 /* A client that never answers does not get the loop's time again as soon as it connects anew. */
 static void server_and_silence(void **state)
 {
@@ -530,6 +565,7 @@ int main(void)
 		T(comes_back_poorer),
 		T(unasked),
 		T(server),
+		T(server_while_running),
 		T(server_and_silence),
 	};
 
