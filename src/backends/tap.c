@@ -525,12 +525,26 @@ int tap_begin(struct tap *tap, int err, struct twx_error *e)
 	return err;
 }
 
+/* QEMU takes these in silence. */
+static void warn_of_options(const struct tap *tap, const struct twx_opts *o)
+{
+	static const char no_use[] = "netdev %s: %s= is of no use without %s";
+
+	if (twx_opts_given(o, "br") && !twx_opts_given(o, "helper"))
+		twx_log(tap->backend->net, TWX_LOG_WARNING, no_use, tap->backend->id, "br",
+			"helper=");
+	if (twx_opts_given(o, "poll-us") && !tap_vhost_wanted(o))
+		twx_log(tap->backend->net, TWX_LOG_WARNING, no_use, tap->backend->id, "poll-us",
+			"vhost=on");
+}
+
 static int tap_open(struct twx_backend *b, const struct twx_opts *opts, struct twx_error *e)
 {
 	struct tap *tap = b->priv;
 	int err;
 
 	tap->backend = b;
+	warn_of_options(tap, opts);
 	err = tap_dev_open(tap, opts, e);
 	if (!err)
 		err = tap_vhost_open(tap, opts, e);

@@ -131,6 +131,16 @@ static void test_vhost_that_is_not_there(void **state)
 	assert_null(c->tap->ports[0]->ops->vhost(c->tap->ports[0]));
 }
 
+/* Taken as QEMU takes them, where they do nothing; but not in silence. */
+static void test_options_of_no_use(void **state)
+{
+	struct ctx *c = *state;
+
+	open_tap(c, "tap,id=t0,ifname=tt0,script=no,downscript=no,br=br7,poll-us=5");
+	assert_non_null(strstr(c->log, "netdev t0: br= is of no use without helper="));
+	assert_non_null(strstr(c->log, "netdev t0: poll-us= is of no use without vhost=on"));
+}
+
 static void test_busy_and_foreign_interfaces(void **state)
 {
 	struct ctx *c = *state;
@@ -228,6 +238,7 @@ int main(void)
 		T(test_wrong_descriptors),
 		T(test_exclusions),
 		T(test_vhost_that_is_not_there),
+		T(test_options_of_no_use),
 		T(test_busy_and_foreign_interfaces),
 		T(test_scripts),
 		T(test_missing_default_script_warns),
