@@ -15,7 +15,8 @@
  *
  * Differences from QEMU: path= in place of a chardev, with a reconnect every second; no dirty log,
  * so a migration of the card's VMM finds the link to the back end cut while it copies; no inflight
- * area: after a crash the used ring says where to go on.
+ * area: after a crash the used ring says where to go on; drivers cannot change their offloads
+ * later, which the protocol has no message for.
  *
  * Source: the vhost-user protocol's specification, as of QEMU 10.
  */
