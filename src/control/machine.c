@@ -41,10 +41,11 @@ int machine_cont(struct control_machine *vm, struct twx_error *e)
 	}
 }
 
-static json_t *event_data(enum twx_machine_event ev)
+static json_t *event_data(const struct control_machine *vm, enum twx_machine_event ev)
 {
 	if (ev == TWX_MACHINE_RESET)
-		return json_pack("{sbss}", "guest", 1, "reason", "guest-reset");
+		return json_pack("{sbss}", "guest", !vm->resetting, "reason",
+				 vm->resetting ? "host-qmp-system-reset" : "guest-reset");
 	if (ev == TWX_MACHINE_SHUTDOWN)
 		return json_pack("{sbss}", "guest", 1, "reason", "guest-shutdown");
 	if (ev == TWX_MACHINE_PANIC)
@@ -94,7 +95,7 @@ void machine_note_event(struct control_machine *vm, struct qmp_server *servers,
 		vm->state = events[ev].state;
 	else if (vm->state == MACHINE_SHUTDOWN || vm->state == MACHINE_PANICKED)
 		vm->state = MACHINE_PAUSED;
-	qmp_servers_event(servers, events[ev].name, event_data(ev));
+	qmp_servers_event(servers, events[ev].name, event_data(vm, ev));
 }
 
 void machine_forget(struct control_machine *vm)
@@ -151,12 +152,17 @@ enum qmp_status qmp_cont(struct qmp_call *call)
 
 enum qmp_status qmp_system_reset(struct qmp_call *call)
 {
+	int err;
+
 	if (machine_needed(call) != QMP_DONE)
 		return QMP_FAILED;
 	/* What was never started is as after a reset. */
 	if (call->vm->state == MACHINE_PRELAUNCH)
 		return QMP_DONE;
-	return ended(call, twx_machine_reset(call->vm->m, &call->e));
+	call->vm->resetting = true;
+	err = twx_machine_reset(call->vm->m, &call->e);
+	call->vm->resetting = false;
+	return ended(call, err);
 }
 
 enum qmp_status qmp_system_powerdown(struct qmp_call *call)

@@ -20,6 +20,7 @@ struct control_machine {
 	const char *name; /* null: it has none */
 	const char *load; /* the start goes on from this file; or null */
 	enum machine_state state;
+	bool resetting;	     /* by a client's command; else a reset is the guest's own */
 	char (*leaving)[64]; /* ids of NICs that the guest was asked to let go */
 	unsigned int n_leaving;
 };

@@ -223,6 +223,8 @@ static json_t *answer(struct ctx *c, int fd)
 			strcat(c->events, "=");
 			strcat(c->events, json_string_value(json_object_get(data, "device")));
 		}
+		if (json_is_false(json_object_get(data, "guest")))
+			strcat(c->events, "(host)");
 		strcat(c->events, " ");
 		json_decref(m);
 	}
@@ -325,7 +327,7 @@ static void test_life(void **state)
 	RUN(c, fd, before);
 	assert_string_equal(c->events, "");
 	RUN(c, fd, after);
-	assert_string_equal(c->events, "STOP RESET RESUME RESET ");
+	assert_string_equal(c->events, "STOP RESET(host) RESUME RESET(host) ");
 	close(fd);
 }
 
@@ -348,10 +350,11 @@ static void test_shutdown(void **state)
 	event(c, TWX_MACHINE_SHUTDOWN);
 	RUN(c, fd, list);
 	event(c, TWX_MACHINE_PANIC);
+	assert_int_equal(c->vm.state, MACHINE_PANICKED);
+	event(c, TWX_MACHINE_RESET);
 	say(fd, "{\"execute\":\"query-status\"}");
 	json_decref(answer(c, fd));
-	assert_string_equal(c->events, "STOP SHUTDOWN RESET RESUME GUEST_PANICKED ");
-	assert_int_equal(c->vm.state, MACHINE_PANICKED);
+	assert_string_equal(c->events, "STOP SHUTDOWN RESET(host) RESUME GUEST_PANICKED RESET ");
 	close(fd);
 }
 
@@ -383,7 +386,7 @@ static void test_reset_fails(void **state)
 	RUN(c, fd, fails);
 	write_kernel(c->dir);
 	RUN(c, fd, works);
-	assert_string_equal(c->events, "GUEST_PANICKED RESET RESUME ");
+	assert_string_equal(c->events, "GUEST_PANICKED RESET(host) RESUME ");
 	close(fd);
 }
 
@@ -574,7 +577,7 @@ static void test_ask_again(void **state)
 	RUN(c, fd, busy);
 	assert_string_equal(c->events, "");
 	RUN(c, fd, end);
-	assert_string_equal(c->events, "RESET DEVICE_DELETED=c ");
+	assert_string_equal(c->events, "RESET(host) DEVICE_DELETED=c ");
 	assert_int_equal(c->vm.n_leaving, 0);
 	close(cpu);
 	close(fd);
