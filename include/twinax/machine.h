@@ -9,7 +9,9 @@
  * The machine becomes the world of its net's NICs (twx_net_set_host()): make the machine, then the
  * NICs, then start it. Everything but the CPUs runs on the net's loop; CPUs are threads of their
  * own that enter the loop (twx_loop_enter()) where they touch a device. All functions here are
- * called from the loop's thread.
+ * called from the loop's thread; while CPUs run, whatever neither pauses nor ends the machine
+ * (twx_machine_unplug(), and everything that changes the net) from a callback of the loop, or
+ * between twx_loop_enter() and twx_loop_leave().
  */
 struct twx_machine;
 

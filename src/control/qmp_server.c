@@ -112,8 +112,11 @@ static int server_add(struct qmp_server **list, struct twx_net *net, bool human,
 	struct qmp_server *srv = calloc(1, sizeof(*srv));
 	int err;
 
-	if (!srv)
+	if (!srv) {
+		if (fd >= 0)
+			close(fd);
 		return twx_error_set(e, ENOMEM, "out of memory");
+	}
 	srv->net = net;
 	srv->human = human;
 	twx_timer_init(&srv->retry, twx_net_loop(net), server_retry);
