@@ -18,6 +18,7 @@
 
 #include <cmocka.h>
 #include <elf.h>
+#include <errno.h>
 #include <jansson.h>
 #include <twinax/machine.h>
 #include <twinax/twinax.h>
@@ -390,6 +391,35 @@ static void test_reset_fails(void **state)
 	close(fd);
 }
 
+/* CPUs without a kernel: after -loadvm alone, a reset has nothing to begin with. */
+static void test_no_kernel(void **state)
+{
+	struct twx_net_config config = { .size = sizeof(config) };
+	struct twx_machine_config mc = { .size = sizeof(mc), .accel = "kvm" };
+	struct twx_error e = { 0 };
+	struct twx_machine *m;
+	struct twx_loop *loop;
+	int rc;
+
+	assert_int_equal(twx_loop_new(&loop, NULL), 0);
+	assert_int_equal(twx_loop_share(loop), 0);
+	config.loop = loop;
+	assert_int_equal(twx_net_new(&mc.net, &config, NULL), 0);
+	rc = twx_machine_new(&m, &mc, &e);
+	if (rc == 0) {
+		rc = twx_machine_start(m, &e);
+		twx_machine_free(m);
+	} else {
+		rc = 1; /* no KVM here */
+	}
+	twx_net_free(mc.net);
+	twx_loop_free(loop);
+	if (rc == 1)
+		skip();
+	assert_int_equal(rc, -ENOENT);
+	assert_string_equal(e.what, "there is no kernel to start");
+}
+
 static void test_load(void **state)
 {
 	static const struct exchange save[] = {
@@ -705,6 +735,7 @@ int main(void)
 		T(test_load_cut),
 		T(test_devices),
 		T(test_ask_again),
+		cmocka_unit_test(test_no_kernel),
 		cmocka_unit_test_setup_teardown(test_reset_fails, setup_kernel, teardown),
 		cmocka_unit_test_setup_teardown(test_bare, setup_bare, teardown),
 		T(test_human),

@@ -505,6 +505,14 @@ static int boot(struct twx_machine *m, struct twx_error *e)
 	};
 	int err;
 
+	/* A client of qtest needs none; CPUs would run what is at address 0, and fall over it. */
+	if (m->kernel == NULL && !m->accel->threads)
+		return 0;
+	if (m->kernel == NULL) {
+		twx_error_set(e, ENOENT, "there is no kernel to start");
+		return twx_error_hint(e, "name one, also where a saved machine is loaded: a reset "
+					 "starts it anew");
+	}
 	memcpy(w.line_irq, line_irq, sizeof(line_irq));
 	board_route_lines(m, line_irq);
 	err = pci_bus_assign(m->pci, &w, e);
@@ -519,7 +527,7 @@ int machine_power_on(struct twx_machine *m, bool with_kernel, struct twx_error *
 		if (d->reset != NULL)
 			d->reset(d->opaque);
 	pci_bus_reset(m->pci);
-	if (with_kernel && m->kernel != NULL)
+	if (with_kernel)
 		err = boot(m, e);
 	return err == 0 ? m->accel->reset(m, e) : err;
 }
