@@ -44,17 +44,25 @@ static inline void kit_open(struct kit *k)
 	assert(rc == 0);
 }
 
-/* After the NICs were made. */
-static inline void kit_start(struct kit *k)
+/* With a machine that was started. */
+static inline void kit_converse(struct kit *k)
 {
-	int fd[2], rc = twx_machine_start(k->machine, NULL);
+	int fd[2], rc;
 
-	assert(rc == 0);
 	rc = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fd);
 	assert(rc == 0);
 	k->fd = fd[0];
 	rc = qtest_converse_take(k->machine->accel_priv, fd[1]);
 	assert(rc == 0);
+}
+
+/* After the NICs were made. */
+static inline void kit_start(struct kit *k)
+{
+	int rc = twx_machine_start(k->machine, NULL);
+
+	assert(rc == 0);
+	kit_converse(k);
 }
 
 static inline void kit_read(struct kit *k)
@@ -95,7 +103,8 @@ static inline bool kit_talk(struct kit *k, const char *text, size_t len)
 
 static inline void kit_close(struct kit *k)
 {
-	close(k->fd);
+	if (k->fd >= 0)
+		close(k->fd);
 	twx_machine_free(k->machine);
 	twx_net_free(k->net);
 	twx_loop_free(k->loop);
