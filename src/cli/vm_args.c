@@ -278,6 +278,28 @@ void vm_args_add(struct vm_args *a, enum session_kind kind, char *text)
 	a->items[a->n_items++] = (struct session_item){ kind, text };
 }
 
+/* -chardev stdio and -qtest stdio have standard input and output as a console has them. */
+static int check_stdio(struct vm_args *a, struct twx_error *e)
+{
+	unsigned int n = a->stdio_taken + (a->qtest && !strcmp(a->qtest, "stdio"));
+	size_t i;
+
+	for (i = 0; i < a->n_items; i++) {
+		const char *kind;
+		struct kv *kv;
+
+		if (a->items[i].kind != SESSION_CHARDEV ||
+		    kv_parse(&kv, a->items[i].text, "backend", NULL))
+			continue;
+		kind = kv_get(kv, "backend");
+		n += kind && !strcmp(kind, "stdio");
+		kv_free(kv);
+	}
+	a->stdio_taken = n != 0;
+	return n > 1 ? twx_error_set(e, EBUSY, "cannot use stdio by multiple character devices")
+		     : 0;
+}
+
 /* What one option says about another. */
 static int check_together(struct vm_args *a, struct twx_error *e)
 {
@@ -310,7 +332,7 @@ static int check_together(struct vm_args *a, struct twx_error *e)
 		return twx_error_set(
 			e, EINVAL,
 			"-daemonize: %s takes the terminal, which the background does not have",
-			a->nographic ? "-nographic" : "a -serial or -monitor stdio");
+			a->nographic ? "-nographic" : "stdio");
 	/* One console by default; not where nobody asked for it. */
 	if (!a->n_serials && !a->nodefaults && !a->daemonize && !qtest && !a->stdio_taken)
 		a->serial[a->n_serials++].kind = VM_SERIAL_STDIO;
@@ -329,6 +351,8 @@ int vm_args_parse(struct vm_args *a, int argc, char *const *argv, struct twx_err
 		return 0;
 	for (i = 0; i < a->args.n && !ret; i++)
 		ret = take_token(a, &a->args.tokens[i], e);
+	if (!ret)
+		ret = check_stdio(a, e);
 	if (!ret)
 		ret = check_together(a, e);
 	if (!ret)

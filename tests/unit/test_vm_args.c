@@ -218,9 +218,13 @@ static const struct sample errors[] = {
 	  .error = "-daemonize: -nographic takes the terminal, which the background does not "
 		   "have|" },
 	{ .args = "-daemonize -serial stdio",
-	  .error = "-daemonize: a -serial or -monitor stdio takes the terminal, which the "
-		   "background "
-		   "does not have|" },
+	  .error = "-daemonize: stdio takes the terminal, which the background does not have|" },
+	{ .args = "-daemonize -chardev stdio,id=c",
+	  .error = "-daemonize: stdio takes the terminal, which the background does not have|" },
+	{ .args = "-chardev stdio,id=c -serial stdio",
+	  .error = "cannot use stdio by multiple character devices|" },
+	{ .args = "-qtest stdio -monitor stdio",
+	  .error = "cannot use stdio by multiple character devices|" },
 	{ .args = "-append x", .error = "-append only allowed with -kernel option|" },
 	{ .args = "-initrd x -append x", .error = "-initrd only allowed with -kernel option|" },
 	{ .args = "-accel qtest",
@@ -400,6 +404,7 @@ static void test_serials(void **state)
 		{ "-serial none", 1, VM_SERIAL_NONE },
 		{ "-nodefaults -serial mon:stdio", 1, VM_SERIAL_STDIO },
 		{ "-serial chardev:c", 1, VM_SERIAL_CHARDEV },
+		{ "-chardev stdio,id=c", 0, VM_SERIAL_NONE },
 	};
 
 	for (size_t i = 0; i < array_size(cases); i++) {
