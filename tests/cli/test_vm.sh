@@ -360,6 +360,7 @@ timeout 20 "$twinax" vm $qtest -daemonize -pidfile "$dir/pid" -qmp "unix:$dir/q"
 says '"status": "running"' query-status
 kill "$(cat "$dir/pid")"
 until_true [ ! -e "$dir/pid" ] || complain 'the background has left its pid behind'
+bad "there is no chardev 'nobody'" '-chardev KIND,id=nobody' -accel qtest -qtest "unix:$dir/t,server=on,wait=off" -serial chardev:nobody
 bad "$dir/none/q" '' -accel qtest -qtest "unix:$dir/t,server=on,wait=off" -daemonize -qmp "unix:$dir/none/q"
 
 # --- who runs the CPUs: with programs in the place of QEMU that say what they were given ---

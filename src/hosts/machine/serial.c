@@ -441,8 +441,10 @@ static int serial_connect(struct serial *s, const char *chardev, struct twx_erro
 	struct twx_chardev *c = chardev_find(s->m->net, chardev);
 	int rc;
 
-	if (!c)
-		return twx_error_set(e, ENODEV, "%s: there is no chardev '%s'", s->name, chardev);
+	if (!c) {
+		twx_error_set(e, ENODEV, "%s: there is no chardev '%s'", s->name, chardev);
+		return twx_error_hint(e, "make it first: -chardev KIND,id=%s,...", chardev);
+	}
 	rc = chardev_take(c, &s->user, e);
 	if (rc == 0)
 		s->chardev = c;
