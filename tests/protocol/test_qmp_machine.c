@@ -26,6 +26,7 @@
 #include "base/macros.h"
 #include "control/machine.h"
 #include "control/qmp.h"
+#include "hosts/machine/machine.h"
 
 struct ctx {
 	struct twx_loop *loop;
@@ -420,6 +421,28 @@ static void test_no_kernel(void **state)
 	assert_string_equal(e.what, "there is no kernel to start");
 }
 
+/* A guest that asks for a reset again while it is being reset is not reset twice. */
+static void test_reset_once(void **state)
+{
+	static const struct exchange start[] = { { "cont", NULL, "{}" } };
+	static const struct exchange end[] = { { "query-status", NULL,
+						 STATUS("true", "running") } };
+	struct ctx *c = *state;
+	int fd = client(c);
+
+	RUN(c, fd, start);
+	machine_ask(c->vm.m, MACHINE_ASK_RESET);
+	assert_int_equal(twx_machine_reset(c->vm.m, NULL), 0);
+	assert_true(twx_loop_poll(c->loop, 0) >= 0);
+	RUN(c, fd, end);
+	assert_string_equal(c->events, "RESET ");
+	machine_ask(c->vm.m, MACHINE_ASK_RESET);
+	assert_true(twx_loop_poll(c->loop, 0) >= 0);
+	RUN(c, fd, end);
+	assert_string_equal(c->events, "RESET RESET ");
+	close(fd);
+}
+
 static void test_load(void **state)
 {
 	static const struct exchange save[] = {
@@ -735,6 +758,7 @@ int main(void)
 		T(test_load_cut),
 		T(test_devices),
 		T(test_ask_again),
+		T(test_reset_once),
 		cmocka_unit_test(test_no_kernel),
 		cmocka_unit_test_setup_teardown(test_reset_fails, setup_kernel, teardown),
 		cmocka_unit_test_setup_teardown(test_bare, setup_bare, teardown),

@@ -629,6 +629,9 @@ int twx_machine_reset(struct twx_machine *m, struct twx_error *e)
 	e = e != NULL ? e : &own;
 	if (running)
 		machine_halt(m);
+	/* What CPUs have asked for on their way out (a guest tries several ways to reset) is done.
+	 */
+	atomic_fetch_and(&m->ask, ~(unsigned int)(MACHINE_ASK_RESET | MACHINE_ASK_PANIC));
 	err = machine_power_on(m, true, e);
 	if (err == 0) {
 		tell(m, TWX_MACHINE_RESET);
