@@ -43,11 +43,11 @@ int machine_cont(struct control_machine *vm, struct twx_error *e)
 
 static json_t *event_data(const struct control_machine *vm, enum twx_machine_event ev)
 {
-	if (ev == TWX_MACHINE_RESET)
+	if (ev == TWX_MACHINE_RESET || ev == TWX_MACHINE_SHUTDOWN)
 		return json_pack("{sbss}", "guest", !vm->resetting, "reason",
-				 vm->resetting ? "host-qmp-system-reset" : "guest-reset");
-	if (ev == TWX_MACHINE_SHUTDOWN)
-		return json_pack("{sbss}", "guest", 1, "reason", "guest-shutdown");
+				 vm->resetting		   ? "host-qmp-system-reset"
+				 : ev == TWX_MACHINE_RESET ? "guest-reset"
+							   : "guest-shutdown");
 	if (ev == TWX_MACHINE_PANIC)
 		return json_pack("{ss}", "action", "pause");
 	return NULL;

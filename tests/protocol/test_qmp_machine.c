@@ -443,6 +443,26 @@ static void test_reset_once(void **state)
 	close(fd);
 }
 
+/* Where a reset is the end, it is so whoever asks. */
+static void test_no_reboot(void **state)
+{
+	static const struct exchange start[] = { { "cont", NULL, "{}" } };
+	static const struct exchange end[] = {
+		{ "system_reset", NULL, "{}" },
+		{ "query-status", NULL, STATUS("false", "shutdown") },
+		{ "cont", NULL, NULL, "GenericError", "Resetting the Virtual Machine is required" },
+	};
+	struct ctx *c = *state;
+	int fd = client(c);
+
+	RUN(c, fd, start);
+	c->vm.m->no_reboot = true;
+	machine_ask(c->vm.m, MACHINE_ASK_RESET);
+	RUN(c, fd, end);
+	assert_string_equal(c->events, "SHUTDOWN(host) ");
+	close(fd);
+}
+
 static void test_load(void **state)
 {
 	static const struct exchange save[] = {
@@ -759,6 +779,7 @@ int main(void)
 		T(test_devices),
 		T(test_ask_again),
 		T(test_reset_once),
+		T(test_no_reboot),
 		cmocka_unit_test(test_no_kernel),
 		cmocka_unit_test_setup_teardown(test_reset_fails, setup_kernel, teardown),
 		cmocka_unit_test_setup_teardown(test_bare, setup_bare, teardown),

@@ -620,6 +620,15 @@ int twx_machine_resume(struct twx_machine *m, struct twx_error *e)
 	return err;
 }
 
+static void end(struct twx_machine *m, enum twx_machine_event ev)
+{
+	if (m->running)
+		machine_halt(m);
+	/* CPUs may have asked again on their way out; it ends once. */
+	atomic_store(&m->ask, 0);
+	tell(m, ev);
+}
+
 int twx_machine_reset(struct twx_machine *m, struct twx_error *e)
 {
 	bool running = m->running;
@@ -627,6 +636,10 @@ int twx_machine_reset(struct twx_machine *m, struct twx_error *e)
 	int err;
 
 	e = e != NULL ? e : &own;
+	if (m->no_reboot && m->started) {
+		end(m, TWX_MACHINE_SHUTDOWN);
+		return 0;
+	}
 	if (running)
 		machine_halt(m);
 	/* What CPUs have asked for on their way out (a guest tries several ways to reset) is done.
@@ -655,13 +668,6 @@ void machine_ask(struct twx_machine *m, enum machine_ask what)
 		twx_loop_post(m->loop, &m->ask_task);
 }
 
-static void end(struct twx_machine *m, enum twx_machine_event ev)
-{
-	if (m->running)
-		machine_halt(m);
-	tell(m, ev);
-}
-
 static void ask_run(struct twx_task *t)
 {
 	struct twx_machine *m = container_of(t, struct twx_machine, ask_task);
@@ -672,7 +678,7 @@ static void ask_run(struct twx_task *t)
 	ask = atomic_exchange(&m->ask, 0);
 	if (ask & MACHINE_ASK_PANIC) {
 		end(m, TWX_MACHINE_PANIC);
-	} else if ((ask & MACHINE_ASK_SHUTDOWN) || ((ask & MACHINE_ASK_RESET) && m->no_reboot)) {
+	} else if (ask & MACHINE_ASK_SHUTDOWN) {
 		end(m, TWX_MACHINE_SHUTDOWN);
 	} else if (ask & MACHINE_ASK_RESET) {
 		if (twx_machine_reset(m, &e) < 0)
