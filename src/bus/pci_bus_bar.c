@@ -15,8 +15,8 @@
  */
 #include <errno.h>
 #include <stdlib.h>
-#include <unistd.h>
 
+#include "base/evfd.h"
 #include "bus/pci_bus_priv.h"
 
 #define BAR_PRIORITY (-1)
@@ -47,16 +47,13 @@ static bool bell_rings(const struct bus_bell *b, unsigned int bar, uint64_t off,
 
 static void range_write(void *opaque, uint64_t off, unsigned int size, uint64_t value)
 {
-	const uint64_t one = 1;
 	struct bus_range *r = opaque;
 	le64 v = le64_make(value);
 
 	for (const struct bus_bell *b = r->fn->bells; b; b = b->next) {
 		if (!bell_rings(b, r->bar, off, size, value))
 			continue;
-		/* One that is full has a signal pending. */
-		if (write(b->bell.fd, &one, sizeof(one)) < 0)
-			errno = 0;
+		evfd_signal(b->bell.fd);
 		return;
 	}
 	(void)pci_bar_write(r->fn->dev, r->bar, off, &v, size);

@@ -12,10 +12,9 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdlib.h>
-#include <unistd.h>
 
+#include "base/evfd.h"
 #include "base/macros.h"
 #include "bus/pci_priv.h"
 
@@ -24,35 +23,21 @@ struct pci_signal {
 	struct pci_dev *dev;
 	unsigned int vector;
 	int fd;
-	bool may_block;
 	bool direct; /* the host's, for this message: */
 	uint64_t addr;
 	uint32_t data;
 };
 
-/* Whether it was signalled since it was asked last. -errno where it cannot be read any more. */
-static int signal_read(const struct pci_signal *s)
-{
-	struct pollfd p = { .fd = s->fd, .events = POLLIN };
-	uint64_t n;
-
-	if (s->may_block && poll(&p, 1, 0) <= 0)
-		return 0;
-	if (read(s->fd, &n, sizeof(n)) == (ssize_t)sizeof(n))
-		return 1;
-	return errno == EAGAIN || errno == EINTR ? 0 : -EIO;
-}
-
 static void signal_take(struct pci_signal *s)
 {
-	if (signal_read(s) > 0)
+	if (evfd_take(s->fd) > 0)
 		pci_notify(s->dev, s->vector);
 }
 
 static void signal_ready(struct twx_watch *w, uint32_t events)
 {
 	struct pci_signal *s = container_of(w, struct pci_signal, watch);
-	int rc = signal_read(s);
+	int rc = evfd_take(s->fd);
 
 	if (rc > 0)
 		pci_notify(s->dev, s->vector);
@@ -147,15 +132,14 @@ void pci_signals_fini(struct pci_dev *dev)
 int pci_notify_fd(struct pci_dev *dev, unsigned int vector, int fd)
 {
 	struct pci_signal *s;
-	int flags, rc;
+	int rc;
 
 	if (vector >= dev->info.n_msix)
 		return -EINVAL;
 	signal_end(dev, vector);
 	if (fd < 0)
 		return 0;
-	flags = fcntl(fd, F_GETFL);
-	if (flags < 0)
+	if (fcntl(fd, F_GETFD) < 0)
 		return -errno;
 	if (!dev->signals)
 		dev->signals = calloc(dev->info.n_msix, sizeof(struct pci_signal *));
@@ -165,7 +149,6 @@ int pci_notify_fd(struct pci_dev *dev, unsigned int vector, int fd)
 	s->dev = dev;
 	s->vector = vector;
 	s->fd = fd;
-	s->may_block = !(flags & O_NONBLOCK);
 	rc = signal_update(s);
 	if (rc < 0) {
 		free(s);

@@ -18,23 +18,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/evfd.h"
 #include "bus/virtio_pci_priv.h"
-
-/* Whether there was a signal. */
-static bool drain(int fd)
-{
-	uint64_t n;
-
-	return read(fd, &n, sizeof(n)) == (ssize_t)sizeof(n);
-}
-
-static void signal_fd(int fd)
-{
-	const uint64_t one = 1;
-
-	/* Full: a signal is there already. */
-	(void)!write(fd, &one, sizeof(one));
-}
 
 /* Doorbells. */
 
@@ -43,7 +28,7 @@ static void bell_rang(struct twx_watch *w, uint32_t events)
 	struct vpci_bell *b = container_of(w, struct vpci_bell, watch);
 
 	(void)events;
-	if (drain(b->fd))
+	if (evfd_take(b->fd) > 0)
 		vpci_doorbell(b->vp, b->queue);
 }
 
@@ -128,7 +113,7 @@ bool vpci_bell_outside(const struct virtio_pci *vp, uint32_t i)
 	const struct vpci_bell *b = &vp->bells[i];
 
 	if (b->outside)
-		signal_fd(b->fd);
+		evfd_signal(b->fd);
 	return b->outside;
 }
 
@@ -151,7 +136,7 @@ static void call_came(struct twx_watch *w, uint32_t events)
 	struct vpci_bell *b = container_of(w, struct vpci_bell, call_watch);
 
 	(void)events;
-	if (drain(b->call_fd))
+	if (evfd_take(b->call_fd) > 0)
 		b->vp->vdev->host_ops->notify_queue(b->vp->vdev, b->queue);
 }
 

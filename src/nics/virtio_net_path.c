@@ -16,6 +16,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/evfd.h"
 #include "base/macros.h"
 #include "bus/vhost.h"
 #include "nics/virtio_net.h"
@@ -82,10 +83,9 @@ static int path_fd(int *fd)
 static void err_came(struct twx_watch *w, uint32_t events)
 {
 	struct vnet_pair *p = container_of(w, struct vnet_pair, err_watch);
-	uint64_t n;
 
 	(void)events;
-	if (read(p->err_fd, &n, sizeof(n)) != (ssize_t)sizeof(n) || !p->path)
+	if (evfd_take(p->err_fd) <= 0 || !p->path)
 		return;
 	twx_log(p->vn->nic->net, TWX_LOG_WARNING,
 		"device %s: queue pair %d: %s found its rings malformed", p->vn->nic->id,
@@ -134,7 +134,6 @@ static int path_start(struct vnet_pair *p, struct vhost *v, struct virtqueue *vq
 		.used = vq->ring.used,
 	};
 	unsigned int i = ring_of(vq);
-	const uint64_t one = 1;
 	int rc;
 
 	rc = path_setup(p, v);
@@ -160,7 +159,7 @@ static int path_start(struct vnet_pair *p, struct vhost *v, struct virtqueue *vq
 	}
 	vq->outside = true;
 	/* What was offered before has nobody's doorbell any more. */
-	(void)!write(r.kick_fd, &one, sizeof(one));
+	evfd_signal(r.kick_fd);
 	return 0;
 }
 
