@@ -668,6 +668,29 @@ static void refused(const char *where, const char *log, const char *why)
 	twx_loop_free(net.loop);
 }
 
+/* A vhost-user back end that cuts the machine's memory off would end it with SIGBUS. */
+static void memory_that_is_shared_keeps_its_size(void **state)
+{
+	struct twx_machine_config config = { .size = sizeof(config), .accel = "qtest" };
+	struct twx_net_config net = { .size = sizeof(net) };
+	struct twx_machine *m;
+	int fd;
+
+	(void)state;
+	assert_int_equal(twx_loop_new(&net.loop, NULL), 0);
+	assert_int_equal(twx_net_new(&config.net, &net, NULL), 0);
+	config.memory = 1u << 20;
+	config.shared_memory = true;
+	assert_int_equal(twx_machine_new(&m, &config, NULL), 0);
+	fd = m->ram->regions[0].fd; /* what a back end is passed */
+	assert_int_equal(ftruncate(fd, 0), -1);
+	assert_int_equal(ftruncate(fd, 2u << 20), -1);
+	assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE), -1);
+	twx_machine_free(m);
+	twx_net_free(config.net);
+	twx_loop_free(net.loop);
+}
+
 static void bad_places_are_refused(void **state)
 {
 	char path[200];
@@ -830,6 +853,7 @@ int main(void)
 		T(the_guest_restarts),
 		cmocka_unit_test(the_log_has_it_all),
 		cmocka_unit_test(a_log_that_nobody_reads_loses_lines),
+		cmocka_unit_test(memory_that_is_shared_keeps_its_size),
 		cmocka_unit_test(bad_places_are_refused),
 		cmocka_unit_test(the_machine_connects_to_its_client),
 		cmocka_unit_test(a_chardev_is_as_good_as_a_socket),

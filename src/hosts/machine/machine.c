@@ -228,12 +228,14 @@ static const struct twx_host_type host_machine = {
 
 /* Made and taken apart. */
 
-/* A file, for another process to map: both parts of it in one. */
+/* A file, for another process to map: both parts of it in one. Whoever gets it could cut it off
+ * under our mapping, but for the seals. */
 static int ram_file(struct twx_machine *m, uint64_t size)
 {
-	int fd = memfd_create("twinax-ram", MFD_CLOEXEC), high, err;
+	int fd = memfd_create("twinax-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING), high, err;
 
-	if (fd < 0 || ftruncate(fd, (off_t)size) < 0) {
+	if (fd < 0 || ftruncate(fd, (off_t)size) < 0 ||
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
 		err = -errno;
 		if (fd >= 0)
 			close(fd);
