@@ -406,6 +406,8 @@ static char *chardev_socket(const struct vm_args *a, const char *id)
 		    !strcmp(kv_get(kv, "backend") ? kv_get(kv, "backend") : "", "socket")) {
 			kv_set(kv, "backend", NULL);
 			kv_set(kv, "id", NULL);
+			if (!kv_get(kv, "server"))
+				kv_set(kv, "server", "off");
 			found = kv_text(kv);
 		}
 		kv_free(kv);

@@ -122,7 +122,8 @@ static void put_server(struct qemu_launch *l, const char *option, const char *te
 {
 	put_take(l, option,
 		 cli_printf("%s%s%s", text, strstr(text, ",server") ? "" : ",server=on",
-			    strstr(text, ",wait") ? "" : ",wait=off"));
+			    strstr(text, ",wait") || strstr(text, ",server=off") ? ""
+										 : ",wait=off"));
 }
 
 /* QEMU's console has the keys that ours has, with its monitor behind Ctrl-A c. */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -51,10 +52,6 @@ static int server_check(const struct twx_opts *o, struct twx_error *e)
 {
 	const char *path = twx_opts_str(o, "path");
 
-	if (!twx_opts_bool(o, "server")) {
-		twx_error_set(e, EINVAL, "the control socket is always the server");
-		return twx_error_hint(e, "leave server= out, or say server=on");
-	}
 	if (twx_opts_bool(o, "wait")) {
 		twx_error_set(e, EINVAL, "waiting for a client before the start is not supported");
 		return twx_error_hint(e, "leave wait= out, or say wait=off");
@@ -72,10 +69,30 @@ static int server_open_fd(struct qmp_server *srv, int fd, struct twx_error *e)
 	return srv->sessions ? 0 : twx_error_set(e, ENOMEM, "out of memory");
 }
 
+/* server=off: who will give the commands listens already. */
+static int server_connect(struct qmp_server *srv, const char *path, struct twx_error *e)
+{
+	struct sockaddr_un sun = { .sun_family = AF_UNIX };
+	int fd = -1, err = -ENAMETOOLONG;
+
+	if (strlen(path) < sizeof(sun.sun_path)) {
+		memcpy(sun.sun_path, path, strlen(path) + 1);
+		fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+		err = fd < 0 || connect(fd, (struct sockaddr *)&sun, sizeof(sun)) < 0 ? -errno : 0;
+	}
+	if (!err)
+		return server_open_fd(srv, fd, e);
+	if (fd >= 0)
+		close(fd);
+	twx_error_set(e, -err, "cannot connect to %s: %s", path, strerror(-err));
+	return twx_error_hint(e, "start its other end first, or listen by server=on");
+}
+
 /* "unix:PATH,server=on" becomes the list "path=PATH,server=on". */
 static int server_open(struct qmp_server *srv, const char *text, struct twx_error *e)
 {
 	struct twx_opts *o = NULL;
+	bool client = false;
 	int fd = -1, err;
 
 	if (strncmp(text, "unix:", 5)) {
@@ -87,13 +104,16 @@ static int server_open(struct qmp_server *srv, const char *text, struct twx_erro
 		err = twx_opts_check(o, server_options, e);
 	if (!err)
 		err = server_check(o, e);
-	if (!err) {
+	client = !err && !twx_opts_bool(o, "server");
+	if (client)
+		err = server_connect(srv, twx_opts_str(o, "path"), e);
+	if (!err && !client) {
 		snprintf(srv->path, sizeof(srv->path), "%s", twx_opts_str(o, "path"));
 		fd = twx_net_listen_unix(srv->net, srv->path, e);
 		err = fd < 0 ? fd : 0;
 	}
 	twx_opts_free(o);
-	if (err)
+	if (err || client)
 		return err;
 	err = twx_watch_add(&srv->watch, twx_net_loop(srv->net), fd, EPOLLIN, server_event);
 	if (err) {

@@ -542,6 +542,34 @@ static void test_load_cut(void **state)
 	teardown(&two);
 }
 
+/* server=off: we come to who listens, as QEMU does to its test clients. */
+static void test_connects(void **state)
+{
+	struct sockaddr_un sun = { .sun_family = AF_UNIX };
+	int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), fd;
+	struct twx_error e = { 0 };
+	struct ctx *c = *state;
+	char text[160], *line;
+
+	snprintf(sun.sun_path, sizeof(sun.sun_path), "%s/theirs", c->dir);
+	snprintf(text, sizeof(text), "unix:%s,server=off", sun.sun_path);
+	assert_int_equal(qmp_server_add(&c->servers, c->net, text, &e), -ENOENT);
+	assert_non_null(strstr(e.what, "cannot connect to"));
+	assert_int_equal(bind(listener, (struct sockaddr *)&sun, sizeof(sun)), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	assert_int_equal(qmp_server_add(&c->servers, c->net, text, &e), 0);
+	fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	assert_true(fd >= 0);
+	line = hear(c, fd, "\r\n");
+	assert_non_null(line);
+	assert_non_null(strstr(line, "\"QMP\""));
+	free(line);
+	close(fd);
+	close(listener);
+	twx_loop_poll(c->loop, 0);
+	assert_int_equal(unlink(sun.sun_path), 0); /* its own, and not ours to remove */
+}
+
 static void test_devices(void **state)
 {
 	static const struct exchange list[] = {
@@ -776,6 +804,7 @@ int main(void)
 		T(test_shutdown),
 		T(test_load),
 		T(test_load_cut),
+		T(test_connects),
 		T(test_devices),
 		T(test_ask_again),
 		T(test_reset_once),

@@ -114,6 +114,9 @@ static const struct sample networks[] = {
 		   "-chardev file,path=/a,,b,id=serial1\n"
 		   "-chardev socket,path=/s,server=on,wait=off,id=serial2\n"
 		   "-chardev pipe,path=/p,id=serial3\n" },
+	{ .args = "-nodefaults -chardev socket,path=/s,id=c -mon chardev=c,mode=control",
+	  .items = "-chardev socket,path=/s,id=c\n"
+		   "-qmp unix:path=/s,server=off\n" },
 	{ .args = "-nodefaults -chardev socket,id=c,path=/s,server=on,wait=off -mon "
 		  "chardev=c,mode=control",
 	  .items = "-chardev socket,id=c,path=/s,server=on,wait=off\n"
