@@ -747,7 +747,7 @@ static void test_option_and_socket_file(void **state)
 	snprintf(text, sizeof(text), "unix:%s", c->path);
 	expect_refused(c, text, "cannot listen");
 	expect_refused(c, "tcp:localhost:4444", "unix socket");
-	expect_refused(c, "unix:/tmp/x,server=off", "server");
+	expect_refused(c, "unix:/nowhere/x,server=off", "cannot connect to /nowhere/x");
 	expect_refused(c, "unix:/tmp/x,wait=on", "waiting");
 	expect_refused(c, "unix:/tmp/x,frob=1", "frob");
 	expect_refused(c, "unix:/nonexistent/dir/x", "cannot listen");
