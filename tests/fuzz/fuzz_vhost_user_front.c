@@ -199,12 +199,14 @@ static void serve(void)
 		hang_up();
 }
 
+int __real_poll(struct pollfd *fds, nfds_t n, int timeout);
 int __wrap_poll(struct pollfd *fds, nfds_t n, int timeout);
 int __wrap_poll(struct pollfd *fds, nfds_t n, int timeout)
 {
-	(void)timeout;
 	if (!n)
 		return 0;
+	if (!timeout) /* nobody waits for an answer here */
+		return __real_poll(fds, n, timeout);
 	serve();
 	fds[0].revents = fds[0].events;
 	return 1;
