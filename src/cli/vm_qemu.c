@@ -126,6 +126,21 @@ static void put_server(struct qemu_launch *l, const char *option, const char *te
 										 : ",wait=off"));
 }
 
+/* As they were given: a -mon's chardev is QEMU's there, and has its socket already. */
+static void put_controls(struct qemu_launch *l, const struct vm_args *a)
+{
+	size_t i;
+
+	for (i = 0; i < a->args.n; i++) {
+		const struct qemu_token *t = &a->args.tokens[i];
+
+		if (qemu_token_is(t, "qmp"))
+			put_server(l, "-qmp", t->value);
+		else if (qemu_token_is(t, "mon"))
+			put(l, "-mon", t->value);
+	}
+}
+
 /* QEMU's console has the keys that ours has, with its monitor behind Ctrl-A c. */
 static void put_serials(struct qemu_launch *l, const struct vm_args *a)
 {
@@ -159,12 +174,11 @@ void vm_qemu_words(const struct vm_args *a, const char *binary, bool kvm, struct
 	for (i = 0; i < a->n_items; i++) {
 		char *option = cli_printf("-%s", session_option[a->items[i].kind]);
 
-		if (a->items[i].kind == SESSION_QMP)
-			put_server(out, option, a->items[i].text);
-		else
+		if (a->items[i].kind != SESSION_QMP)
 			put(out, option, a->items[i].text);
 		free(option);
 	}
+	put_controls(out, a);
 	put_serials(out, a);
 	put_flag(out, "-S", a->hold);
 	put_flag(out, "-no-reboot", a->no_reboot);

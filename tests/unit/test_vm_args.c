@@ -501,9 +501,10 @@ static void test_qemu_words(void **state)
 		"unix:/q -monitor unix:/m,server=on -S -no-reboot -name a,,b",
 		true,
 		"Q -nodefaults -display none -accel kvm -machine q35 -cpu host -smp 1 -name a,,b "
-		"-chardev null,id=serial0 -qmp unix:/q,server=on,wait=off -netdev "
+		"-chardev null,id=serial0 -netdev "
 		"hubport,id=hub1port0,hubid=1 -device e1000,netdev=hub1port0 -device "
-		"pcie-root-port,id=r -serial none -serial chardev:serial0 -monitor "
+		"pcie-root-port,id=r -qmp unix:/q,server=on,wait=off -serial none "
+		"-serial chardev:serial0 -monitor "
 		"unix:/m,server=on,wait=off -S -no-reboot");
 }
 
@@ -515,6 +516,9 @@ static void test_qemu_machine(void **state)
 		    false,
 		    "Q -nodefaults -display none -accel tcg -machine "
 		    "q35,hpet=off,usb=off,vmport=off -cpu max -smp 4,sockets=2,cores=2");
+	expect_qemu("-nodefaults -chardev socket,path=/s,id=c -mon c,mode=control", true,
+		    "Q -nodefaults -display none -accel kvm -machine pc -cpu host -smp 1 -chardev "
+		    "socket,path=/s,id=c -mon c,mode=control");
 	expect_qemu("-nodefaults -no-hpet -cpu max", true,
 		    "Q -nodefaults -display none -accel kvm -machine pc,hpet=off -cpu host -smp 1");
 }
