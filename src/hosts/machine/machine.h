@@ -140,7 +140,12 @@ struct twx_machine {
 
 enum machine_ask { MACHINE_ASK_RESET = 1, MACHINE_ASK_SHUTDOWN = 2, MACHINE_ASK_PANIC = 4 };
 
+/* machine_slot.c: the bus's world, and the host of the machine's NICs. */
+extern const struct pci_bus_ops machine_bus_ops;
+extern const struct twx_host_type machine_host_type;
+
 /* machine.c */
+void machine_tell(struct twx_machine *m, enum twx_machine_event ev);
 void machine_add_dev(struct twx_machine *m, struct board_dev *d);
 const struct twx_hostops *machine_hostops(struct twx_machine *m);
 /* From any thread: the reset, the end, carried out by the loop soon. */
