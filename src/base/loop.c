@@ -51,6 +51,7 @@
 #include <twinax/trace.h>
 
 #include "base/loop_virtual.h"
+#include "base/loop_shared.h"
 #include "base/macros.h"
 #include "base/timers.h"
 
@@ -657,6 +658,11 @@ bool loop_virtual_advance(struct twx_loop *loop, uint64_t when, unsigned int bud
 	}
 	loop->now = max(loop->now, when);
 	return true;
+}
+
+bool loop_is_entered(const struct twx_loop *loop)
+{
+	return loop->lock && loop->dispatching && !loop->in_round;
 }
 
 /* In a callback the lock is held, and whoever waits for it is first in line when it is let go. */
