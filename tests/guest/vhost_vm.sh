@@ -6,7 +6,7 @@
 . "$(dirname "$0")/lib.sh"
 
 need "$TWINAX" "$NETPEER" busybox cpio
-in_lab 380
+in_lab 280
 guest_files
 
 vm() { # NAME ARG...: the one whose control socket is called vm

@@ -6,7 +6,7 @@
 . "$(dirname "$0")/lib.sh"
 
 need "$TWINAX" "$NETPEER" busybox cpio
-in_lab 380
+in_lab 280
 guest_files e1000
 
 pings() { busybox ping -c "${2:-3}" -W 3 "$1"; }
