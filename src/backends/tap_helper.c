@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #include "backends/tap.h"
+#include "base/clock.h"
 #include "base/hostops.h"
 #include "base/macros.h"
 #include "net/net_priv.h"
@@ -47,14 +48,6 @@ struct helper {
 	char said[200]; /* the beginning of its standard error */
 	size_t n_said;
 };
-
-static uint64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
 
 static void shut(int *fd)
 {
@@ -133,9 +126,9 @@ static void helper_reap(struct helper *h)
 /* Until it has exited, or for @ms at most. */
 static void helper_attend(struct helper *h, int ms)
 {
-	uint64_t end = now_ms() + (uint64_t)ms, now;
+	uint64_t end = (uint64_t)clock_ms() + (uint64_t)ms, now;
 
-	while (!h->exited && (now = now_ms()) < end) {
+	while (!h->exited && (now = (uint64_t)clock_ms()) < end) {
 		struct pollfd p[] = { { h->sock, POLLIN, 0 },
 				      { h->err, POLLIN, 0 },
 				      { h->pidfd, POLLIN, 0 } };

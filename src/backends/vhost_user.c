@@ -31,6 +31,7 @@
 #include <unistd.h>
 
 #include "backends/vhost_user.h"
+#include "base/clock.h"
 #include "base/loop_virtual.h"
 #include "base/macros.h"
 #include "base/opts.h"
@@ -184,14 +185,6 @@ static int listen_on(struct vuf *vu, struct twx_error *e)
 	return 0;
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000ll + t.tv_nsec / 1000000;
-}
-
 static int first_try(struct vuf *vu)
 {
 	return vu->server ? take_one(vu)
@@ -210,12 +203,12 @@ static bool asked_to_end(void)
 static int first_connection(struct vuf *vu, bool wait, struct twx_error *e)
 {
 	int64_t patience = loop_in_round(vu->backend->loop) ? LIVE_MS : START_MS;
-	int64_t until = now_ms() + (wait ? patience : 0);
+	int64_t until = clock_ms() + (wait ? patience : 0);
 	int fd;
 
 	for (;;) {
 		fd = first_try(vu);
-		if (fd >= 0 || now_ms() >= until || asked_to_end())
+		if (fd >= 0 || clock_ms() >= until || asked_to_end())
 			break;
 		(void)poll(NULL, 0, STEP_MS);
 	}

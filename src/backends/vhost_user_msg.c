@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "backends/vhost_user.h"
+#include "base/clock.h"
 #include "base/macros.h"
 
 #define WAIT_MS 3000
@@ -27,19 +28,11 @@
 #define PATIENCE_SHARE 10
 #define PROMPT_MS 10
 
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000ll + t.tv_nsec / 1000000;
-}
-
 /* When the other end has to be done with what is said now. What was waited counts PATIENCE_SHARE
  * times, and comes back as time passes. */
 static int64_t begin(struct vuf *vu)
 {
-	int64_t now = now_ms();
+	int64_t now = clock_ms();
 
 	vu->owed = max(vu->owed - (now - vu->since), (int64_t)0);
 	vu->since = now;
@@ -48,7 +41,7 @@ static int64_t begin(struct vuf *vu)
 
 static int done(struct vuf *vu, int rc)
 {
-	int64_t waited = now_ms() - vu->since;
+	int64_t waited = clock_ms() - vu->since;
 
 	if (waited > PROMPT_MS)
 		vu->owed += PATIENCE_SHARE * waited;
@@ -61,7 +54,7 @@ static int wait_for(int fd, short events, int64_t until)
 	struct pollfd p = { .fd = fd, .events = events };
 
 	for (;;) {
-		int64_t left = until - now_ms();
+		int64_t left = until - clock_ms();
 		int n = left > 0 ? poll(&p, 1, (int)left) : 0;
 
 		if (n > 0)

@@ -50,6 +50,7 @@
 
 #include <twinax/trace.h>
 
+#include "base/clock.h"
 #include "base/loop_virtual.h"
 #include "base/loop_shared.h"
 #include "base/macros.h"
@@ -97,18 +98,10 @@ struct twx_loop {
 	atomic_bool stop;
 };
 
-static uint64_t loop_clock(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
-}
-
 static void loop_look(struct twx_loop *loop)
 {
 	if (likely(!loop->stands))
-		loop->now = loop_clock();
+		loop->now = clock_ns();
 }
 
 /* What an event carries: our own two fds, or generation and slot of a watch. */

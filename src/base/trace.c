@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/macros.h"
 #include "base/trace.h"
 
@@ -25,14 +26,6 @@ static const struct {
 _Static_assert(array_size(trace_hops) < 64, "one bit of the mask each");
 #define TRACE_ALL (((uint64_t)1 << array_size(trace_hops)) - 1)
 _Static_assert(sizeof(struct twx_hop_record) == 40, "readers of a dumped ring rely on it");
-
-uint64_t trace_clock(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
-}
 
 void trace_record_at(struct twx_trace *tr, uint64_t t, enum twx_hop hop, const char *where,
 		     uint32_t len, uint32_t arg)
@@ -55,7 +48,7 @@ void trace_record_at(struct twx_trace *tr, uint64_t t, enum twx_hop hop, const c
 void twx_trace_record(struct twx_trace *tr, enum twx_hop hop, const char *where, uint32_t len,
 		      uint32_t arg)
 {
-	trace_record_at(tr, trace_clock(), hop, where, len, arg);
+	trace_record_at(tr, clock_ns(), hop, where, len, arg);
 }
 
 /* Other threads look at the mask (trace_wants()). */

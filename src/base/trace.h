@@ -13,8 +13,7 @@ static inline bool trace_wants(const struct twx_trace *tr, enum twx_hop hop)
 	return (__atomic_load_n(&tr->mask, __ATOMIC_RELAXED) >> hop) & 1;
 }
 
-uint64_t trace_clock(void); /* ns, as in records */
-/* On the loop's thread: a hop that was passed at @t. */
+/* On the loop's thread: a hop that was passed at @t, a clock_ns(). */
 void trace_record_at(struct twx_trace *tr, uint64_t t, enum twx_hop hop, const char *where,
 		     uint32_t len, uint32_t arg);
 

@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/macros.h"
 #include "hosts/vfio_user.h"
 
@@ -32,14 +33,6 @@ struct request {
 	bool done;
 	int err;
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 /* ns that may still be waited in this round of the loop. */
 static uint64_t wait_left(struct vfu_host *vfu)
@@ -131,10 +124,10 @@ static void poll_once(struct vfu_host *vfu, bool unsent, uint64_t left)
 {
 	struct pollfd p = { .fd = vfu->fd, .events = unsent ? POLLIN | POLLOUT : POLLIN };
 	struct timespec t = { (time_t)(left / 1000000000u), (long)(left % 1000000000u) };
-	uint64_t began = now_ns();
+	uint64_t began = clock_ns();
 
 	(void)ppoll(&p, 1, &t, NULL);
-	vfu->dma_waited += now_ns() - began;
+	vfu->dma_waited += clock_ns() - began;
 }
 
 static int exchange(struct vfu_host *vfu, struct request *r)

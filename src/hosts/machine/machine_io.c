@@ -19,6 +19,7 @@
 #include <endian.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/macros.h"
 #include "base/trace.h"
 #include "hosts/machine/machine.h"
@@ -154,7 +155,7 @@ static bool post(struct twx_machine *m, unsigned int cpu, uint64_t addr, const v
 	e = &r->e[head % POST_RING];
 	*e = (struct post_entry){ .addr = addr, .value = v, .size = len };
 	if (trace_wants(m->trace, TWX_HOP_VM_EXIT))
-		e->t = trace_clock();
+		e->t = clock_ns();
 	atomic_store_explicit(&r->head, head + 1, memory_order_release);
 	if (!atomic_exchange(&m->post_pending, true))
 		twx_loop_post(m->loop, &m->post_task);

@@ -13,19 +13,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/macros.h"
 #include "hosts/machine/qtest.h"
 
 #define LOG_STDERR "/dev/fd/2"
-
-/* Real time: the loop's clock stands still. */
-static uint64_t log_clock(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
-}
 
 int qtest_log_open(struct qtest_log *l, const struct twx_hostops *ops, const char *path,
 		   struct twx_error *e)
@@ -97,8 +89,8 @@ void qtest_log_line(struct qtest_log *l, char dir, const char *line, size_t len)
 		return;
 	}
 	if (l->began == 0)
-		l->began = log_clock();
-	us = (log_clock() - l->began) / 1000;
+		l->began = clock_ns(); /* real time: the loop's clock stands still */
+	us = (clock_ns() - l->began) / 1000;
 	snprintf(head, sizeof(head), "[%c %s%u.%06u] ", dir, us != 0 ? "+" : "",
 		 (unsigned int)(us / 1000000), (unsigned int)(us % 1000000));
 	if (l->n_lost != 0) {
