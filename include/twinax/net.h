@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <netinet/in.h>
 
 #include <twinax/error.h>
 #include <twinax/export.h>
@@ -64,6 +65,15 @@ TWX_EXPORT int twx_net_unlink(struct twx_net *net, const char *path);
 __attribute__((format(printf, 3, 4)))
 TWX_EXPORT void twx_log(struct twx_net *net, enum twx_log_level level, const char *fmt, ...);
 
+/* How a guest that does not ask by DHCP is to be configured; all zero: the network has no say in it. */
+struct twx_guest_config {
+	struct in_addr addr, gateway, dns; /* addr 0: no IPv4; gateway, dns 0: none */
+	uint8_t prefix_len;
+	struct in6_addr addr6, gateway6, dns6; /* the same with :: */
+	uint8_t prefix6_len;
+	uint32_t mtu; /* 0: 1500 */
+};
+
 /*
  * A kind of backend, constant. The net calls open() with checked options; open() makes
  * backend->ports[0..n_ports) by twx_backend_add_port() and fills backend->priv (zeroed, priv_size
@@ -81,6 +91,8 @@ struct twx_backend_type {
 	bool auto_id; /* id= may be left out: open() fills backend->id before its first port */
 	int (*open)(struct twx_backend *b, const struct twx_opts *opts, struct twx_error *e);
 	void (*close)(struct twx_backend *b);
+	/* Optional: how the guest is to be configured, in a zeroed @out. */
+	void (*guest)(const struct twx_backend *b, struct twx_guest_config *out);
 };
 
 #define TWX_MAX_QUEUES 1024

@@ -84,6 +84,26 @@ _twinax_vm()
 	esac
 }
 
+# Options of run, then a command.
+_twinax_run()
+{
+	local prog=$1
+	case $prev in
+	-netdev | -object | -chardev) _twinax_value "$prog" "${prev#-}" ;;
+	-qmp)
+		COMPREPLY=($(compgen -W "unix:" -- "$cur"))
+		compopt -o nospace 2>/dev/null
+		;;
+	-netns) COMPREPLY=($(compgen -f -- "$cur")) ;;
+	-p) COMPREPLY=($(compgen -W "tcp: udp:" -- "$cur")) ;;
+	-pid | -mtu | -ifname | -ready-fd | -exit-fd) ;;
+	--) COMPREPLY=($(compgen -c -- "$cur")) ;;
+	*)
+		COMPREPLY=($(compgen -W "-p -netdev -mtu -ifname -pid -netns -no-config -object -chardev -qmp -ready-fd -exit-fd -quiet -help --" -- "$cur"))
+		;;
+	esac
+}
+
 _twinax()
 {
 	local prog=${COMP_WORDS[0]} cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
@@ -92,12 +112,12 @@ _twinax()
 	# readline splits at "=" and ":"; the whole word is what stands behind the last blank.
 	line=${COMP_LINE:0:COMP_POINT}
 	if ((COMP_CWORD == 1)); then
-		COMPREPLY=($(compgen -W "serve qemu vm ctl version help" -- "$cur"))
+		COMPREPLY=($(compgen -W "serve qemu vm run ctl version help" -- "$cur"))
 		return
 	fi
 	case ${COMP_WORDS[1]} in
 	help)
-		COMPREPLY=($(compgen -W "serve qemu vm ctl version help" -- "$cur"))
+		COMPREPLY=($(compgen -W "serve qemu vm run ctl version help" -- "$cur"))
 		;;
 	serve)
 		cur=${line##* }
@@ -126,6 +146,12 @@ _twinax()
 		prev=${line% *}
 		prev=${prev##* }
 		_twinax_vm "$prog"
+		;;
+	run)
+		cur=${line##* }
+		prev=${line% *}
+		prev=${prev##* }
+		_twinax_run "$prog"
 		;;
 	ctl)
 		if ((COMP_CWORD == 2)); then

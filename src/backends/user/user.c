@@ -409,6 +409,18 @@ static void user_info(struct twx_port *port, char *buf, size_t size)
 	snprintf(buf, size, "net=%s,restrict=%s", net, u->cfg.restricted ? "on" : "off");
 }
 
+/* What its DHCP server would tell the first that asks. */
+static void user_guest(const struct twx_backend *b, struct twx_guest_config *out)
+{
+	const struct user *u = b->priv;
+
+	out->addr = u->cfg.dhcp_start;
+	out->gateway = u->cfg.host;
+	out->dns = u->cfg.dns;
+	out->prefix_len = (uint8_t)__builtin_popcount(u->cfg.mask.s_addr);
+	out->mtu = u->cfg.mtu;
+}
+
 static void flush_task(struct twx_task *t)
 {
 	user_flush(container_of(t, struct user, flush_task));
@@ -548,4 +560,5 @@ const struct twx_backend_type user_backend = {
 	.priv_size = sizeof(struct user),
 	.open = user_open,
 	.close = user_close,
+	.guest = user_guest,
 };
