@@ -10,6 +10,7 @@
 #include <twinax/option.h>
 #include <twinax/port.h>
 #include <twinax/trace.h>
+#include <twinax/usernet.h>
 
 /* "0.1.0" */
 TWX_EXPORT const char *twx_version(void);

@@ -197,14 +197,24 @@ static json_t *exchange(int fd, FILE *f, const json_t *req)
 /* The human monitor tells failures in words alone. */
 static bool is_hmp_error(const char *text)
 {
-	static const char *const words[] = { "Error: ", "unknown command", "Expected ",
-					     "too many words" };
-	size_t i;
+	static const char *const words[] = { "Error: ",
+					     "unknown command",
+					     "Expected ",
+					     "too many words",
+					     "Invalid host forwarding rule ",
+					     "Could not set up host forwarding rule ",
+					     "unrecognized netdev id ",
+					     "invalid device specified",
+					     "invalid format",
+					     "user mode network stack not in use" };
+	static const char fwd[] = "host forwarding rule for ", missing[] = " not found\r\n";
+	size_t i, len = strlen(text);
 
 	for (i = 0; i < array_size(words); i++)
 		if (!strncmp(text, words[i], strlen(words[i])))
 			return true;
-	return false;
+	return !strncmp(text, fwd, strlen(fwd)) && len > strlen(missing) &&
+	       !strcmp(text + len - strlen(missing), missing);
 }
 
 /* Text as text, without the carriage returns; nothing for {}; the rest as JSON. The exit status. */

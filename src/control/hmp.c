@@ -163,6 +163,48 @@ static void hmp_load(struct hmp_call *c)
 		run_qmp(c, qmp_x_load, json_pack("{so}", "path", qmp_text(path)));
 }
 
+/* "[NETDEV] RULE": the user network, and the rule into *@rule; null: said why not. */
+static struct twx_backend *usernet(struct hmp_call *c, const char **rule)
+{
+	struct twx_error e = { 0 };
+	struct twx_backend *b;
+
+	if (c->n_words != 2 && c->n_words != 3) {
+		fprintf(c->out,
+			"Expected a rule, or a netdev and a rule\nTry \"help %s\" for more "
+			"information\n",
+			c->words[0]);
+		return NULL;
+	}
+	*rule = c->words[c->n_words - 1];
+	b = twx_usernet_find(c->net, c->n_words == 3 ? c->words[1] : NULL, &e);
+	if (!b)
+		fprintf(c->out, "%s\n", e.what);
+	return b;
+}
+
+static void hmp_hostfwd_add(struct hmp_call *c)
+{
+	const char *rule;
+	struct twx_backend *b = usernet(c, &rule);
+	struct twx_error e = { 0 };
+
+	if (b && twx_usernet_hostfwd_add(b, rule, &e))
+		fprintf(c->out, "%s\n", e.what);
+}
+
+static void hmp_hostfwd_remove(struct hmp_call *c)
+{
+	const char *rule;
+	struct twx_backend *b = usernet(c, &rule);
+	struct twx_error e = { 0 };
+
+	if (b && twx_usernet_hostfwd_remove(b, rule, &e))
+		fprintf(c->out, "%s\n", e.what);
+	else if (b)
+		fprintf(c->out, "host forwarding rule for %s removed\n", rule);
+}
+
 static void hmp_quit(struct hmp_call *c)
 {
 	c->quit = true;
@@ -173,6 +215,11 @@ static const struct hmp_command commands[] = {
 	{ "device_add", "MODEL,netdev=ID,...", "add a NIC", hmp_device_add },
 	{ "device_del", "ID", "take a NIC away", hmp_device_del },
 	{ "help", "[COMMAND]", "show the commands", hmp_help },
+	{ "hostfwd_add", "[NETDEV] [tcp|udp]:[HOSTADDR]:HOSTPORT-[GUESTADDR]:GUESTPORT",
+	  "forward a port of the host to the guest; also unix:PATH-[GUESTADDR]:GUESTPORT",
+	  hmp_hostfwd_add },
+	{ "hostfwd_remove", "[NETDEV] [tcp|udp]:[HOSTADDR]:HOSTPORT", "take a forward away",
+	  hmp_hostfwd_remove },
 	{ "info", "[TOPIC]", "show a part of the state", hmp_info },
 	{ "load", "FILE", "start a machine (-S) from what save has written", hmp_load },
 	{ "netdev_add", "TYPE,id=ID,...", "add a backend", hmp_netdev_add },
@@ -224,6 +271,14 @@ static void info_status(struct hmp_call *c)
 		fprintf(c->out, "VM status: paused (%s)\n", machine_state_name(c->vm));
 }
 
+static void info_usernet(struct hmp_call *c)
+{
+	char *text = twx_usernet_info(c->net);
+
+	fputs(text ? text : "", c->out);
+	free(text);
+}
+
 static void info_name(struct hmp_call *c)
 {
 	if (c->vm && c->vm->name)
@@ -240,6 +295,7 @@ static const struct hmp_command topics[] = {
 	{ "info network", "", "ports, their peers and filters", info_network },
 	{ "info stats", "", "frames and bytes of every port", info_stats },
 	{ "info status", "", "whether the machine, or the network, runs", info_status },
+	{ "info usernet", "", "forwards and flows of the user networks", info_usernet },
 	{ "info version", "", "version of the program", info_version },
 };
 #define N_TOPICS (sizeof(topics) / sizeof(topics[0]))

@@ -232,6 +232,31 @@ bad "there is no trace hop 'moon'" '' ctl "$dir/q" x-trace-frame through=moon
 bad 'not one JSON object' '' ctl "$dir/q" '{"execute": '
 bad "needs a socket's path and a command" 'help ctl' ctl
 bad 'cannot connect' '-qmp unix:PATH' ctl "$dir/nobody" info network
+# Forwards while it runs; the words are QEMU's, and nothing before them.
+fails() # WORDS COMMAND...
+{
+	want=$1
+	shift
+	timeout 10 "$twinax" ctl "$dir/q" "$@" >"$dir/out" 2>"$dir/err" && complain "ctl $* succeeds"
+	[ "$(cat "$dir/err")" = "$want" ] || complain "ctl $*: $(cat "$dir/err")"
+}
+port=$((30000 + $$ % 2000))
+ok '' ctl "$dir/q" hostfwd_add "tcp:127.0.0.1:$port-:80"
+ok "TCP[HOST_FORWARD]" ctl "$dir/q" info usernet
+ok "127.0.0.1 $port       10.0.2.15    80     0     0" ctl "$dir/q" info usernet
+ok '"guest-port": 80' ctl "$dir/q" query-hostfwd
+fails "Could not set up host forwarding rule 'tcp:127.0.0.1:$port-:81': Address already in use" hostfwd_add n0 "tcp:127.0.0.1:$port-:81"
+fails "Invalid host forwarding rule 'foo' (No : separators)" hostfwd_add foo
+fails "unrecognized netdev id 'zz'" hostfwd_add zz tcp::1234-:80
+fails 'invalid format' hostfwd_remove tcp
+fails "host forwarding rule for tcp::$port not found" hostfwd_remove "tcp::$port"
+ok "host forwarding rule for tcp:127.0.0.1:$port removed" ctl "$dir/q" hostfwd_remove n0 "tcp:127.0.0.1:$port"
+ok '' ctl "$dir/q" hostfwd_add netdev=n0 "rule=unix:$dir/fwd-80-:80"
+[ -S "$dir/fwd-80" ] || complain 'no socket of a forward'
+ok "\"path\": \"$dir/fwd-80\"" ctl "$dir/q" query-hostfwd netdev=n0
+ok '' ctl "$dir/q" hostfwd_remove "rule=unix:$dir/fwd-80"
+[ ! -e "$dir/fwd-80" ] || complain "a forward's socket stays behind"
+bad "host forwarding rule for unix:$dir/fwd-80 not found" '' ctl "$dir/q" hostfwd_remove netdev=n0 "rule=unix:$dir/fwd-80"
 for words in 'frobnicate' 'set_link zz on' 'set_link n0'; do
 	# shellcheck disable=SC2086
 	timeout 10 "$twinax" ctl "$dir/q" $words >/dev/null 2>"$dir/err" && complain "ctl $words succeeds"

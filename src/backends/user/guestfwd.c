@@ -101,8 +101,7 @@ static int pair_accept(int listener, int other)
 	return -ECONNABORTED;
 }
 
-/* Two connected non-blocking TCP sockets: 0 or -errno. */
-static int pair_make(struct user *u, int fd[2])
+int guestfwd_pair(struct user *u, int fd[2])
 {
 	const struct twx_hostops *ops = net_hostops(u->backend->net);
 	struct sockaddr_in lo = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
@@ -482,7 +481,7 @@ int guestfwd_add(struct user *u, const char *rule, struct twx_error *e)
 
 int guestfwd_connect(struct guestfwd *g)
 {
-	int fd[2], err = pair_make(g->u, fd);
+	int fd[2], err = guestfwd_pair(g->u, fd);
 
 	if (err)
 		return err;

@@ -22,7 +22,7 @@
 #include "base/macros.h"
 
 #define MAX_FLOWS 256
-#define IDLE_NS 60000000000ull
+#define IDLE_NS (USER_IDLE_S * 1000000000ull)
 #define TOKENS 50
 #define TOKEN_NS 1000000ull
 #define QUOTE_MAX 548  /* with both headers 576 bytes (RFC 1812, 4.3.2.3) */

@@ -27,8 +27,9 @@ const struct twx_opt_desc user_options[] = {
 	{ "tftp", TWX_OPT_STR, NULL, "root folder of the TFTP server", "DIR" },
 	{ "tftp-server-name", TWX_OPT_STR, NULL, "TFTP server name in DHCP and BOOTP", "NAME" },
 	{ "bootfile", TWX_OPT_STR, NULL, "boot file in DHCP and BOOTP", "FILE" },
-	{ "hostfwd", TWX_OPT_LIST, NULL, "forward a port of the host to the guest",
-	  "[tcp|udp]:[ADDR]:PORT-[ADDR]:PORT" },
+	{ "hostfwd", TWX_OPT_LIST, NULL,
+	  "forward a port of the host, or a unix socket, to the guest; IPv6 addresses in []",
+	  "[tcp|udp]:[ADDR]:PORT-[ADDR]:PORT|unix:PATH-[ADDR]:PORT" },
 	{ "guestfwd", TWX_OPT_LIST, NULL,
 	  "an address of the virtual network that leads to a chardev, or to a program for each "
 	  "connection",

@@ -31,7 +31,7 @@
 
 #define MAX_PENDING 64
 #define MAX_IOV 1024 /* as many as the kernel takes for one message */
-#define IDLE_NS 60000000000ull
+#define IDLE_NS (USER_IDLE_S * 1000000000ull)
 #define DNS_IDLE_NS 10000000000ull
 #define UDP_HDR 8
 #define MAX_PAYLOAD 65507

@@ -463,6 +463,7 @@ static void user_close(struct twx_backend *b)
 	if (u->arena)
 		user_flush(u);
 	hostfwd_fini(u);
+	relay_fini(u);
 	guestfwd_fini(u);
 	udp_fini(u);
 	icmp_fini(u);

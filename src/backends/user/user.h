@@ -19,6 +19,7 @@
 #define USER_NEIGHS 64 /* guest addresses whose MAC is remembered */
 #define USER_OUT_ARENA 131072
 #define USER_OWN 16    /* addresses of guestfwd= */
+#define USER_IDLE_S 60 /* of a datagram flow (RFC 5508, REQ-2) */
 #define USER_PARKED 16 /* frames that wait for the answer to an ARP request */
 
 /* All IPv4 addresses in network order. */
@@ -65,6 +66,7 @@ struct user_pkt {
 };
 
 struct user_fwd;     /* hostfwd.c */
+struct relay;	     /* relay.c */
 struct guestfwd;     /* guestfwd.c */
 struct user_icmp;    /* icmp.c */
 struct user_dns;     /* dns.c */
@@ -97,6 +99,8 @@ struct user {
 	bool sending; /* a frame is on its way to the guest: receive() takes nothing */
 	uint16_t ip_id;
 	struct user_fwd *fwd;
+	struct relay *relays;
+	uint32_t n_relays;
 	struct guestfwd *guestfwds;
 	uint32_t n_programs;	      /* that run for guestfwd= */
 	struct in_addr own[USER_OWN]; /* addresses that are ours by guestfwd= */
@@ -311,9 +315,12 @@ void frag_input(struct user *u, const struct user_pkt *p);
 void frag_fini(struct user *u);
 bool frag_age(struct user *u, uint64_t now); /* true if there is something left to age */
 
-/* hostfwd=; also at run time later. Errors as in QEMU ("Invalid host forwarding rule 'R' (No :
- * separators)"). */
+/* hostfwd=, and hostfwd_add while it runs. Errors as in QEMU ("Invalid host forwarding rule 'R' (No
+ * : separators)"). */
 int hostfwd_add(struct user *u, const char *rule, struct twx_error *e);
+/* @rule is the host's side of one. -EINVAL it is none, -ENOENT there is no such forward. What came
+ * through it and is open stays so. */
+int hostfwd_remove(struct user *u, const char *rule);
 void hostfwd_fini(struct user *u);
 /* The forward that binds guest UDP replies to their listening socket: true if it was sent there. */
 bool hostfwd_udp_reply(struct user *u, const struct user_pkt *p);
@@ -327,6 +334,15 @@ struct guestfwd *guestfwd_find(struct user *u, struct in_addr addr, uint16_t por
  * free.
  */
 int guestfwd_connect(struct guestfwd *g);
+/* Two connected non-blocking TCP sockets, for an end of a flow that is not the network: 0 or
+ * -errno. */
+int guestfwd_pair(struct user *u, int fd[2]);
+
+/* --- relay.c: bytes between two sockets of this process --- */
+
+/* Takes both descriptors in any case; ends by itself. 0 or -errno. */
+int relay_start_take(struct user *u, int a, int b);
+void relay_fini(struct user *u);
 
 int dns_init(struct user *u);
 void dns_fini(struct user *u);
