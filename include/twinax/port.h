@@ -45,7 +45,8 @@ struct twx_lease {
 	X(BAD_PACKET, "bad-packet")	  /* header or checksum wrong */                               \
 	X(DENIED, "denied")		  /* restrict, rules */                                        \
 	X(LIMIT, "limit")		  /* flow, fragment or memory bound reached */                 \
-	X(HOST_ERROR, "host-error")	  /* a system call refused it */
+	X(HOST_ERROR, "host-error")	  /* a system call refused it */                               \
+	X(IMPAIRED, "impaired")		  /* lost on purpose, by filter-impair */
 
 enum twx_drop {
 #define X(sym, name) TWX_DROP_##sym,

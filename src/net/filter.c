@@ -9,7 +9,7 @@
 #include "net/filter.h"
 #include "net/net_priv.h"
 
-static const struct twx_filter_type *const filter_list[] = { &filter_dump, NULL };
+static const struct twx_filter_type *const filter_list[] = { &filter_dump, &filter_impair, NULL };
 
 const struct twx_filter_type *const *twx_filter_types(void)
 {
@@ -40,18 +40,57 @@ static bool filter_one(struct twx_filter *f, enum filter_queue way, struct twx_p
 	return f->type->frame(f, sender, frame);
 }
 
-bool filter_run(struct twx_port *sender, struct twx_port *receiver, const struct twx_frame *frame)
+static bool filter_run_tx(struct twx_filter *f, struct twx_port *sender,
+			  const struct twx_frame *frame)
 {
-	struct twx_filter *f;
-
-	for (f = sender->filters; f; f = f->next)
+	for (; f; f = f->next)
 		if (filter_one(f, FILTER_TX, sender, frame))
 			return true;
-	for (f = receiver->filters ? receiver->filters->prev : NULL; f;
-	     f = f == receiver->filters ? NULL : f->prev)
+	return false;
+}
+
+/* The one in front of @f in its chain, or null. */
+static struct twx_filter *filter_before(struct twx_filter *f)
+{
+	return f == f->port->filters ? NULL : f->prev;
+}
+
+static bool filter_run_rx(struct twx_filter *f, struct twx_port *sender,
+			  const struct twx_frame *frame)
+{
+	for (; f; f = filter_before(f))
 		if (filter_one(f, FILTER_RX, sender, frame))
 			return true;
 	return false;
+}
+
+static struct twx_filter *filter_last(struct twx_port *port)
+{
+	return port->filters ? port->filters->prev : NULL;
+}
+
+bool filter_run(struct twx_port *sender, struct twx_port *receiver, const struct twx_frame *frame)
+{
+	return filter_run_tx(sender->filters, sender, frame) ||
+	       filter_run_rx(filter_last(receiver), sender, frame);
+}
+
+bool filter_run_behind(struct twx_filter *f, struct twx_port *sender, struct twx_port *receiver,
+		       const struct twx_frame *frame)
+{
+	if (f->port == receiver)
+		return filter_run_rx(filter_before(f), sender, frame);
+	return filter_run_tx(f->next, sender, frame) ||
+	       filter_run_rx(filter_last(receiver), sender, frame);
+}
+
+void filter_purge(struct twx_port *port)
+{
+	struct twx_filter *f;
+
+	for (f = port->filters; f; f = f->next)
+		if (f->type->purge)
+			f->type->purge(f);
 }
 
 static struct twx_filter *filter_find(struct twx_net *net, const char *id)

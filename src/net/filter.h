@@ -18,8 +18,13 @@ struct twx_filter_type {
 	size_t priv_size;
 	int (*open)(struct twx_filter *f, const struct twx_opts *opts, struct twx_error *e);
 	void (*close)(struct twx_filter *f);
-	/* True: taken, nobody else sees the frame. Sizes have been checked. */
+	/*
+	 * True: taken, nobody else sees the frame until filter_inject(). Sizes have been checked.
+	 * The frame's memory is gone when this returns.
+	 */
 	bool (*frame)(struct twx_filter *f, struct twx_port *sender, const struct twx_frame *frame);
+	/* Optional: the cable was pulled; frames that were taken have nowhere to go. */
+	void (*purge)(struct twx_filter *f);
 	/* The own "key=value" pairs of `info network`, each followed by a comma. */
 	void (*info)(struct twx_filter *f, char *buf, size_t size);
 };
@@ -54,12 +59,29 @@ struct twx_filter {
 	}
 
 extern const struct twx_filter_type filter_dump;
+extern const struct twx_filter_type filter_impair;
 
 /*
  * Shows a frame from @sender to @receiver to the sender's chain in order, then to the receiver's in
  * reverse. True: a filter has taken it.
  */
 bool filter_run(struct twx_port *sender, struct twx_port *receiver, const struct twx_frame *frame);
+
+/*
+ * Frames that @f took earlier, or makes up, go on behind it the given way (FILTER_RX or FILTER_TX):
+ * through the filters that come after @f, then to the receiver or, while that is busy, into its
+ * queue. Filters before @f do not see them. 1..TWX_BURST frames, copied where they have to wait; not
+ * from inside frame(). Link down and no peer drop them.
+ */
+void filter_inject(struct twx_filter *f, enum filter_queue way, const struct twx_frame *frames,
+		   int n);
+
+/* As filter_run(), for the filters that come after @f on the way from @sender to @receiver. */
+bool filter_run_behind(struct twx_filter *f, struct twx_port *sender, struct twx_port *receiver,
+		       const struct twx_frame *frame);
+
+/* The cable at @port was pulled: its filters let go of what they hold. */
+void filter_purge(struct twx_port *port);
 
 /* The line of `info network`, without what leads and ends it. */
 void filter_info(struct twx_filter *f, char *buf, size_t size);

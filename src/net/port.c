@@ -154,6 +154,8 @@ void twx_port_unpair(struct twx_port *port)
 	port_end_lease(peer);
 	port_drop_queue(port, TWX_DROP_NO_PEER);
 	port_drop_queue(peer, TWX_DROP_NO_PEER);
+	filter_purge(port);
+	filter_purge(peer);
 	port_release_sender(port);
 	port_release_sender(peer);
 	port->peer = NULL;
@@ -195,6 +197,8 @@ void twx_port_set_link(struct twx_port *port, bool up)
 		/* Frames count as sent while the cable is down, so nobody has to wait. */
 		port_drop_queue(port, TWX_DROP_LINK_DOWN);
 		port_drop_queue(peer, TWX_DROP_LINK_DOWN);
+		filter_purge(port);
+		filter_purge(peer);
 		port_release_sender(port);
 		port_release_sender(peer);
 	}

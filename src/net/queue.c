@@ -21,30 +21,32 @@ static void queue_drop_empty(struct twx_queue **q)
 	}
 }
 
-int queue_append(struct twx_queue **qp, const struct twx_frame *frame, uint32_t skip)
+struct queue_node *queue_node_new(const struct twx_frame *frame)
 {
-	struct queue_node *node;
-	struct twx_queue *q;
+	struct queue_node *node = malloc(sizeof(*node) + frame->len);
 
-	/* A single frame always fits an empty queue, so the bound cannot block for ever. */
-	if (*qp && ((*qp)->n >= QUEUE_MAX_FRAMES || frame->len > QUEUE_MAX_BYTES - (*qp)->bytes))
-		return -ENOBUFS;
-	node = malloc(sizeof(*node) + frame->len);
 	if (!node)
-		return -ENOMEM;
-	q = queue_get(qp);
-	if (!q) {
-		free(node);
-		return -ENOMEM;
-	}
+		return NULL;
 	node->next = NULL;
-	node->skip = skip;
+	node->when = 0;
+	node->skip = 0;
 	node->frame = *frame;
 	node->iov.iov_base = node->data;
 	node->iov.iov_len = iov_copy_from(frame->iov, frame->n_iov, 0, node->data, frame->len);
 	node->frame.iov = &node->iov;
 	node->frame.n_iov = 1;
 	node->frame.len = (uint32_t)node->iov.iov_len;
+	return node;
+}
+
+int queue_add(struct twx_queue **qp, struct queue_node *node)
+{
+	struct twx_queue *q = queue_get(qp);
+
+	if (!q) {
+		free(node);
+		return -ENOMEM;
+	}
 	if (q->tail)
 		q->tail->next = node;
 	else
@@ -53,6 +55,20 @@ int queue_append(struct twx_queue **qp, const struct twx_frame *frame, uint32_t 
 	q->n++;
 	q->bytes += node->frame.len;
 	return 0;
+}
+
+int queue_append(struct twx_queue **qp, const struct twx_frame *frame, uint32_t skip)
+{
+	struct queue_node *node;
+
+	/* A single frame always fits an empty queue, so the bound cannot block for ever. */
+	if (*qp && ((*qp)->n >= QUEUE_MAX_FRAMES || frame->len > QUEUE_MAX_BYTES - (*qp)->bytes))
+		return -ENOBUFS;
+	node = queue_node_new(frame);
+	if (!node)
+		return -ENOMEM;
+	node->skip = skip;
+	return queue_add(qp, node);
 }
 
 struct queue_node *queue_take(struct twx_queue **qp, int max, int *n)

@@ -16,6 +16,7 @@ struct queue_node {
 	struct queue_node *next;
 	struct twx_frame frame;
 	struct iovec iov;
+	uint64_t when; /* for those who keep nodes by time */
 	uint32_t skip; /* segments of a GSO frame that were delivered already; only ever at the head
 			*/
 	uint8_t data[];
@@ -27,6 +28,12 @@ struct twx_queue {
 	uint32_t n;
 	uint32_t bytes;
 };
+
+/* A copy of @frame, alone; null when memory is out. queue_free_chain() frees it. */
+struct queue_node *queue_node_new(const struct twx_frame *frame);
+
+/* Puts @node at the end, whatever the bounds; creates the queue. 0, or -ENOMEM, which frees it. */
+int queue_add(struct twx_queue **q, struct queue_node *node);
 
 /* Copies @frame to the end; creates the queue. 0, -ENOBUFS at the bound, or -ENOMEM. */
 int queue_append(struct twx_queue **q, const struct twx_frame *frame, uint32_t skip);

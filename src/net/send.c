@@ -25,7 +25,8 @@
  * hold the loop.
  *
  * Filters see a frame once, before the queue, and only when it need not be refused: after they have
- * seen it, it is never given back to the sender.
+ * seen it, it is never given back to the sender. A filter that took a frame lets it go on by
+ * filter_inject(), which knows no refusal either.
  *
  * Difference from QEMU: no state of a virtual machine is asked; a frame with a retaining sender is
  * not copied.
@@ -345,6 +346,33 @@ void twx_port_post(struct twx_port *port, const struct twx_frame *frames, int n)
 		n -= burst;
 	}
 	core->in_send--;
+}
+
+/*
+ * The end of twx_port_post() for frames that a filter took on their way: counted as sent then, so
+ * not again.
+ */
+void filter_inject(struct twx_filter *f, enum filter_queue way, const struct twx_frame *frames,
+		   int n)
+{
+	struct twx_port *port = way == FILTER_TX ? f->port : f->port->peer, *r;
+	struct twx_frame pass[TWX_BURST];
+	int i, m = 0;
+
+	if (!port) {
+		port_drop_frames(f->port, TWX_DROP_NO_PEER, frames, n);
+		return;
+	}
+	r = port_target(port, frames, n);
+	if (!r)
+		return;
+	port_core(port)->in_send++;
+	for (i = 0; i < n; i++)
+		if (!filter_run_behind(f, port, r, &frames[i]))
+			pass[m++] = frames[i];
+	if (m)
+		port_put(r, port, pass, m);
+	port_core(port)->in_send--;
 }
 
 bool twx_port_can_send(struct twx_port *port)

@@ -104,6 +104,8 @@ ok 'tap' serve -netdev help
 ok 'vhost-user' serve -device 'virtio-net,help'
 ok 'mac=' serve -device 'virtio-net,help'
 ok 'maxlen=' serve -object 'filter-dump,help'
+ok 'filter-impair' serve -object help
+ok 'jitter=TIME' serve -object 'filter-impair,help'
 ok 'ifname=' serve -netdev 'tap,?'
 ok 'addr.host=' serve -netdev 'stream,help'
 ok 'remote.path=' serve -netdev 'dgram,help'
@@ -155,6 +157,8 @@ bad 'multicast' '' serve -netdev $user -device "$nic,mac=01:00:5e:00:00:01"
 bad "Invalid parameter 'frob'" 'virtio-net,help' serve -netdev $user -device "$nic,frob=1"
 bad '-object frob,id=f0' '' serve -netdev $user -object frob,id=f0
 bad "Parameter 'file' is missing" '' serve -netdev $user -object filter-dump,id=f0,netdev=n0
+bad "expects a time up to 1 h with its unit, such as 20ms, not '20'" '' serve -netdev $user -object filter-impair,id=f0,netdev=n0,delay=20
+bad "reorder= needs delay=" 'overtakes' serve -netdev $user -object filter-impair,id=f0,netdev=n0,reorder=1%
 bad "Parameter 'netdev' expects a network backend id" '' serve -netdev $user -object filter-dump,id=f0,netdev=zz,file=/dev/null
 bad 'Invalid host forwarding rule' '' serve -netdev $user,hostfwd=foo
 bad "Invalid parameter 'addr.frob'" 'stream,help' serve -netdev stream,id=s0,addr.type=unix,addr.frob=1
