@@ -247,15 +247,16 @@ static void errors_are_limited_in_rate(void **state)
 static void errors_about_errors_are_not_sent(void **state)
 {
 	struct guest *g = *state;
+	struct in6_addr host = user_mapped(g->host);
 	uint8_t orig[28] = { 0x45, [9] = 1, [12] = 10, 0, 2, 15, 192, 0, 2, 1, 3, 3 };
 
-	icmp_send_error(g->user, 11, 0, 0, g->host, orig, sizeof(orig));
+	icmp_send_error(g->user, 11, 0, 0, &host, orig, sizeof(orig));
 	orig[20] = 8;
 	orig[7] = 1; /* a later fragment */
-	icmp_send_error(g->user, 11, 0, 0, g->host, orig, sizeof(orig));
+	icmp_send_error(g->user, 11, 0, 0, &host, orig, sizeof(orig));
 	orig[7] = 0;
 	memset(orig + 16, 255, 4); /* broadcast */
-	icmp_send_error(g->user, 11, 0, 0, g->host, orig, sizeof(orig));
+	icmp_send_error(g->user, 11, 0, 0, &host, orig, sizeof(orig));
 	assert_true(guest_silent(g, 20));
 }
 

@@ -35,10 +35,25 @@ static void options_are_refused_as_by_qemu(void **state)
 		{ "dhcpstart=1.2.3.4", "DHCP doesn't belong to network" },
 		{ "dhcpstart=10.0.2.3", "DHCP must be different from host and DNS" },
 		{ "domainname=", "'domainname' parameter cannot be empty" },
-		{ "ipv4=off", "IPv4 and IPv6 disabled" },
-		{ "ipv6=on",
-		  "Parameter 'ipv6' is not supported yet: the user network speaks IPv4 only" },
-		{ "ipv6-net=fec0::/64", "Parameter 'ipv6-net' is not supported yet" },
+		{ "ipv4=off,ipv6=off", "IPv4 and IPv6 disabled" },
+		{ "ipv4=off,net=10.0.0.0/8", "IPv4 disabled but netmask/host/dns provided" },
+		{ "ipv6=on,host=10.0.2.2", "IPv4 disabled but netmask/host/dns provided" },
+		{ "ipv6=off,ipv6-net=fd00::/64", "IPv6 disabled but prefix/host6/dns6 provided" },
+		{ "ipv4=on,ipv6-host=fec0::2", "IPv6 disabled but prefix/host6/dns6 provided" },
+		{ "ipv6-net=", "Parameter 'ipv6-net' expects a valid IPv6 prefix" },
+		{ "ipv6-net=zz", "Failed to parse IPv6 prefix" },
+		{ "ipv6-net=/64", "Failed to parse IPv6 prefix" },
+		{ "ipv6-net=fec0::/x", "Parameter 'ipv6-prefixlen' expects a number" },
+		{ "ipv6-net=fec0::/200", "Invalid IPv6 prefix provided (IPv6 prefix length must be "
+					 "between 0 and 126)" },
+		{ "ipv6-prefix=fd00::,ipv6-prefixlen=-1",
+		  "Invalid IPv6 prefix provided (IPv6 prefix length must be between 0 and 126)" },
+		{ "ipv6-net=ff02::/64", "Invalid IPv6 prefix provided (not one of a network)" },
+		{ "ipv6-host=zz", "Failed to parse IPv6 host" },
+		{ "ipv6-host=fd00::1", "IPv6 Host doesn't belong to network" },
+		{ "ipv6-dns=zz", "Failed to parse IPv6 DNS" },
+		{ "ipv6-dns=fd00::1,restrict=on", "IPv6 DNS doesn't belong to network" },
+		{ "ipv6-dns=fec0::2", "IPv6 DNS must be different from host" },
 		{ "smb=/tmp", "Parameter 'smb' is not supported yet" },
 		{ "guestfwd=udp:10.0.2.9:80-cmd:x",
 		  "Invalid guest forwarding rule 'udp:10.0.2.9:80-cmd:x'" },
@@ -93,6 +108,18 @@ static void options_are_refused_as_by_qemu(void **state)
 		  "Invalid host forwarding rule 'tcp::1234-192.168.1.1:22' (Bad guest address)" },
 		{ "hostfwd=tcp::1234-10.0.2.2:22",
 		  "Invalid host forwarding rule 'tcp::1234-10.0.2.2:22' (Bad guest address)" },
+		{ "hostfwd=tcp:[zz]:1234-:22",
+		  "Invalid host forwarding rule 'tcp:[zz]:1234-:22' (Bad host address)" },
+		{ "hostfwd=tcp::1234-[fec0::2]:22",
+		  "Invalid host forwarding rule 'tcp::1234-[fec0::2]:22' (Bad guest address)" },
+		{ "hostfwd=tcp::1234-[fd00::1]:22",
+		  "Invalid host forwarding rule 'tcp::1234-[fd00::1]:22' (Bad guest address)" },
+		{ "ipv6=off,hostfwd=tcp::1234-[fec0::15]:22",
+		  "Invalid host forwarding rule 'tcp::1234-[fec0::15]:22' (Bad guest address)" },
+		{ "guestfwd=tcp:[fec0::3]:80-cmd:x", "Conflicting/invalid host:port in guest "
+						     "forwarding rule 'tcp:[fec0::3]:80-cmd:x'" },
+		{ "guestfwd=tcp:[fec0::9]80-cmd:x",
+		  "Invalid guest forwarding rule 'tcp:[fec0::9]80-cmd:x'" },
 		{ "hostfwd=tcp::1234-:0",
 		  "Invalid host forwarding rule 'tcp::1234-:0' (Bad guest port)" },
 		{ "hostfwd=tcp::1234-:22x",
@@ -124,6 +151,9 @@ static void info_names_net_and_restrict(void **state)
 		{ "net=10.0.2.0/255.255.0.0", "net=10.0.0.0,restrict=off" },
 		{ "restrict=on", "net=10.0.2.0,restrict=on" },
 		{ "ipv6=off,ipv4=on", "net=10.0.2.0,restrict=off" },
+		{ "ipv6=on", "net=10.0.2.0,restrict=off" },
+		{ "ipv6-net=fd00:1::/48,ipv6-host=fd00:1::99", "net=10.0.2.0,restrict=off" },
+		{ "ipv6-prefixlen=0", "net=10.0.2.0,restrict=off" },
 	};
 	struct twx_error e = { 0 };
 	struct guest g;
@@ -179,6 +209,7 @@ static void arp_probe_is_answered_and_teaches_nothing(void **state)
 {
 	struct guest *g = *state;
 	uint8_t frame[64];
+	struct in6_addr host = user_mapped(g->host);
 	struct guest_frame f;
 
 	guest_send(g, frame, guest_arp(g, frame, 1, guest_addr("0.0.0.0"), g->host));
@@ -186,7 +217,7 @@ static void arp_probe_is_answered_and_teaches_nothing(void **state)
 	guest_frame_free(&f);
 	/* A claim to the gateway's own address changes nothing. */
 	guest_send(g, frame, guest_arp(g, frame, 2, g->host, g->host));
-	assert_null(user_neigh_find(g->user, g->host));
+	assert_null(user_neigh_find(g->user, &host));
 	assert_true(guest_silent(g, 20));
 }
 

@@ -295,7 +295,7 @@ static int from_host(struct tg *g, struct host *h, uint16_t guest_port)
 		fd = accept4(h->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	while (fd < 0);
 	getsockname(h->fd, (struct sockaddr *)&a, &len);
-	user_neigh_learn(g->user, user_v4(&to), guest_mac);
+	user_neigh_learn(g->user, &to, guest_mac);
 	tcp_from_host_take(g->user, fd, &from, ntohs(a.sin_port), &to, guest_port);
 	return fd;
 }

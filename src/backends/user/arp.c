@@ -35,7 +35,9 @@ void arp_request(struct user *u, struct in_addr target)
 {
 	static const uint8_t nobody[6], everybody[6] = { 255, 255, 255, 255, 255, 255 };
 
-	if (user_neigh_may_ask(u, target))
+	struct in6_addr a = user_mapped(target);
+
+	if (user_neigh_may_ask(u, &a))
 		arp_send(u, ARP_REQUEST, everybody, u->mac, u->cfg.host, nobody, target);
 }
 
@@ -50,6 +52,7 @@ void arp_input(struct user *u, const struct twx_frame *f)
 {
 	const uint8_t *eth = f->iov[0].iov_base, *arp = eth + USER_ETH_LEN;
 	struct in_addr sender, target;
+	struct in6_addr who;
 	uint8_t mac[6] = { 0x52, 0x55 };
 
 	TWX_TRACE(u->port->trace, TWX_HOP_USER_ARP, u->port->name, f->len, 0);
@@ -64,7 +67,8 @@ void arp_input(struct user *u, const struct twx_frame *f)
 	memcpy(&sender, arp + 14, 4);
 	memcpy(&target, arp + 24, 4);
 	/* Probes (sender 0.0.0.0, RFC 5227) and claims to our own addresses teach nothing. */
-	user_neigh_learn(u, sender, arp + 8);
+	who = user_mapped(sender);
+	user_neigh_learn(u, &who, arp + 8);
 	if (user_get16(arp + 6) != ARP_REQUEST || !user_is_ours(u, target) ||
 	    !user_in_net(u, target))
 		return;

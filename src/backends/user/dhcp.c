@@ -388,6 +388,7 @@ static void put_boot(struct user *u, struct reply *m)
 static void reply_send(struct user *u, struct reply *m, const struct request *r, struct in_addr to)
 {
 	static const uint8_t everybody[6] = { 255, 255, 255, 255, 255, 255 };
+	struct in6_addr src = user_mapped(u->cfg.host), dst = user_mapped(to);
 	bool broadcast = to.s_addr == INADDR_BROADCAST;
 	uint8_t *frame, *udp;
 	uint32_t len;
@@ -405,7 +406,7 @@ static void reply_send(struct user *u, struct reply *m, const struct request *r,
 	user_put16(udp + 2, 68);
 	user_put16(udp + 4, len);
 	memcpy(udp + 8, m->msg, m->len);
-	user_udp_csum(udp, u->cfg.host, to, len);
+	user_udp_csum(udp, &src, &dst, len);
 	user_out(u, USER_ETH_LEN + 20 + len, NULL);
 }
 
@@ -431,6 +432,7 @@ static void refuse(struct user *u, const uint8_t *data, const struct request *r,
 static void grant(struct user *u, const uint8_t *data, const struct request *r, struct lease *l)
 {
 	struct in_addr yours = address(u, l);
+	struct in6_addr guest = user_mapped(yours);
 	uint64_t now = twx_loop_now(u->loop);
 	uint8_t seconds[4];
 	struct reply m;
@@ -446,7 +448,7 @@ static void grant(struct user *u, const uint8_t *data, const struct request *r, 
 	}
 	put_config(u, &m);
 	if (r->type != DISCOVER)
-		user_neigh_learn(u, yours, r->mac);
+		user_neigh_learn(u, &guest, r->mac);
 	reply_send(u, &m, r, reply_to(r, yours));
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Reassembly of the guest's IPv4 fragments (RFC 791, 3.2; RFC 815's idea, RFC 5722's strictness).
- */
+/* Reassembly of the guest's fragments, IPv4 and IPv6 (RFC 791, 3.2; RFC 8200, 4.5; RFC 815's idea,
+ * RFC 5722's strictness). */
 
 /*
  * Each datagram under way has one buffer and a sorted list of the byte ranges that arrived;
@@ -25,26 +25,24 @@
 #define MAX_RANGES 32
 #define LIFE_NS 30000000000ull
 #define ROOM (USER_ETH_LEN + 60) /* in front of the payload: the longest header */
+#define OFFSET6 0xfff8
 #define GROW 2048
-
-#define ICMP_TIME_EXCEEDED 11
-#define ICMP_REASSEMBLY 1
 
 struct range {
 	uint32_t start, end;
 };
 
 struct datagram {
-	struct in_addr src, dst;
-	uint16_t id;
-	uint8_t proto;
+	struct in6_addr src, dst;
+	uint32_t id;
+	uint8_t proto; /* IPv4; in IPv6 the first fragment's counts */
 	bool used;
 	uint64_t since;
 	uint8_t *buf;	    /* ROOM, then the payload */
 	uint32_t size;	    /* of buf */
 	uint32_t total;	    /* payload's length; 0: last fragment not seen */
-	uint32_t ihl;	    /* 0: first fragment not seen */
-	uint8_t head[ROOM]; /* of the first fragment */
+	uint32_t ihl;	    /* of head's IP header; 0: first fragment not seen */
+	uint8_t head[ROOM]; /* of the first fragment; IPv6: without extension headers */
 	struct range ranges[MAX_RANGES];
 	uint32_t n_ranges;
 };
@@ -90,6 +88,25 @@ static struct datagram *oldest(struct user_frag *s, const struct datagram *but)
 	return o;
 }
 
+/* Time has run out; the first fragment is there. */
+static void complain(struct user *u, const struct datagram *d)
+{
+	uint8_t quote[ROOM + USER_IP6_FRAG_LEN + 8];
+	uint32_t len = d->ihl;
+
+	memcpy(quote, d->head + USER_ETH_LEN, len);
+	if (!user_is_v4(&d->src)) {
+		memset(quote + len, 0, USER_IP6_FRAG_LEN);
+		quote[len] = quote[6];
+		quote[6] = IPPROTO_FRAGMENT;
+		quote[len + 3] = 1; /* more fragments */
+		user_put32(quote + len + 4, d->id);
+		len += USER_IP6_FRAG_LEN;
+	}
+	memcpy(quote + len, d->buf + ROOM, 8);
+	user_complain(u, USER_REASSEMBLY, 0, NULL, quote, len + 8);
+}
+
 bool frag_age(struct user *u, uint64_t now)
 {
 	struct user_frag *s = u->frag;
@@ -100,17 +117,16 @@ bool frag_age(struct user *u, uint64_t now)
 		if (!d->used || now - d->since < LIFE_NS)
 			continue;
 		twx_port_drop(u->port, TWX_DROP_LIMIT, d->size);
-		if (d->ihl && d->n_ranges && !d->ranges[0].start) {
-			uint8_t quote[60 + 8];
-
-			memcpy(quote, d->head + USER_ETH_LEN, d->ihl);
-			memcpy(quote + d->ihl, d->buf + ROOM, 8);
-			icmp_send_error(u, ICMP_TIME_EXCEEDED, ICMP_REASSEMBLY, 0, u->cfg.host,
-					quote, d->ihl + 8);
-		}
+		if (d->ihl && d->n_ranges && !d->ranges[0].start)
+			complain(u, d);
 		forget(s, d);
 	}
 	return s && s->n;
+}
+
+static uint32_t id_of(const struct user_pkt *p)
+{
+	return p->v6 ? user_get32(p->frag + 4) : user_get16(p->ip + 4);
 }
 
 static struct datagram *find(struct user *u, const struct user_pkt *p)
@@ -123,9 +139,8 @@ static struct datagram *find(struct user *u, const struct user_pkt *p)
 
 		if (!d->used)
 			free_slot = free_slot ? free_slot : d;
-		else if (d->src.s_addr == user_v4(&p->src).s_addr &&
-			 d->dst.s_addr == user_v4(&p->dst).s_addr && d->proto == p->proto &&
-			 d->id == user_get16(p->ip + 4))
+		else if (d->id == id_of(p) && user_same(&d->src, &p->src) &&
+			 user_same(&d->dst, &p->dst) && (p->v6 || d->proto == p->proto))
 			return d;
 	}
 	if (!free_slot) {
@@ -134,9 +149,9 @@ static struct datagram *find(struct user *u, const struct user_pkt *p)
 		forget(s, free_slot);
 	}
 	*free_slot = (struct datagram){
-		.src = user_v4(&p->src),
-		.dst = user_v4(&p->dst),
-		.id = user_get16(p->ip + 4),
+		.src = p->src,
+		.dst = p->dst,
+		.id = id_of(p),
 		.proto = p->proto,
 		.used = true,
 		.since = twx_loop_now(u->loop),
@@ -227,11 +242,12 @@ static bool is_duplicate(const struct datagram *d, const struct user_pkt *p, uin
 /* Takes the fragment in; false when the datagram is not worth keeping. */
 static bool add(struct user *u, struct datagram *d, const struct user_pkt *p)
 {
-	uint32_t ihl = p->l4_off - USER_ETH_LEN, flags = user_get16(p->ip + 6);
-	uint32_t start = (flags & 0x1fff) * 8, end = start + p->l4_len;
-	bool more = flags & 0x2000;
+	uint32_t ihl = p->v6 ? USER_IP6_LEN : p->l4_off - USER_ETH_LEN;
+	uint32_t flags = user_get16(p->v6 ? p->frag + 2 : p->ip + 6);
+	uint32_t start = p->v6 ? flags & OFFSET6 : (flags & 0x1fff) * 8, end = start + p->l4_len;
+	bool more = flags & (p->v6 ? 1 : 0x2000);
 
-	if (!p->l4_len || (more && p->l4_len % 8) || end > 65535 - ihl)
+	if (!p->l4_len || (more && p->l4_len % 8) || end > 65535 - (p->v6 ? 0 : ihl))
 		return false;
 	if (!more) {
 		if (d->total && d->total != end)
@@ -249,6 +265,8 @@ static bool add(struct user *u, struct datagram *d, const struct user_pkt *p)
 	if (!start) {
 		d->ihl = ihl;
 		memcpy(d->head, p->eth, USER_ETH_LEN + ihl);
+		if (p->v6)
+			d->head[USER_ETH_LEN + 6] = p->proto;
 	}
 	return user_pkt_copy(p, 0, d->buf + ROOM + start, p->l4_len);
 }
@@ -263,12 +281,17 @@ static void complete(struct user *u, struct datagram *d)
 	be16 sum;
 
 	memcpy(frame, d->head, USER_ETH_LEN + d->ihl);
-	user_put16(ip + 2, d->ihl + d->total);
-	user_put16(ip + 6, 0);
-	user_put16(ip + 10, 0);
-	sum = csum_fold(csum_partial(ip, d->ihl, 0));
-	memcpy(ip + 10, &sum, 2);
-	user_input_ip4(u, &f);
+	if (user_is_v4(&d->src)) {
+		user_put16(ip + 2, d->ihl + d->total);
+		user_put16(ip + 6, 0);
+		user_put16(ip + 10, 0);
+		sum = csum_fold(csum_partial(ip, d->ihl, 0));
+		memcpy(ip + 10, &sum, 2);
+		user_input_ip4(u, &f);
+	} else {
+		user_put16(ip + 4, d->total);
+		user_input_ip6(u, &f, true);
+	}
 	/* Before the memory goes. */
 	udp_burst_end(u);
 	tcp_burst_end(u);
@@ -285,7 +308,7 @@ void frag_input(struct user *u, const struct user_pkt *p)
 		return;
 	}
 	d = find(u, p);
-	if (!add(u, d, p) || d->ihl + d->total > 65535) {
+	if (!add(u, d, p) || (p->v6 ? 0 : d->ihl) + d->total > 65535) {
 		twx_port_drop(u->port, TWX_DROP_BAD_PACKET, p->frame->len);
 		forget(u->frag, d);
 		return;

@@ -71,7 +71,7 @@ struct program {
 
 struct guestfwd {
 	struct user *u;
-	struct in_addr addr;
+	struct in6_addr addr;
 	uint16_t port;
 	char *command;	   /* cmd: */
 	struct pump *pump; /* a chardev */
@@ -378,28 +378,53 @@ static bool part(char *buf, size_t size, const char **text, char sep)
 	return true;
 }
 
+/* As in a URL, an IPv6 address is "[ADDR]"; left unset when it is empty. */
+static bool parse_server(struct guestfwd *g, const char **text)
+{
+	char server[64];
+	struct in_addr a4;
+
+	if (**text == '[') {
+		++*text;
+		return part(server, sizeof(server), text, ']') && *(*text)++ == ':' &&
+		       inet_pton(AF_INET6, server, &g->addr) == 1 && !user_is_v4(&g->addr);
+	}
+	if (!part(server, sizeof(server), text, ':') || (*server && !inet_aton(server, &a4)))
+		return false;
+	if (*server)
+		g->addr = user_mapped(a4);
+	return true;
+}
+
 /* "[tcp]:SERVER:PORT-"; what follows is left in *@text. */
 static bool parse_rule(struct guestfwd *g, const char **text)
 {
-	char proto[8], server[64], port[16], *end;
+	char proto[8], port[16], *end;
 	unsigned long v;
 
 	if (!part(proto, sizeof(proto), text, ':') || (*proto && strcmp(proto, "tcp")) ||
-	    !part(server, sizeof(server), text, ':') || (*server && !inet_aton(server, &g->addr)) ||
-	    !part(port, sizeof(port), text, '-'))
+	    !parse_server(g, text) || !part(port, sizeof(port), text, '-'))
 		return false;
 	v = strtoul(port, &end, 10);
 	g->port = (uint16_t)v;
 	return *port >= '0' && *port <= '9' && !*end && v && v <= 65535 && **text;
 }
 
-struct guestfwd *guestfwd_find(struct user *u, struct in_addr addr, uint16_t port)
+struct guestfwd *guestfwd_find(struct user *u, const struct in6_addr *addr, uint16_t port)
 {
 	struct guestfwd *g = u->guestfwds;
 
-	while (g && (g->addr.s_addr != addr.s_addr || g->port != port))
+	while (g && (!user_same(&g->addr, addr) || g->port != port))
 		g = g->next;
 	return g;
+}
+
+/* An alias of the gateway or of the name server cannot be given away. */
+static bool is_alias(struct user *u, const struct in6_addr *a)
+{
+	struct in6_addr host = user_gateway(u, a);
+
+	return user_same(a, &host) || user_is_dns(u, a);
 }
 
 /* As libslirp: inside the network, and nobody's yet. */
@@ -407,11 +432,17 @@ static bool is_free(struct guestfwd *g)
 {
 	struct user *u = g->u;
 
-	if (!g->addr.s_addr)
-		g->addr.s_addr = u->cfg.net.s_addr | (htonl(0x0204) & ~u->cfg.mask.s_addr);
-	return user_in_net(u, g->addr) && g->addr.s_addr != u->cfg.net.s_addr &&
-	       g->addr.s_addr != u->cfg.host.s_addr && g->addr.s_addr != u->cfg.dns.s_addr &&
-	       !user_is_broadcast(u, g->addr) && !guestfwd_find(u, g->addr, g->port);
+	if (user_same(&g->addr, &in6addr_any) ||
+	    (user_is_v4(&g->addr) && !user_v4(&g->addr).s_addr))
+		g->addr = user_mapped((struct in_addr){ u->cfg.net.s_addr |
+							(htonl(0x0204) & ~u->cfg.mask.s_addr) });
+	if (is_alias(u, &g->addr) || guestfwd_find(u, &g->addr, g->port))
+		return false;
+	/* Several ports may lead elsewhere from one address. */
+	if (user_owns(u, &g->addr))
+		return true;
+	return user_may_be_guest(u, &g->addr) &&
+	       (!user_is_v4(&g->addr) || user_v4(&g->addr).s_addr != u->cfg.net.s_addr);
 }
 
 static void guestfwd_free(struct guestfwd *g)
@@ -437,13 +468,19 @@ static int rule_failed(const char *sentence, const char *rule, struct twx_error 
 }
 
 /* An address that is ours from now on. False: there are too many. */
-static bool own_address(struct user *u, struct in_addr addr)
+static bool own_address(struct user *u, const struct in6_addr *addr)
 {
-	if (user_is_ours(u, addr))
+	if (user_owns(u, addr))
 		return true;
-	if (u->n_own == array_size(u->own))
+	if (user_is_v4(addr)) {
+		if (u->n_own == array_size(u->own))
+			return false;
+		u->own[u->n_own++] = user_v4(addr);
+		return true;
+	}
+	if (u->n_own6 == array_size(u->own6))
 		return false;
-	u->own[u->n_own++] = addr;
+	u->own6[u->n_own6++] = *addr;
 	return true;
 }
 
@@ -467,7 +504,7 @@ int guestfwd_add(struct user *u, const char *rule, struct twx_error *e)
 		g->command = strdup(target + 4);
 	if (!err && !g->command && !g->pump)
 		err = twx_error_set(e, ENOMEM, "out of memory");
-	if (!err && !own_address(u, g->addr))
+	if (!err && !own_address(u, &g->addr))
 		err = twx_error_set(e, E2BIG, "guestfwd= has more than %zu addresses",
 				    array_size(u->own));
 	if (err) {

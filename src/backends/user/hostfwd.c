@@ -57,15 +57,15 @@ struct user_fwd {
 
 /* --- UDP --- */
 
-static bool name_forward_peer(struct user *u, void *opaque, const struct sockaddr_in *from,
-			      struct in_addr *src, uint16_t *sport)
+static bool name_forward_peer(struct user *u, void *opaque, const union user_addr *from,
+			      struct user_end *src)
 {
 	struct forward *f = opaque;
 	struct flow_key key = {
 		.guest = f->rule.guest,
 		.guest_port = f->rule.guest_port,
-		.peer = user_map_in(u, (const struct sockaddr *)from),
-		.peer_port = ntohs(from->sin_port),
+		.peer = user_map_in(u, &from->sa, &f->rule.guest),
+		.peer_port = ntohs(from->in.sin_port),
 		.kind = FLOW_UDP,
 	};
 	struct flow *flow = flow_find(&u->flows, &key);
@@ -79,15 +79,15 @@ static bool name_forward_peer(struct user *u, void *opaque, const struct sockadd
 	flow_touch(&u->flows, flow, twx_loop_now(u->loop));
 	udp_flow_of(flow)->peer = *from;
 	udp_flow_of(flow)->fwd = f->index;
-	*src = user_v4(&key.peer);
-	*sport = key.peer_port;
+	src->addr = key.peer;
+	src->port = key.peer_port;
 	return true;
 }
 
 static void udp_event(struct twx_watch *w, uint32_t events)
 {
 	struct forward *f = container_of(w, struct forward, watch);
-	struct udp_target t = { .guest = user_v4(&f->rule.guest),
+	struct udp_target t = { .guest = f->rule.guest,
 				.port = f->rule.guest_port,
 				.name = name_forward_peer,
 				.opaque = f };
@@ -163,7 +163,7 @@ static void name_client(struct forward *f, const struct sockaddr *peer, struct f
 {
 	*key = (struct flow_key){ .guest = f->rule.guest,
 				  .guest_port = f->rule.guest_port,
-				  .peer = user_map_in(f->u, peer),
+				  .peer = user_map_in(f->u, peer, &f->rule.guest),
 				  .kind = FLOW_TCP };
 	if (peer->sa_family == AF_INET)
 		key->peer_port = ntohs(((const struct sockaddr_in *)peer)->sin_port);
@@ -307,26 +307,15 @@ static int enter(struct user *u, struct forward *f)
 	return 0;
 }
 
-/* An address of the virtual network that can be a guest's. */
-static bool may_be_guest(struct user *u, const struct in6_addr *a)
-{
-	struct in_addr a4 = user_v4(a);
-
-	return IN6_IS_ADDR_V4MAPPED(a) && user_in_net(u, a4) && !user_is_ours(u, a4) &&
-	       !user_is_broadcast(u, a4);
-}
-
 static const char *parse(struct forward *f, const char *rule)
 {
 	const char *wrong = fwd_rule_parse(&f->rule, rule);
 
 	if (wrong)
 		return wrong;
-	if (f->rule.kind == FWD_UDP && f->rule.host.ss_family != AF_INET)
-		return "Bad host address";
 	if (IN6_IS_ADDR_UNSPECIFIED(&f->rule.guest))
 		f->rule.guest = user_mapped(f->u->cfg.dhcp_start);
-	return may_be_guest(f->u, &f->rule.guest) ? NULL : "Bad guest address";
+	return user_may_be_guest(f->u, &f->rule.guest) ? NULL : "Bad guest address";
 }
 
 static int cannot(const char *rule, int err, struct twx_error *e)

@@ -20,7 +20,7 @@ const struct twx_opt_desc user_options[] = {
 	  "ADDR" },
 	{ "restrict", TWX_OPT_BOOL, "off", "keep the guest from everything but forwards" },
 	{ "ipv4", TWX_OPT_BOOL, NULL, "IPv4, on by default" },
-	{ "ipv6", TWX_OPT_BOOL, NULL, "IPv6: " LATER ", off" },
+	{ "ipv6", TWX_OPT_BOOL, NULL, "IPv6, on by default" },
 	{ "hostname", TWX_OPT_STR, NULL, "host name that DHCP gives to the guest", "NAME" },
 	{ "domainname", TWX_OPT_STR, NULL, "domain name that DHCP gives to the guest", "NAME" },
 	{ "dnssearch", TWX_OPT_LIST, NULL, "search domain that DHCP gives to the guest", "DOMAIN" },
@@ -40,11 +40,14 @@ const struct twx_opt_desc user_options[] = {
 	  1 << 20 },
 	{ "dns-host", TWX_OPT_STR, NULL, "resolver to use instead of the host's", "ADDR[:PORT]" },
 	{ "x-peek-off", TWX_OPT_ENUM, "auto", "SO_PEEK_OFF for TCP", "auto|on|off" },
-	{ "ipv6-net", TWX_OPT_STR, NULL, "IPv6: " LATER, "PREFIX[/LEN]" },
-	{ "ipv6-prefix", TWX_OPT_STR, NULL, "IPv6: " LATER, "PREFIX" },
-	{ "ipv6-prefixlen", TWX_OPT_STR, NULL, "IPv6: " LATER, "LEN" },
-	{ "ipv6-host", TWX_OPT_STR, NULL, "IPv6: " LATER, "ADDR" },
-	{ "ipv6-dns", TWX_OPT_STR, NULL, "IPv6: " LATER, "ADDR" },
+	{ "ipv6-net", TWX_OPT_STR, NULL, "virtual IPv6 network, fec0::/64 by default",
+	  "PREFIX[/LEN]" },
+	{ "ipv6-prefix", TWX_OPT_STR, NULL, "its prefix alone", "PREFIX" },
+	{ "ipv6-prefixlen", TWX_OPT_INT, NULL, "and its length, 64 by default", "LEN" },
+	{ "ipv6-host", TWX_OPT_STR, NULL, "IPv6 address of the gateway, PREFIX::2 by default",
+	  "ADDR" },
+	{ "ipv6-dns", TWX_OPT_STR, NULL, "IPv6 address of the name server, PREFIX::3 by default",
+	  "ADDR" },
 	{ "smb", TWX_OPT_STR, NULL, LATER, "DIR" },
 	{ "smbserver", TWX_OPT_STR, NULL, LATER, "ADDR" },
 	{ NULL },
@@ -52,9 +55,7 @@ const struct twx_opt_desc user_options[] = {
 
 static int check_unsupported(const struct twx_opts *o, struct twx_error *e)
 {
-	static const char *const later[] = { "ipv6-net",  "ipv6-prefix", "ipv6-prefixlen",
-					     "ipv6-host", "ipv6-dns",	 "smb",
-					     "smbserver" };
+	static const char *const later[] = { "smb", "smbserver" };
 
 	for (size_t i = 0; i < array_size(later); i++) {
 		if (!twx_opts_given(o, later[i]))
@@ -62,13 +63,102 @@ static int check_unsupported(const struct twx_opts *o, struct twx_error *e)
 		twx_error_set(e, EOPNOTSUPP, "Parameter '%s' is " LATER, later[i]);
 		return twx_error_hint(e, "leave '%s' out", later[i]);
 	}
-	if (twx_opts_given(o, "ipv6") && twx_opts_bool(o, "ipv6")) {
-		twx_error_set(e, EOPNOTSUPP,
-			      "Parameter 'ipv6' is " LATER ": the user network speaks IPv4 only");
-		return twx_error_hint(e, "leave 'ipv6' out");
-	}
-	if (twx_opts_given(o, "ipv4") && !twx_opts_bool(o, "ipv4"))
+	return 0;
+}
+
+static bool given(const struct twx_opts *o, const char *const keys[], size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (twx_opts_given(o, keys[i]))
+			return true;
+	return false;
+}
+
+/* As QEMU: the one that alone is asked for turns the other off. */
+static int parse_families(struct user_config *c, const struct twx_opts *o, struct twx_error *e)
+{
+	static const char *const v4[] = { "net", "ip", "host", "dns" };
+	static const char *const v6[] = { "ipv6-net", "ipv6-prefix", "ipv6-host", "ipv6-dns" };
+	bool has4 = twx_opts_given(o, "ipv4"), has6 = twx_opts_given(o, "ipv6");
+	bool on4 = twx_opts_bool(o, "ipv4"), on6 = twx_opts_bool(o, "ipv6");
+
+	c->ipv4 = has4 ? on4 : !(has6 && on6);
+	c->ipv6 = has6 ? on6 : !(has4 && on4);
+	if (!c->ipv4 && given(o, v4, array_size(v4)))
+		return twx_error_set(e, EINVAL, "IPv4 disabled but netmask/host/dns provided");
+	if (!c->ipv6 && given(o, v6, array_size(v6)))
+		return twx_error_set(e, EINVAL, "IPv6 disabled but prefix/host6/dns6 provided");
+	if (!c->ipv4 && !c->ipv6)
 		return twx_error_set(e, EINVAL, "IPv4 and IPv6 disabled");
+	return 0;
+}
+
+/* "PREFIX[/LEN]", or the same by two keys. */
+static int parse_prefix(struct user_config *c, const struct twx_opts *o, struct twx_error *e)
+{
+	const char *net = twx_opts_str(o, "ipv6-net"), *text = twx_opts_str(o, "ipv6-prefix");
+	const char *slash = net ? strchr(net, '/') : NULL;
+	int64_t len = twx_opts_int(o, "ipv6-prefixlen");
+	char addr[INET6_ADDRSTRLEN] = "", *end;
+
+	if (net) {
+		size_t n = slash ? (size_t)(slash - net) : strlen(net);
+
+		if (!*net)
+			return twx_error_set(e, EINVAL,
+					     "Parameter 'ipv6-net' expects a valid IPv6 prefix");
+		if (n < sizeof(addr))
+			memcpy(addr, net, n);
+		text = addr;
+		len = slash ? strtoll(slash + 1, &end, 10) : 64;
+		if (slash && (end == slash + 1 || *end))
+			return twx_error_set(e, EINVAL,
+					     "Parameter 'ipv6-prefixlen' expects a number");
+	}
+	if (inet_pton(AF_INET6, text ? text : "fec0::", &c->prefix6) != 1)
+		return twx_error_set(e, EINVAL, "Failed to parse IPv6 prefix");
+	if (len < 0 || len > 126)
+		return twx_error_set(e, EINVAL,
+				     "Invalid IPv6 prefix provided (IPv6 prefix length must be "
+				     "between 0 and 126)");
+	c->prefix6_len = len ? (uint8_t)len : 64;
+	for (uint32_t i = c->prefix6_len; i < 128; i++)
+		c->prefix6.s6_addr[i / 8] &= (uint8_t) ~(0x80 >> i % 8);
+	return 0;
+}
+
+/* Is it one that a host can have at all? */
+static bool is_unicast6(const struct in6_addr *a)
+{
+	return !IN6_IS_ADDR_MULTICAST(a) && !IN6_IS_ADDR_UNSPECIFIED(a) &&
+	       !IN6_IS_ADDR_LOOPBACK(a) && !IN6_IS_ADDR_V4MAPPED(a);
+}
+
+static int parse_addrs6(struct user_config *c, const struct twx_opts *o, struct twx_error *e)
+{
+	const char *host = twx_opts_str(o, "ipv6-host"), *dns = twx_opts_str(o, "ipv6-dns");
+	int ret = parse_prefix(c, o, e);
+
+	if (ret)
+		return ret;
+	c->host6 = c->prefix6;
+	c->host6.s6_addr[15] |= 2;
+	c->dns6 = c->prefix6;
+	c->dns6.s6_addr[15] |= 3;
+	if (!is_unicast6(&c->host6) || IN6_IS_ADDR_LINKLOCAL(&c->host6)) {
+		twx_error_set(e, EINVAL, "Invalid IPv6 prefix provided (not one of a network)");
+		return twx_error_hint(e, "give one of fec0::/10 or fd00::/8, or leave it out");
+	}
+	if (host && inet_pton(AF_INET6, host, &c->host6) != 1)
+		return twx_error_set(e, EINVAL, "Failed to parse IPv6 host");
+	if (!user_in_prefix(c, &c->host6))
+		return twx_error_set(e, EINVAL, "IPv6 Host doesn't belong to network");
+	if (dns && (inet_pton(AF_INET6, dns, &c->dns6) != 1 || !is_unicast6(&c->dns6)))
+		return twx_error_set(e, EINVAL, "Failed to parse IPv6 DNS");
+	if (c->restricted && !user_in_prefix(c, &c->dns6))
+		return twx_error_set(e, EINVAL, "IPv6 DNS doesn't belong to network");
+	if (!memcmp(&c->dns6, &c->host6, sizeof(c->dns6)))
+		return twx_error_set(e, EINVAL, "IPv6 DNS must be different from host");
 	return 0;
 }
 
@@ -240,9 +330,13 @@ int user_config_parse(struct user_config *c, const struct twx_opts *o, struct tw
 	c->max_flows = (uint32_t)twx_opts_int(o, "max-flows");
 	c->peek_off = !peek || !strcmp(peek, "auto") ? -1 : !strcmp(peek, "on");
 	if (!ret)
+		ret = parse_families(c, o, e);
+	if (!ret)
 		ret = parse_net(c, old ? twx_opts_str(o, "ip") : net, old, e);
 	if (!ret)
 		ret = parse_addrs(c, o, e);
+	if (!ret && c->ipv6)
+		ret = parse_addrs6(c, o, e);
 	if (!ret && resolver)
 		ret = parse_dns_host(c, resolver, e);
 	if (!ret)

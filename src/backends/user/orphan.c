@@ -44,7 +44,7 @@
 #include "base/macros.h"
 #include "net/net_priv.h"
 
-#define FRAME_LEN 60
+#define FRAME_LEN 80
 #define BATCH 32 /* probes in a burst, records in a read */
 
 struct record {
@@ -66,8 +66,8 @@ struct user_orphans {
 	struct record *list; /* of the predecessor, not yet answered */
 	uint32_t n, next;
 	uint32_t round;
-	struct in_addr introduced; /* the guest that has heard of us in this round */
-	bool refused;		   /* the guest takes no frames: resume() goes on */
+	struct in6_addr introduced; /* the guest that has heard of us in this round */
+	bool refused;		    /* the guest takes no frames: resume() goes on */
 	struct twx_timer timer;
 };
 
@@ -81,15 +81,15 @@ static off_t place_of(uint32_t index)
 static bool usable(struct user *u, const struct record *r)
 {
 	const struct flow_key *k = &r->key;
-	struct in_addr guest = user_v4(&k->guest);
+	const struct in6_addr *guest = &k->guest;
 	static const uint8_t zero[6];
 	struct sockaddr_storage to;
 	socklen_t len;
 
-	if (k->kind != FLOW_TCP || !IN6_IS_ADDR_V4MAPPED(&k->guest) || !k->guest_port ||
+	if (k->kind != FLOW_TCP || user_is_v4(guest) != user_is_v4(&k->peer) || !k->guest_port ||
 	    !k->peer_port || (r->mac[0] & 1) || !memcmp(r->mac, zero, 6))
 		return false;
-	if (!user_in_net(u, guest) || user_is_ours(u, guest) || user_is_broadcast(u, guest))
+	if (!user_may_be_guest(u, guest))
 		return false;
 	/* Nobody's address, or everybody's. */
 	return user_map_out(u, &k->peer, k->peer_port, IPPROTO_TCP, &to, &len) != -EADDRNOTAVAIL;
@@ -105,7 +105,7 @@ static void load_some(struct user_orphans *o, const struct record *r, size_t n)
 		o->list[o->n] = r[i];
 		memset(o->list[o->n].key.pad, 0, sizeof(r->key.pad));
 		o->n++;
-		user_neigh_learn(u, user_v4(&r[i].key.guest), r[i].mac);
+		user_neigh_learn(u, &r[i].key.guest, r[i].mac);
 	}
 }
 
@@ -202,7 +202,7 @@ void orphan_record(struct user *u, struct flow *f)
 {
 	struct user_orphans *o = u->orphans;
 	struct record r = { .key = f->key };
-	const uint8_t *mac = user_neigh_find(u, user_v4(&f->key.guest));
+	const uint8_t *mac = user_neigh_find(u, &f->key.guest);
 
 	if (!o || o->fd < 0 || !mac)
 		return;
@@ -242,12 +242,15 @@ static void forget(struct user_orphans *o, uint32_t i)
 
 static void introduce(struct user_orphans *o, const struct record *r)
 {
-	struct in_addr guest = user_v4(&r->key.guest);
+	const struct in6_addr *guest = &r->key.guest;
 
-	if (o->introduced.s_addr == guest.s_addr)
+	if (user_same(&o->introduced, guest))
 		return;
-	o->introduced = guest;
-	arp_introduce(o->user, guest, r->mac);
+	o->introduced = *guest;
+	if (user_is_v4(guest))
+		arp_introduce(o->user, user_v4(guest), r->mac);
+	else
+		ndp_introduce(o->user, guest, r->mac);
 }
 
 /* A burst from the list's next on; false if the guest takes no more. */
@@ -294,7 +297,7 @@ static void probe(struct user_orphans *o)
 		}
 	}
 	o->next = 0;
-	o->introduced.s_addr = 0;
+	o->introduced = in6addr_any;
 	if (o->n == 0 || o->round == array_size(pause_ms)) {
 		all_done(o);
 		return;

@@ -6,21 +6,22 @@
 #include "backends/user/user.h"
 
 #define TCP_HDR_LEN 20
-#define TCP_FRAME_HDR (USER_ETH_LEN + 20 + TCP_HDR_LEN) /* of a segment without options */
-#define TCP_MSS_NO_OPTION 536				/* RFC 9293, 3.7.1 */
+#define TCP_FRAME_HDR_MAX (USER_HDR_MAX + TCP_HDR_LEN) /* of a segment without options */
+#define TCP_MSS_NO_OPTION 536			       /* RFC 9293, 3.7.1 */
+#define TCP_MSS_NO_OPTION6 1220
 #define TCP_MSS_MIN 48
-#define TCP_GSO_MAX (65535 - 20 - TCP_HDR_LEN) /* payload of one frame to the guest */
-#define TCP_GSO_SEGS 64			       /* segments in one frame to the guest */
-#define TCP_WSCALE 7			       /* ours; 65535 << 7 is beyond TCP_WINDOW_MAX */
-#define TCP_WINDOW_MAX (4u << 20)	       /* advertised to the guest */
-#define TCP_FLIGHT_MAX (1u << 20)	       /* unacknowledged by the guest */
-#define TCP_FLIGHT_MAX_NO_PEEK (256u << 10)    /* the same without SO_PEEK_OFF */
-#define TCP_TAIL_TOTAL (16u << 20)	       /* unsent tails of all flows */
-#define TCP_GATHER_IOV 1024		       /* iovecs of one sendmsg(), UIO_MAXIOV */
-#define TCP_HALF_OPEN_MAX 1024		       /* connections whose handshake is not finished */
-#define TCP_PUSH_READS 8		       /* frames to the guest in one turn of a flow */
-#define TCP_DUPACKS 2			       /* that mean a loss */
-#define TCP_LOSS_WINDOW 10u		       /* segments sent after it, at first */
+#define TCP_GSO_FRAME (65535 + USER_ETH_LEN) /* of one frame to the guest */
+#define TCP_GSO_SEGS 64			     /* segments in one frame to the guest */
+#define TCP_WSCALE 7			     /* ours; 65535 << 7 is beyond TCP_WINDOW_MAX */
+#define TCP_WINDOW_MAX (4u << 20)	     /* advertised to the guest */
+#define TCP_FLIGHT_MAX (1u << 20)	     /* unacknowledged by the guest */
+#define TCP_FLIGHT_MAX_NO_PEEK (256u << 10)  /* the same without SO_PEEK_OFF */
+#define TCP_TAIL_TOTAL (16u << 20)	     /* unsent tails of all flows */
+#define TCP_GATHER_IOV 1024		     /* iovecs of one sendmsg(), UIO_MAXIOV */
+#define TCP_HALF_OPEN_MAX 1024		     /* connections whose handshake is not finished */
+#define TCP_PUSH_READS 8		     /* frames to the guest in one turn of a flow */
+#define TCP_DUPACKS 2			     /* that mean a loss */
+#define TCP_LOSS_WINDOW 10u		     /* segments sent after it, at first */
 #define TCP_JUNK_LEN 16384
 
 #define TCP_MS 1000000ull
@@ -78,7 +79,8 @@ struct tcp_flow {
 	uint8_t state, list;
 	uint8_t snd_wscale, rcv_wscale;
 	uint8_t retries, dupacks, dup_owed;
-	uint16_t mss; /* payload of one segment to the guest */
+	uint8_t hdr_len; /* of a frame to the guest, Ethernet to TCP without options */
+	uint16_t mss;	 /* payload of one segment to the guest */
 	uint32_t flags;
 	uint32_t list_next, list_prev; /* index + 1 */
 	/* guest to host */
@@ -120,7 +122,7 @@ struct user_tcp {
 	uint32_t touched[TWX_BURST];
 	size_t tail_total;
 	uint32_t max_flight;	    /* TCP_FLIGHT_MAX */
-	uint8_t *bounce;	    /* TCP_FRAME_HDR + TCP_GSO_MAX; allocated when first needed */
+	uint8_t *bounce;	    /* TCP_GSO_FRAME; allocated when first needed */
 	uint8_t junk[TCP_JUNK_LEN]; /* what is read again without SO_PEEK_OFF */
 	struct twx_lease lease;
 	struct tcp_gather gather;
@@ -148,6 +150,16 @@ static inline bool seq_le(uint32_t a, uint32_t b)
 static inline struct tcp_flow *tcp_of(struct flow *f)
 {
 	return (struct tcp_flow *)(void *)f->proto;
+}
+
+static inline bool tcp_is_v6(const struct tcp_flow *tf)
+{
+	return tf->hdr_len == TCP_FRAME_HDR_MAX;
+}
+/* Payload of the largest segment that one packet carries. */
+static inline uint32_t tcp_mss_max(const struct user *u, const struct tcp_flow *tf)
+{
+	return user_mtu(u, tcp_is_v6(tf)) - (tf->hdr_len - USER_ETH_LEN);
 }
 
 /* --- tcp.c --- */
@@ -200,7 +212,7 @@ void tcp_out_timeout(struct user *u, struct flow *f);
 
 /* --- tcp_seg.c --- */
 bool tcp_seg_parse(struct tcp_seg *s, const struct user_pkt *p);
-/* Headers of a segment with @len bytes of payload at @frame (TCP_FRAME_HDR bytes); the checksum
+/* Headers of a segment with @len bytes of payload at @frame (tf->hdr_len bytes); the checksum
  * field holds the pseudo header's sum, for NEEDS_CSUM. */
 void tcp_seg_header(struct user *u, struct flow *f, uint8_t *frame, uint8_t flags, uint32_t seq,
 		    uint32_t len);
@@ -209,7 +221,7 @@ void tcp_send_control(struct user *u, struct flow *f, uint8_t flags, uint32_t se
 void tcp_send_ack(struct user *u, struct flow *f);
 /* The answer to a segment that belongs to no connection. */
 void tcp_send_rst_for(struct user *u, const struct tcp_seg *s);
-/* A segment at @frame (60 bytes, zeroed) that an open connection answers with an ACK: out of its
+/* A segment at @frame (80 bytes, zeroed) that an open connection answers with an ACK: out of its
  * window, wherever that is. @random says where. Its length. */
 uint32_t tcp_probe(struct user *u, uint8_t *frame, const struct flow_key *key, uint64_t random);
 /* "Destination unreachable" for the SYN that opened @f. */

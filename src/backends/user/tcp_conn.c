@@ -89,6 +89,7 @@ static struct flow *flow_make(struct user *u, const struct flow_key *key, enum t
 		return NULL;
 	tf = tcp_of(f);
 	tf->state = (uint8_t)state;
+	tf->hdr_len = (uint8_t)(USER_ETH_LEN + user_ip_len(&key->guest) + TCP_HDR_LEN);
 	tf->iss = tf->snd_una = initial_seq(u, key);
 	tf->snd_base = tf->snd_nxt = tf->snd_max = tf->iss + 1;
 	twx_timer_init(&flow_io(&u->flows, f)->timer, u->loop, tcp_timer);
@@ -110,7 +111,7 @@ static void setup_socket(struct user *u, struct flow *f)
 
 void tcp_take_options(struct user *u, struct tcp_flow *tf, const struct tcp_seg *s)
 {
-	uint32_t mss = min((uint32_t)s->mss, u->cfg.mtu - 40);
+	uint32_t mss = min((uint32_t)s->mss, tcp_mss_max(u, tf));
 
 	tf->mss = (uint16_t)max(mss, (uint32_t)TCP_MSS_MIN);
 	tf->read_hint = max((uint32_t)tf->mss, 16384u);
@@ -134,6 +135,8 @@ static void connect_failed(struct user *u, struct flow *f, int err)
 	case EHOSTDOWN:
 	case EACCES:
 	case EPERM:
+	case EAFNOSUPPORT: /* a host without IPv6, or without an address of it */
+	case EADDRNOTAVAIL:
 		tcp_send_unreachable(u, f, err);
 		break;
 	case ECONNREFUSED:
@@ -164,7 +167,7 @@ static int start_connect(struct user *u, struct flow *f, struct guestfwd *fwd,
 
 void tcp_open(struct user *u, const struct flow_key *key, const struct tcp_seg *s)
 {
-	struct guestfwd *fwd = guestfwd_find(u, user_v4(&key->peer), key->peer_port);
+	struct guestfwd *fwd = guestfwd_find(u, &key->peer, key->peer_port);
 	struct sockaddr_storage to;
 	struct tcp_flow *tf;
 	struct flow *f;

@@ -211,7 +211,7 @@ void tcp_window(struct user *u, struct flow *f)
 	room = min(room, tf->flags & TF_WSCALE ? TCP_WINDOW_MAX : 65535u);
 	/* Receiver's silly window avoidance, RFC 9293, 3.8.6.2.2. A window of less than a segment
 	 * may be none for the guest, though, and a socket that is writable brings no event. */
-	step = min((uint32_t)u->cfg.mtu - 40, sndbuf / 4);
+	step = min(tcp_mss_max(u, tf), sndbuf / 4);
 	if (room < left + step && (left >= step || room < step))
 		return;
 	tf->rcv_edge = tf->rcv_nxt + room;

@@ -216,7 +216,7 @@ static uint32_t frame_payload(const struct tcp_flow *tf, uint32_t room)
 	n = min(n, (uint32_t)tf->mss * TCP_GSO_SEGS);
 	if (tf->flags & TF_LOSS) /* several frames, to hear of the next loss by duplicate ACKs */
 		n = min(n, max(tf->loss_limit / 4, (uint32_t)tf->mss));
-	n = min(n, (uint32_t)TCP_GSO_MAX);
+	n = min(n, (uint32_t)TCP_GSO_FRAME - tf->hdr_len);
 	return n > tf->mss ? n - n % tf->mss : n;
 }
 
@@ -279,7 +279,7 @@ static void sent(struct user *u, struct tcp_flow *tf, uint32_t n, uint32_t asked
 		tf->snd_max = tf->snd_nxt;
 	tf->flags &= ~(uint32_t)TF_ACK_NOW;
 	if (n == asked) {
-		tf->read_hint = min(tf->read_hint * 4, (uint32_t)TCP_GSO_MAX);
+		tf->read_hint = min(tf->read_hint * 4, (uint32_t)TCP_GSO_FRAME - tf->hdr_len);
 		return;
 	}
 	if (n < tf->read_hint / 4)
@@ -313,13 +313,13 @@ static struct twx_meta frame_meta(const struct tcp_flow *tf, uint32_t n)
 {
 	struct twx_meta meta = {
 		.flags = TWX_F_NEEDS_CSUM,
-		.hdr_len = TCP_FRAME_HDR,
-		.csum_start = USER_ETH_LEN + 20,
+		.hdr_len = tf->hdr_len,
+		.csum_start = tf->hdr_len - TCP_HDR_LEN,
 		.csum_off = 16,
 	};
 
 	if (n > tf->mss) {
-		meta.gso = TWX_GSO_TCPV4;
+		meta.gso = tcp_is_v6(tf) ? TWX_GSO_TCPV6 : TWX_GSO_TCPV4;
 		meta.gso_size = tf->mss;
 	}
 	return meta;
@@ -335,14 +335,14 @@ static enum tcp_push push_bounce(struct user *u, struct flow *f, uint32_t want)
 {
 	struct tcp_flow *tf = tcp_of(f);
 	uint8_t *buf = u->tcp->bounce;
-	struct iovec iov = { buf + TCP_FRAME_HDR, want };
+	struct iovec iov = { buf + tf->hdr_len, want };
 	struct iovec whole = { buf, 0 };
 	struct twx_frame frame = { .iov = &whole, .n_iov = 1 };
 	ssize_t n = peek(u, f, &iov, 1);
 
 	if (n <= 0)
 		return ended(u, f, n);
-	frame.len = TCP_FRAME_HDR + (uint32_t)n;
+	frame.len = tf->hdr_len + (uint32_t)n;
 	whole.iov_len = frame.len;
 	frame.meta = frame_meta(tf, (uint32_t)n);
 	tcp_seg_header(u, f, buf, data_flags((uint32_t)n, want), tf->snd_nxt, (uint32_t)n);
@@ -356,12 +356,12 @@ static enum tcp_push push_bounce(struct user *u, struct flow *f, uint32_t want)
 }
 
 /* Puts the headers into the lease's front; they may end inside any of its buffers. */
-static void lease_put_headers(struct twx_lease *l, const uint8_t *hdr)
+static void lease_put_headers(struct twx_lease *l, const uint8_t *hdr, uint32_t len)
 {
-	if (l->iov[0].iov_len >= TCP_FRAME_HDR)
-		memcpy(l->iov[0].iov_base, hdr, TCP_FRAME_HDR);
+	if (l->iov[0].iov_len >= len)
+		memcpy(l->iov[0].iov_base, hdr, len);
 	else
-		iov_copy_to(l->iov, l->n_iov, 0, hdr, TCP_FRAME_HDR);
+		iov_copy_to(l->iov, l->n_iov, 0, hdr, len);
 }
 
 /* One frame straight into guest buffers. */
@@ -370,15 +370,15 @@ static enum tcp_push push_lease(struct user *u, struct flow *f, uint32_t want)
 	struct tcp_flow *tf = tcp_of(f);
 	struct twx_lease *l = &u->tcp->lease;
 	struct iovec iov[TWX_LEASE_IOV];
-	uint32_t room = l->len - TCP_FRAME_HDR;
-	uint8_t hdr[TCP_FRAME_HDR];
+	uint32_t room = l->len - tf->hdr_len;
+	uint8_t hdr[TCP_FRAME_HDR_MAX];
 	struct twx_meta meta;
 	size_t n_iov;
 	ssize_t n;
 
 	if (room < want)
 		want = room > tf->mss ? room - room % tf->mss : room;
-	n_iov = iov_slice(iov, TWX_LEASE_IOV, l->iov, l->n_iov, TCP_FRAME_HDR, want);
+	n_iov = iov_slice(iov, TWX_LEASE_IOV, l->iov, l->n_iov, tf->hdr_len, want);
 	n = peek(u, f, iov, (uint32_t)n_iov);
 	if (n == -EFAULT)
 		fault_report(u->backend->net, l->iov, l->n_iov);
@@ -387,11 +387,11 @@ static enum tcp_push push_lease(struct user *u, struct flow *f, uint32_t want)
 		return ended(u, f, n);
 	}
 	tcp_seg_header(u, f, hdr, data_flags((uint32_t)n, want), tf->snd_nxt, (uint32_t)n);
-	lease_put_headers(l, hdr);
+	lease_put_headers(l, hdr, tf->hdr_len);
 	meta = frame_meta(tf, (uint32_t)n);
 	TWX_TRACE(u->port->trace, TWX_HOP_USER_OUT, u->port->name, n, meta.gso_size);
 	u->sending = true;
-	twx_port_commit(u->port, l, TCP_FRAME_HDR + (size_t)n, &meta);
+	twx_port_commit(u->port, l, tf->hdr_len + (size_t)n, &meta);
 	u->sending = false;
 	sent(u, tf, (uint32_t)n, want);
 	return TCP_PUSH_MORE;
@@ -400,7 +400,7 @@ static enum tcp_push push_lease(struct user *u, struct flow *f, uint32_t want)
 static bool bounce_alloc(struct user *u)
 {
 	if (!u->tcp->bounce)
-		u->tcp->bounce = malloc(TCP_FRAME_HDR + TCP_GSO_MAX);
+		u->tcp->bounce = malloc(TCP_GSO_FRAME);
 	return u->tcp->bounce;
 }
 
@@ -412,10 +412,10 @@ static enum tcp_push push_frame(struct user *u, struct flow *f, uint32_t want)
 	int err = -EOPNOTSUPP;
 
 	if (want > tf->mss)
-		need |= TWX_CAP_TSO4;
+		need |= tcp_is_v6(tf) ? TWX_CAP_TSO6 : TWX_CAP_TSO4;
 	if ((caps & need) == need)
-		err = twx_port_reserve(u->port, TCP_FRAME_HDR + min(want, (uint32_t)tf->mss),
-				       TCP_FRAME_HDR + want, &u->tcp->lease);
+		err = twx_port_reserve(u->port, tf->hdr_len + min(want, (uint32_t)tf->mss),
+				       tf->hdr_len + want, &u->tcp->lease);
 	switch (err) {
 	case 0:
 		return push_lease(u, f, want);

@@ -2,7 +2,6 @@
 /* TCP segments: parsing the guest's headers and options, building ours. */
 #include <errno.h>
 #include <netinet/in.h>
-#include <netinet/ip_icmp.h>
 #include <string.h>
 
 #include "backends/user/tcp.h"
@@ -68,7 +67,7 @@ bool tcp_seg_parse(struct tcp_seg *s, const struct user_pkt *p)
 		.off = hdr_len,
 		.len = p->l4_len - hdr_len,
 		.wnd = be16_get(h.wnd),
-		.mss = TCP_MSS_NO_OPTION,
+		.mss = p->v6 ? TCP_MSS_NO_OPTION6 : TCP_MSS_NO_OPTION,
 		.flags = h.flags,
 	};
 	/* No option of ours is valid in another segment. */
@@ -106,8 +105,8 @@ void tcp_seg_header(struct user *u, struct flow *f, uint8_t *frame, uint8_t flag
 		    uint32_t len)
 {
 	struct tcp_flow *tf = tcp_of(f);
-	struct in_addr src = user_v4(&f->key.peer), dst = user_v4(&f->key.guest);
-	uint8_t *l4 = user_ip4_header(u, frame, src, dst, IPPROTO_TCP, TCP_HDR_LEN + len);
+	const struct in6_addr *src = &f->key.peer, *dst = &f->key.guest;
+	uint8_t *l4 = user_ip_header(u, frame, src, dst, IPPROTO_TCP, TCP_HDR_LEN + len);
 	static const uint8_t no_mac[6];
 	struct tcp_hdr h;
 
@@ -115,13 +114,13 @@ void tcp_seg_header(struct user *u, struct flow *f, uint8_t *frame, uint8_t flag
 	if (unlikely(!memcmp(frame, no_mac, sizeof(no_mac))))
 		memset(frame, 0xff, sizeof(no_mac));
 	fill_header(&h, &f->key, flags, seq, tf->rcv_nxt, window_field(tf, flags), 0);
-	h.csum.raw = csum_fold_raw(csum_pseudo4(&src, &dst, IPPROTO_TCP, TCP_HDR_LEN + len));
+	h.csum.raw = csum_fold_raw(user_pseudo(src, dst, IPPROTO_TCP, TCP_HDR_LEN + len));
 	memcpy(l4, &h, sizeof(h));
 }
 
 static uint32_t put_syn_options(const struct user *u, const struct tcp_flow *tf, uint8_t *opt)
 {
-	uint32_t mss = u->cfg.mtu - 40;
+	uint32_t mss = tcp_mss_max(u, tf);
 
 	opt[0] = OPT_MSS;
 	opt[1] = 4;
@@ -140,18 +139,18 @@ static uint32_t put_syn_options(const struct user *u, const struct tcp_flow *tf,
 static void send_bare(struct user *u, const struct flow_key *key, const struct tcp_hdr *h,
 		      const uint8_t *opt, uint32_t opt_len)
 {
-	struct in_addr src = user_v4(&key->peer), dst = user_v4(&key->guest);
-	uint32_t len = TCP_HDR_LEN + opt_len;
-	uint8_t *frame = user_out_alloc(u, USER_ETH_LEN + 20 + len);
-	uint8_t *l4 = user_ip4_header(u, frame, src, dst, IPPROTO_TCP, len);
+	const struct in6_addr *src = &key->peer, *dst = &key->guest;
+	uint32_t len = TCP_HDR_LEN + opt_len, total = USER_ETH_LEN + user_ip_len(dst) + len;
+	uint8_t *frame = user_out_alloc(u, total);
+	uint8_t *l4 = user_ip_header(u, frame, src, dst, IPPROTO_TCP, len);
 	be16 csum;
 
 	memcpy(l4, h, sizeof(*h));
 	if (opt_len)
 		memcpy(l4 + sizeof(*h), opt, opt_len);
-	csum = csum_fold(csum_partial(l4, len, csum_pseudo4(&src, &dst, IPPROTO_TCP, len)));
+	csum = csum_fold(csum_partial(l4, len, user_pseudo(src, dst, IPPROTO_TCP, len)));
 	memcpy(l4 + offsetof(struct tcp_hdr, csum), &csum, sizeof(csum));
-	user_out(u, USER_ETH_LEN + 20 + len, &(struct twx_meta){ 0 });
+	user_out(u, total, &(struct twx_meta){ 0 });
 }
 
 void tcp_send_control(struct user *u, struct flow *f, uint8_t flags, uint32_t seq)
@@ -198,42 +197,44 @@ void tcp_send_rst_for(struct user *u, const struct tcp_seg *s)
 
 uint32_t tcp_probe(struct user *u, uint8_t *frame, const struct flow_key *key, uint64_t random)
 {
-	struct in_addr src = user_v4(&key->peer), dst = user_v4(&key->guest);
+	const struct in6_addr *src = &key->peer, *dst = &key->guest;
 	uint32_t len = TCP_HDR_LEN + 1;
-	uint8_t *l4 = user_ip4_header(u, frame, src, dst, IPPROTO_TCP, len);
+	uint8_t *l4 = user_ip_header(u, frame, src, dst, IPPROTO_TCP, len);
 	struct tcp_hdr h;
 	be16 csum;
 
 	fill_header(&h, key, TCP_ACK, (uint32_t)random, (uint32_t)(random >> 32), 0, 0);
 	memcpy(l4, &h, sizeof(h));
-	csum = csum_fold(csum_partial(l4, len, csum_pseudo4(&src, &dst, IPPROTO_TCP, len)));
+	csum = csum_fold(csum_partial(l4, len, user_pseudo(src, dst, IPPROTO_TCP, len)));
 	memcpy(l4 + offsetof(struct tcp_hdr, csum), &csum, sizeof(csum));
-	return 60;
+	return user_is_v4(dst) ? 60 : USER_HDR_MAX + len;
 }
 
-static uint8_t unreachable_code(int err)
+static enum user_why unreachable_why(int err)
 {
 	switch (err) {
 	case ENETUNREACH:
-		return ICMP_NET_UNREACH;
+	case ENETDOWN:
+	case EAFNOSUPPORT:
+	case EADDRNOTAVAIL:
+		return USER_NO_ROUTE;
 	case EACCES:
 	case EPERM:
-		return ICMP_PKT_FILTERED;
+		return USER_PROHIBITED;
 	default:
-		return ICMP_HOST_UNREACH;
+		return USER_NO_HOST;
 	}
 }
 
 void tcp_send_unreachable(struct user *u, struct flow *f, int err)
 {
 	const struct flow_key *key = &f->key;
-	uint8_t frame[TCP_FRAME_HDR];
+	uint8_t frame[TCP_FRAME_HDR_MAX];
 	struct tcp_hdr h;
 	uint8_t *l4;
 
 	/* The SYN as the guest sent it, as far as an ICMP error quotes it. */
-	l4 = user_ip4_header(u, frame, user_v4(&key->guest), user_v4(&key->peer), IPPROTO_TCP,
-			     TCP_HDR_LEN);
+	l4 = user_ip_header(u, frame, &key->guest, &key->peer, IPPROTO_TCP, TCP_HDR_LEN);
 	h = (struct tcp_hdr){
 		.src = be16_make(key->guest_port),
 		.dst = be16_make(key->peer_port),
@@ -242,6 +243,6 @@ void tcp_send_unreachable(struct user *u, struct flow *f, int err)
 		.flags = TCP_SYN,
 	};
 	memcpy(l4, &h, sizeof(h));
-	icmp_send_error(u, ICMP_DEST_UNREACH, unreachable_code(err), 0, u->cfg.host,
-			frame + USER_ETH_LEN, 20 + TCP_HDR_LEN);
+	user_complain(u, unreachable_why(err), 0, NULL, frame + USER_ETH_LEN,
+		      (uint32_t)(l4 - frame) - USER_ETH_LEN + TCP_HDR_LEN);
 }

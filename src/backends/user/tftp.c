@@ -108,6 +108,14 @@ void tftp_fini(struct user *u)
 
 /* --- packets to the guest --- */
 
+static void to_guest(struct user *u, struct in_addr guest, uint16_t port, const void *pkt,
+		     uint32_t len)
+{
+	struct in6_addr src = user_mapped(u->cfg.host), dst = user_mapped(guest);
+
+	udp_to_guest(u, &src, PORT, &dst, port, pkt, len);
+}
+
 static void send_error(struct user *u, struct in_addr guest, uint16_t port, uint16_t code,
 		       const char *text)
 {
@@ -118,12 +126,12 @@ static void send_error(struct user *u, struct in_addr guest, uint16_t port, uint
 	user_put16(pkt + 2, code);
 	memcpy(pkt + 4, text, len);
 	pkt[4 + len - 1] = 0;
-	udp_to_guest(u, u->cfg.host, PORT, guest, port, pkt, 4 + (uint32_t)len);
+	to_guest(u, guest, port, pkt, 4 + (uint32_t)len);
 }
 
 static void send_packet(struct session *s)
 {
-	udp_to_guest(s->u, s->u->cfg.host, PORT, s->guest, s->port, s->pkt, s->len);
+	to_guest(s->u, s->guest, s->port, s->pkt, s->len);
 	twx_timer_set(&s->timer, twx_loop_now(s->u->loop) + s->timeout);
 }
 

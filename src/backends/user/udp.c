@@ -44,10 +44,11 @@ struct udp_pending {
 	int iov, n_iov;
 	uint32_t len;
 	uint16_t gso;
-	struct sockaddr_in to;
+	union user_addr to;
 	const uint8_t *ip; /* the guest's packet, for errors about it */
 	uint32_t ip_here, frame_len;
-	bool done;
+	uint8_t ttl;
+	bool df, done;
 };
 
 int udp_init(struct user *u, struct twx_error *e)
@@ -130,53 +131,77 @@ struct flow *udp_flow_new(struct user *u, const struct flow_key *key)
 	return f;
 }
 
-static int udp_socket(struct user *u)
+/* A socket of IPv6 reaches IPv4 as well: a resolver behind the DNS alias may be there. */
+static int open_socket(bool v6)
 {
-	int one = 1, fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int one = 1, zero = 0;
+	int fd = socket(v6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
-	if (fd < 0 && (errno == EMFILE || errno == ENFILE) && drop_oldest(u))
-		fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
 	setsockopt(fd, IPPROTO_IP, IP_RECVERR, &one, sizeof(one));
+	if (v6) {
+		setsockopt(fd, IPPROTO_IPV6, IPV6_RECVERR, &one, sizeof(one));
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof(zero));
+	}
 	return fd;
 }
 
-static struct flow *flow_open(struct user *u, const struct flow_key *key)
+static int udp_socket(struct user *u, bool v6)
 {
-	int fd = udp_socket(u);
+	int fd = open_socket(v6);
+
+	if ((fd == -EMFILE || fd == -ENFILE) && drop_oldest(u))
+		fd = open_socket(v6);
+	return fd;
+}
+
+/* 0 or -errno. */
+static int flow_open(struct user *u, const struct flow_key *key, struct flow **out)
+{
+	int fd = udp_socket(u, !user_is_v4(&key->guest));
 	struct flow *f;
 
 	if (fd < 0)
-		return NULL;
+		return fd;
 	f = udp_flow_new(u, key);
 	if (!f) {
 		close(fd);
-		return NULL;
+		return -ENOBUFS;
 	}
 	f->fd = fd;
 	udp_flow_of(f)->dns_only = true;
 	if (twx_watch_add(&flow_io(&u->flows, f)->watch, u->loop, fd, EPOLLIN, udp_flow_event)) {
 		flow_end(u, f);
-		return NULL;
+		return -ENOBUFS;
 	}
-	return f;
+	*out = f;
+	return 0;
 }
 
-struct sockaddr_in udp_seen_as(struct user *u, const struct flow *f, const struct sockaddr_in *real)
+/* Ports lie at the same place in both families. */
+static bool same_end(const union user_addr *a, const struct sockaddr *b)
 {
-	const struct sockaddr_in *r = &((const struct udp_flow *)f->proto)->resolver;
-	struct sockaddr_in seen = *real;
-	struct in6_addr a;
+	const union user_addr *ub = (const union user_addr *)b;
 
-	if (f->key.kind == FLOW_UDP && r->sin_family &&
-	    r->sin_addr.s_addr == real->sin_addr.s_addr && r->sin_port == real->sin_port) {
-		seen.sin_addr = u->cfg.dns;
-		seen.sin_port = htons(53);
+	if (a->sa.sa_family != b->sa_family || a->in.sin_port != ub->in.sin_port)
+		return false;
+	return b->sa_family == AF_INET ? a->in.sin_addr.s_addr == ub->in.sin_addr.s_addr
+				       : user_same(&a->in6.sin6_addr, &ub->in6.sin6_addr);
+}
+
+struct user_end udp_seen_as(struct user *u, const struct flow *f, const struct sockaddr *real)
+{
+	const union user_addr *r = &((const struct udp_flow *)f->proto)->resolver;
+	struct user_end seen;
+
+	if (f->key.kind == FLOW_UDP && r->sa.sa_family && same_end(r, real)) {
+		seen.addr = user_name_server(u, &f->key.guest);
+		seen.port = 53;
 		return seen;
 	}
-	a = user_map_in(u, (const struct sockaddr *)real);
-	seen.sin_addr = user_v4(&a);
+	seen.addr = user_map_in(u, real, &f->key.guest);
+	seen.port = ntohs(((const union user_addr *)real)->in.sin_port);
 	return seen;
 }
 
@@ -184,7 +209,7 @@ struct sockaddr_in udp_seen_as(struct user *u, const struct flow *f, const struc
 
 struct udp_out {
 	struct mmsghdr msgs[MAX_PENDING];
-	struct sockaddr_in to[MAX_PENDING];
+	union user_addr to[MAX_PENDING];
 	int first[MAX_PENDING],
 		count[MAX_PENDING];    /* pending datagrams of a message: adjacent ones */
 	uint32_t segment[MAX_PENDING]; /* UDP_SEGMENT; 0: one datagram */
@@ -208,9 +233,8 @@ static void set_segment(struct msghdr *m, char *control, uint16_t size)
 /* Sends alike: same socket, peer and header fields. */
 static bool alike(const struct udp_pending *a, const struct udp_pending *b)
 {
-	return a->fd == b->fd && a->to.sin_addr.s_addr == b->to.sin_addr.s_addr &&
-	       a->to.sin_port == b->to.sin_port && a->ip[8] == b->ip[8] &&
-	       !((a->ip[6] ^ b->ip[6]) & 0x40);
+	return a->fd == b->fd && !memcmp(&a->to, &b->to, sizeof(a->to)) && a->ttl == b->ttl &&
+	       a->df == b->df;
 }
 
 /* How many pending datagrams from @i on can be one message: all of one size but the last. */
@@ -251,7 +275,8 @@ static void add_message(struct user_udp *s, struct udp_out *o, int i, int count)
 	o->count[o->n] = count;
 	o->to[o->n] = p->to;
 	*m = (struct msghdr){ .msg_name = &o->to[o->n],
-			      .msg_namelen = sizeof(struct sockaddr_in),
+			      .msg_namelen = p->to.sa.sa_family == AF_INET ? sizeof(p->to.in)
+									   : sizeof(p->to.in6),
 			      .msg_iov = s->iov + p->iov,
 			      .msg_iovlen = (size_t)n_iov };
 	o->segment[o->n] = p->gso ? p->gso : count > 1 ? p->len : 0;
@@ -351,7 +376,8 @@ static void send_group(struct user *u, int i)
 
 	o.n = 0;
 	if (f)
-		sock_follow(fd, &udp_flow_of(f)->sock, first->ip);
+		sock_follow(fd, &udp_flow_of(f)->sock, !user_is_v4(&f->key.guest), first->ttl,
+			    first->df);
 	while (i < s->n_pending) {
 		struct udp_pending *p = &s->pending[i];
 		int count = 1;
@@ -362,7 +388,7 @@ static void send_group(struct user *u, int i)
 		}
 		/* Order within a socket is kept: what asks for another TTL or DF waits for the next
 		 * group. */
-		if (f && (p->ip[8] != first->ip[8] || ((p->ip[6] ^ first->ip[6]) & 0x40)))
+		if (f && (p->ttl != first->ttl || p->df != first->df))
 			break;
 		if (f && !udp_flow_of(f)->no_segment)
 			count = mergeable(s, i);
@@ -385,7 +411,7 @@ void udp_burst_end(struct user *u)
 }
 
 void udp_queue(struct user *u, const struct user_pkt *p, int fd, struct flow *f,
-	       const struct sockaddr_in *to)
+	       const union user_addr *to)
 {
 	struct user_udp *s = u->udp;
 	struct udp_pending *q;
@@ -414,21 +440,44 @@ void udp_queue(struct user *u, const struct user_pkt *p, int fd, struct flow *f,
 		.ip = p->ip,
 		.ip_here = p->ip_here,
 		.frame_len = p->frame->len,
+		.ttl = p->ttl,
+		.df = p->df,
 	};
 	s->n_iov += n;
 }
 
 /* --- input --- */
 
+/* Where user_map_out() leads, in words that a socket of the guest's family understands; as that. */
+static int map_peer(struct user *u, const struct user_pkt *p, uint16_t dport, union user_addr *to)
+{
+	struct sockaddr_storage ss;
+	union user_addr *real = (union user_addr *)&ss;
+	socklen_t len;
+	int ret = user_map_out(u, &p->dst, dport, IPPROTO_UDP, &ss, &len);
+
+	if (ret)
+		return ret;
+	memset(to, 0, sizeof(*to));
+	if (p->v6 == (real->sa.sa_family == AF_INET6)) {
+		memcpy(to, real, len);
+		return 0;
+	}
+	if (!p->v6)
+		return -ECONNREFUSED;
+	to->in6.sin6_family = AF_INET6;
+	to->in6.sin6_port = real->in.sin_port;
+	to->in6.sin6_addr = user_mapped(real->in.sin_addr);
+	return 0;
+}
+
 static void to_peer(struct user *u, const struct user_pkt *p, uint16_t sport, uint16_t dport)
 {
 	struct flow_key key = { .guest = p->src, .guest_port = sport, .kind = FLOW_UDP };
-	bool dns = user_v4(&p->dst).s_addr == u->cfg.dns.s_addr;
-	struct sockaddr_storage to;
+	union user_addr to;
 	struct udp_flow *uf;
 	struct flow *f;
-	socklen_t len;
-	int ret = user_map_out(u, &p->dst, dport, IPPROTO_UDP, &to, &len);
+	int ret = map_peer(u, p, dport, &to);
 
 	if (ret) {
 		user_refuse(u, p, ret);
@@ -436,39 +485,58 @@ static void to_peer(struct user *u, const struct user_pkt *p, uint16_t sport, ui
 	}
 	f = flow_find(&u->flows, &key);
 	if (!f)
-		f = flow_open(u, &key);
-	if (!f) {
+		ret = flow_open(u, &key, &f);
+	if (ret) {
 		twx_port_drop(u->port, TWX_DROP_LIMIT, p->frame->len);
+		sock_refused(u, -ret, 0, p->ip, p->ip_here);
 		return;
 	}
 	flow_touch(&u->flows, f, twx_loop_now(u->loop));
 	uf = udp_flow_of(f);
-	if (dns) {
-		memcpy(&uf->resolver, &to, sizeof(uf->resolver));
+	if (user_is_dns(u, &p->dst)) {
+		uf->resolver = to;
 	} else {
 		uf->dns_only = false;
-		if (!memcmp(&uf->resolver, &to, sizeof(uf->resolver)))
-			uf->resolver.sin_family = AF_UNSPEC; /* asked by its own name last */
+		if (!memcmp(&uf->resolver, &to, sizeof(to)))
+			uf->resolver.sa.sa_family = AF_UNSPEC; /* asked by its own name last */
 	}
-	udp_queue(u, p, f->fd, f, (struct sockaddr_in *)&to);
+	udp_queue(u, p, f->fd, f, &to);
+}
+
+typedef void server_fn(struct user *u, const struct user_pkt *p, const uint8_t *data, uint32_t len);
+
+static server_fn *server4(const struct user *u, const struct user_pkt *p, uint16_t dport)
+{
+	struct in_addr dst = user_v4(&p->dst);
+	bool host = dst.s_addr == u->cfg.host.s_addr;
+
+	if (dport == 67 && (host || user_is_broadcast(u, dst)))
+		return dhcp_input;
+	return dport == 69 && host ? tftp_input : NULL;
+}
+
+static server_fn *server6(const struct user *u, const struct user_pkt *p, uint16_t dport)
+{
+	/* RFC 8415, 7.1: all relay agents and servers of the link. */
+	static const struct in6_addr all = { .s6_addr = { 0xff, 2, [13] = 1, [15] = 2 } };
+
+	return dport == 547 && (user_same(&p->dst, &all) || user_owns(u, &p->dst)) ? dhcp6_input
+										   : NULL;
 }
 
 /* DHCP and TFTP servers of our own; they read a private copy. */
 static bool to_server(struct user *u, const struct user_pkt *p, uint16_t dport)
 {
-	struct in_addr dst = user_v4(&p->dst);
-	bool host = dst.s_addr == u->cfg.host.s_addr;
+	server_fn *server = p->v6 ? server6(u, p, dport) : server4(u, p, dport);
 	uint32_t len = p->l4_len - UDP_HDR;
 	uint8_t data[1500];
 
-	if (!(dport == 67 && (host || user_is_broadcast(u, dst))) && !(dport == 69 && host))
+	if (!server)
 		return false;
 	if (len > sizeof(data) || p->frame->meta.gso || !user_pkt_copy(p, UDP_HDR, data, len))
 		twx_port_drop(u->port, TWX_DROP_BAD_PACKET, p->frame->len);
-	else if (dport == 67)
-		dhcp_input(u, p, data, len);
 	else
-		tftp_input(u, p, data, len);
+		server(u, p, data, len);
 	return true;
 }
 
@@ -488,7 +556,8 @@ void udp_input(struct user *u, const struct user_pkt *whole)
 		goto bad;
 	p.l4_len = len;
 	p.l4_here = min(p.l4_here, p.l4_len);
-	if (user_get16(p.l4 + 6) && !user_pkt_csum_ok(&p))
+	/* RFC 8200, 8.1: in IPv6 there must be one. */
+	if ((user_get16(p.l4 + 6) || p.v6) && !user_pkt_csum_ok(&p))
 		goto bad;
 	if (p.frame->meta.gso == TWX_GSO_UDP_L4 &&
 	    (!p.frame->meta.gso_size ||
@@ -496,7 +565,7 @@ void udp_input(struct user *u, const struct user_pkt *whole)
 		goto bad;
 	if (to_server(u, &p, dport))
 		return;
-	if (!user_v4(&p.src).s_addr)
+	if (!p.v6 && !user_v4(&p.src).s_addr)
 		goto bad;
 	if (!hostfwd_udp_reply(u, &p))
 		to_peer(u, &p, sport, dport);

@@ -14,9 +14,9 @@ struct udp_flow {
 	bool paused;	      /* not watched for reading, in the list of udp_recv.c */
 	uint32_t paused_next; /* index + 1 */
 	uint32_t n_received;
-	struct sockaddr_in resolver; /* answers from here come from the DNS alias; family 0: none */
-	struct sockaddr_in peer;     /* flows of a forward (key.peer set, no fd): the real peer */
-	uint32_t fwd;		     /* and which forward it came through */
+	union user_addr resolver; /* answers from here come from the DNS alias; family 0: none */
+	union user_addr peer;	  /* flows of a forward (key.peer set, no fd): the real peer */
+	uint32_t fwd;		  /* and which forward it came through */
 };
 _Static_assert(sizeof(struct udp_flow) <= sizeof(((struct flow *)0)->proto), "fits a flow");
 
@@ -29,7 +29,7 @@ static inline struct udp_flow *udp_flow_of(struct flow *f)
 struct flow *udp_flow_new(struct user *u, const struct flow_key *key);
 /* Queues the guest's datagram for sendmmsg() on @fd; @f may be null (a forward's socket). */
 void udp_queue(struct user *u, const struct user_pkt *p, int fd, struct flow *f,
-	       const struct sockaddr_in *to);
+	       const union user_addr *to);
 
 /* --- udp_recv.c --- */
 struct udp_recv;
@@ -44,20 +44,20 @@ void udp_recv_trim(struct user *u);
 
 /* Where datagrams of a socket go. name() gives the source that the guest sees, or false to drop. */
 struct udp_target {
-	struct in_addr guest;
+	struct in6_addr guest;
 	uint16_t port;
-	bool (*name)(struct user *u, void *opaque, const struct sockaddr_in *from,
-		     struct in_addr *src, uint16_t *sport);
+	bool (*name)(struct user *u, void *opaque, const union user_addr *from,
+		     struct user_end *src);
 	void *opaque;
 };
 /* Reads one batch from @fd. How many datagrams, 0 at the end, -EAGAIN when the guest is busy
  * (nothing was read). */
 int udp_recv_batch(struct user *u, int fd, const struct udp_target *t);
 
-/* A datagram to the guest from pieces; the slow way: copied, fragmented, parked for ARP as need be.
+/* A datagram to the guest from pieces; the slow way: copied, fragmented, parked as need be.
  */
-void udp_to_guest_iov(struct user *u, struct in_addr src, uint16_t sport, struct in_addr dst,
-		      uint16_t dport, const struct iovec *data, int n);
+void udp_to_guest_iov(struct user *u, const struct user_end *src, const struct user_end *dst,
+		      const struct iovec *data, int n);
 
 struct user_udp {
 	struct udp_recv *recv;

@@ -28,17 +28,19 @@
 #define BATCH 64
 #define SLOT 2048
 #define SPILL 65536
-#define HEADERS (USER_ETH_LEN + 20 + 8)
 #define DATA_OFF 64 /* of the payload in its slot: headers in front, aligned for the copy */
 #define GRO_AFTER 32
+
+_Static_assert(DATA_OFF >= USER_HDR_MAX + 8, "the headers fit");
 
 struct udp_recv {
 	uint8_t *slots; /* BATCH * SLOT, then BATCH * SPILL */
 	bool blocked;	/* the guest refused frames */
 	bool spilled;
-	uint32_t paused; /* first flow of the list, index + 1 */
+	uint32_t paused;      /* first flow of the list, index + 1 */
+	uint32_t ip_len, mtu; /* of this batch */
 	struct mmsghdr msgs[BATCH];
-	struct sockaddr_in from[BATCH];
+	union user_addr from[BATCH];
 	struct iovec in[BATCH][2];
 	_Alignas(struct cmsghdr) char control[BATCH][CMSG_SPACE(sizeof(int))];
 	struct twx_frame frames[BATCH];
@@ -111,10 +113,10 @@ void udp_recv_trim(struct user *u)
 
 /* --- the slow way --- */
 
-void udp_to_guest_iov(struct user *u, struct in_addr src, uint16_t sport, struct in_addr dst,
-		      uint16_t dport, const struct iovec *data, int n)
+void udp_to_guest_iov(struct user *u, const struct user_end *src, const struct user_end *dst,
+		      const struct iovec *data, int n)
 {
-	struct user_ip4 h = { .src = src, .dst = dst, .proto = IPPROTO_UDP, .ttl = 64 };
+	struct user_ip h = { .src = src->addr, .dst = dst->addr, .proto = IPPROTO_UDP, .ttl = 64 };
 	uint32_t len = (uint32_t)iov_len(data, (size_t)n);
 	uint8_t head[8];
 	struct iovec iov[3] = { { head, sizeof(head) } };
@@ -122,22 +124,23 @@ void udp_to_guest_iov(struct user *u, struct in_addr src, uint16_t sport, struct
 	be16 v;
 
 	memcpy(iov + 1, data, (size_t)n * sizeof(*data));
-	user_put16(head, sport);
-	user_put16(head + 2, dport);
+	user_put16(head, src->port);
+	user_put16(head + 2, dst->port);
 	user_put16(head + 4, 8 + len);
 	user_put16(head + 6, 0);
-	sum = csum_pseudo4(&src, &dst, IPPROTO_UDP, 8 + len);
+	sum = user_pseudo(&h.src, &h.dst, IPPROTO_UDP, 8 + len);
 	v = csum_fold_udp(csum_iov(iov, (size_t)n + 1, 0, 8 + len, sum));
 	memcpy(head + 6, &v, 2);
-	user_ip4_send(u, &h, iov, n + 1);
+	user_ip_send(u, &h, iov, n + 1);
 }
 
-void udp_to_guest(struct user *u, struct in_addr src, uint16_t sport, struct in_addr dst,
-		  uint16_t dport, const void *data, uint32_t len)
+void udp_to_guest(struct user *u, const struct in6_addr *src, uint16_t sport,
+		  const struct in6_addr *dst, uint16_t dport, const void *data, uint32_t len)
 {
+	struct user_end from = { *src, sport }, to = { *dst, dport };
 	struct iovec iov = { (void *)data, len };
 
-	udp_to_guest_iov(u, src, sport, dst, dport, &iov, 1);
+	udp_to_guest_iov(u, &from, &to, &iov, 1);
 }
 
 /* --- the fast way --- */
@@ -159,31 +162,32 @@ static void flush_frames(struct user *u, struct udp_recv *r)
 /* Datagram @i of @len bytes as a frame in its slot; @gso: size of the datagrams that it consists
  * of, or 0. */
 static void add_frame(struct user *u, struct udp_recv *r, int i, uint32_t len, uint16_t gso,
-		      const struct udp_target *t, struct in_addr src, uint16_t sport)
+		      const struct udp_target *t, const struct user_end *src)
 {
-	uint8_t *frame = slot_at(r, i) + DATA_OFF - HEADERS, *udp;
+	uint32_t headers = USER_ETH_LEN + r->ip_len + 8;
+	uint8_t *frame = slot_at(r, i) + DATA_OFF - headers, *udp;
 	uint32_t here = min(len, (uint32_t)(SLOT - DATA_OFF));
-	uint64_t sum = csum_pseudo4(&src, &t->guest, IPPROTO_UDP, 8 + len);
+	uint64_t sum = user_pseudo(&src->addr, &t->guest, IPPROTO_UDP, 8 + len);
 	uint16_t raw = csum_fold_raw(sum);
 	struct twx_frame *f = &r->frames[r->n_frames];
 	struct iovec *iov = r->out[r->n_frames];
 
-	udp = user_ip4_header(u, frame, src, t->guest, IPPROTO_UDP, 8 + len);
-	user_put16(udp, sport);
+	udp = user_ip_header(u, frame, &src->addr, &t->guest, IPPROTO_UDP, 8 + len);
+	user_put16(udp, src->port);
 	user_put16(udp + 2, t->port);
 	user_put16(udp + 4, 8 + len);
 	memcpy(udp + 6, &raw, 2);
-	iov[0] = (struct iovec){ frame, HEADERS + here };
+	iov[0] = (struct iovec){ frame, headers + here };
 	iov[1] = (struct iovec){ spill_at(r, i), len - here };
 	*f = (struct twx_frame){
 		.iov = iov,
 		.n_iov = len > here ? 2 : 1,
-		.len = HEADERS + len,
+		.len = headers + len,
 		.meta = { .flags = TWX_F_NEEDS_CSUM,
 			  .gso = gso ? TWX_GSO_UDP_L4 : TWX_GSO_NONE,
 			  .gso_size = gso,
-			  .hdr_len = HEADERS,
-			  .csum_start = USER_ETH_LEN + 20,
+			  .hdr_len = (uint16_t)headers,
+			  .csum_start = (uint16_t)(USER_ETH_LEN + r->ip_len),
 			  .csum_off = 6 },
 	};
 	r->n_frames++;
@@ -192,12 +196,11 @@ static void add_frame(struct user *u, struct udp_recv *r, int i, uint32_t len, u
 /* Short frames are padded in place: what lies behind the datagram is old data of other flows. */
 static void pad(struct udp_recv *r, int i, uint32_t len)
 {
-	uint32_t room = 60 - HEADERS;
 	struct twx_frame *f = &r->frames[r->n_frames - 1];
 
-	if (len >= room)
+	if (f->len >= 60)
 		return;
-	memset(slot_at(r, i) + DATA_OFF + len, 0, room - len);
+	memset(slot_at(r, i) + DATA_OFF + len, 0, 60 - f->len);
 	r->out[r->n_frames - 1][0].iov_len = 60;
 	f->len = 60;
 }
@@ -217,8 +220,9 @@ static uint16_t gro_size(struct msghdr *m, uint32_t len)
 
 /* Each datagram of a message by itself, the slow way. */
 static void slow(struct user *u, struct udp_recv *r, int i, uint32_t len, uint32_t step,
-		 const struct udp_target *t, struct in_addr src, uint16_t sport)
+		 const struct udp_target *t, const struct user_end *src)
 {
+	struct user_end dst = { t->guest, t->port };
 	uint32_t off = 0;
 
 	flush_frames(u, r);
@@ -227,7 +231,7 @@ static void slow(struct user *u, struct udp_recv *r, int i, uint32_t len, uint32
 		uint32_t part = min(step, len - off);
 		size_t n = iov_slice(iov, 2, r->in[i], 2, off, part);
 
-		udp_to_guest_iov(u, src, sport, t->guest, t->port, iov, (int)n);
+		udp_to_guest_iov(u, src, &dst, iov, (int)n);
 		off += part;
 	} while (off < len);
 }
@@ -236,20 +240,20 @@ static void one(struct user *u, struct udp_recv *r, int i, const struct udp_targ
 {
 	struct msghdr *m = &r->msgs[i].msg_hdr;
 	uint32_t len = r->msgs[i].msg_len;
-	uint16_t gso = gro_size(m, len), sport;
-	uint32_t step = gso ? gso : len;
-	struct in_addr src;
+	uint16_t gso = gro_size(m, len);
+	uint32_t step = gso ? gso : len, headers = r->ip_len + 8;
+	struct user_end src;
 
-	if (m->msg_namelen < sizeof(r->from[i]) || (m->msg_flags & MSG_TRUNC) ||
-	    !t->name(u, t->opaque, &r->from[i], &src, &sport))
+	if (m->msg_namelen < sizeof(r->from[i].in) || (m->msg_flags & MSG_TRUNC) ||
+	    !t->name(u, t->opaque, &r->from[i], &src))
 		return;
 	if (len > SLOT - DATA_OFF)
 		r->spilled = true;
-	if (28 + step > u->cfg.mtu || 28 + len > 65535 || !user_neigh_find(u, t->guest)) {
-		slow(u, r, i, len, step, t, src, sport);
+	if (headers + step > r->mtu || headers + len > 65535 || !user_neigh_find(u, &t->guest)) {
+		slow(u, r, i, len, step, t, &src);
 		return;
 	}
-	add_frame(u, r, i, len, gso, t, src, sport);
+	add_frame(u, r, i, len, gso, t, &src);
 	pad(r, i, len);
 }
 
@@ -264,6 +268,8 @@ int udp_recv_batch(struct user *u, int fd, const struct udp_target *t)
 	if (n <= 0)
 		return 0;
 	TWX_TRACE(u->port->trace, TWX_HOP_RECVMSG, u->port->name, r->msgs[0].msg_len, n);
+	r->ip_len = user_ip_len(&t->guest);
+	r->mtu = user_mtu(u, r->ip_len == USER_IP6_LEN);
 	for (int i = 0; i < n; i++) {
 		one(u, r, i, t);
 		r->msgs[i].msg_hdr.msg_namelen = sizeof(r->from[i]);
@@ -275,13 +281,10 @@ int udp_recv_batch(struct user *u, int fd, const struct udp_target *t)
 
 /* --- flows --- */
 
-static bool name_peer(struct user *u, void *opaque, const struct sockaddr_in *from,
-		      struct in_addr *src, uint16_t *sport)
+static bool name_peer(struct user *u, void *opaque, const union user_addr *from,
+		      struct user_end *src)
 {
-	struct sockaddr_in seen = udp_seen_as(u, opaque, from);
-
-	*src = seen.sin_addr;
-	*sport = ntohs(seen.sin_port);
+	*src = udp_seen_as(u, opaque, &from->sa);
 	return true;
 }
 
@@ -329,10 +332,9 @@ void udp_flow_event(struct twx_watch *w, uint32_t events)
 	struct flow *f = flow_of_watch(w);
 	struct user *u = container_of(w, struct flow_io, watch)->user;
 	struct udp_flow *uf = udp_flow_of(f);
-	struct udp_target t = { .guest = user_v4(&f->key.guest),
-				.port = f->key.guest_port,
-				.name = name_peer,
-				.opaque = f };
+	struct udp_target t = {
+		.guest = f->key.guest, .port = f->key.guest_port, .name = name_peer, .opaque = f
+	};
 	int n, on = 1;
 
 	if (events & EPOLLERR)

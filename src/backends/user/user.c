@@ -30,8 +30,8 @@
  *
  * Differences from QEMU (libslirp): TTL is checked and decremented; IPv4 sources outside the
  * virtual network, loopback and multicast destinations are dropped; broadcast does not reach the
- * host's loopback; protocols are never rewritten (no emulation of FTP, IRC, ident). IPv6 and smb
- * are not there.
+ * host's loopback; protocols are never rewritten (no emulation of FTP, IRC, ident). smb is not
+ * there.
  *
  * RFC 791, 792, 826, 894, 1122, 1812.
  */
@@ -47,11 +47,13 @@
 #include "base/macros.h"
 
 #define PARK_NS 3000000000ull /* a parked frame is worth nothing later */
-#define ARP_AGAIN_NS                                                                               \
-	1000000000ull	     /* RFC 1122, 2.3.2.1: one request a second for one address at most */
+/* RFC 1122, 2.3.2.1; RFC 4861, RetransTimer: one question a second for one address at most. */
+#define ASK_AGAIN_NS 1000000000ull
 #define AGE_NS 5000000000ull /* how often idle flows are looked for */
 #define ETH_MIN 60
-#define FRAME_DST_OFF (USER_ETH_LEN + 16) /* destination address of an IPv4 frame */
+/* Destination addresses in a frame. */
+#define FRAME_DST4_OFF (USER_ETH_LEN + 16)
+#define FRAME_DST6_OFF (USER_ETH_LEN + 24)
 
 static const uint8_t no_mac[6];
 
@@ -68,6 +70,19 @@ uint8_t *user_out_alloc(struct user *u, uint32_t len)
 	if (len < ETH_MIN)
 		memset(frame, 0, ETH_MIN);
 	return frame;
+}
+
+static struct in6_addr frame_dst(const uint8_t *frame)
+{
+	struct in_addr a4;
+	struct in6_addr a;
+
+	if (user_get16(frame + 12) == ETH_IP6) {
+		memcpy(&a, frame + FRAME_DST6_OFF, sizeof(a));
+		return a;
+	}
+	memcpy(&a4, frame + FRAME_DST4_OFF, sizeof(a4));
+	return user_mapped(a4);
 }
 
 /* Keeps a copy of a frame whose receiver's MAC is not known yet, and asks for it. */
@@ -95,11 +110,14 @@ static void park(struct user *u, const uint8_t *frame, uint32_t len, const struc
 		return;
 	}
 	memcpy(p->data, frame, len);
-	memcpy(&p->ip, frame + FRAME_DST_OFF, 4);
+	p->ip = frame_dst(frame);
 	p->len = len;
 	p->since = now;
 	p->meta = *meta;
-	arp_request(u, p->ip);
+	if (user_is_v4(&p->ip))
+		arp_request(u, user_v4(&p->ip));
+	else
+		ndp_solicit(u, &p->ip);
 }
 
 void user_out(struct user *u, uint32_t len, const struct twx_meta *meta)
@@ -153,19 +171,24 @@ int user_send(struct user *u, const struct twx_frame *frames, int n)
 	return done;
 }
 
+static uint8_t *put_eth(uint8_t *frame, const uint8_t *to, const uint8_t *from, uint16_t type)
+{
+	memcpy(frame, to ? to : no_mac, 6);
+	memcpy(frame + 6, from, 6);
+	user_put16(frame + 12, type);
+	return frame + USER_ETH_LEN;
+}
+
 uint8_t *user_ip4_header(struct user *u, uint8_t *frame, struct in_addr src, struct in_addr dst,
 			 uint8_t proto, uint32_t l4_len)
 {
-	const uint8_t *mac = user_neigh_find(u, dst);
-	uint8_t *ip = frame + USER_ETH_LEN;
+	struct in6_addr to = user_mapped(dst);
+	uint8_t *ip = put_eth(frame, user_neigh_find(u, &to), u->mac, ETH_IP4);
 	be16 sum;
 
-	memcpy(frame, mac ? mac : no_mac, 6);
-	memcpy(frame + 6, u->mac, 6);
-	user_put16(frame + 12, 0x0800);
 	ip[0] = 0x45;
 	ip[1] = 0;
-	user_put16(ip + 2, 20 + l4_len);
+	user_put16(ip + 2, USER_IP4_LEN + l4_len);
 	user_put16(ip + 4, u->ip_id++);
 	user_put16(ip + 6, 0x4000);
 	ip[8] = 64;
@@ -173,19 +196,45 @@ uint8_t *user_ip4_header(struct user *u, uint8_t *frame, struct in_addr src, str
 	user_put16(ip + 10, 0);
 	memcpy(ip + 12, &src, 4);
 	memcpy(ip + 16, &dst, 4);
-	sum = csum_fold(csum_partial(ip, 20, 0));
+	sum = csum_fold(csum_partial(ip, USER_IP4_LEN, 0));
 	memcpy(ip + 10, &sum, 2);
-	return ip + 20;
+	return ip + USER_IP4_LEN;
+}
+
+uint8_t *user_ip6_header(struct user *u, uint8_t *frame, const struct in6_addr *src,
+			 const struct in6_addr *dst, uint8_t proto, uint32_t l4_len)
+{
+	uint8_t group[6] = { 0x33, 0x33 }; /* RFC 2464, section 7 */
+	bool many = IN6_IS_ADDR_MULTICAST(dst);
+	uint8_t *ip = put_eth(frame, many ? group : user_neigh_find(u, dst), u->mac6, ETH_IP6);
+
+	if (many)
+		memcpy(frame + 2, &dst->s6_addr[12], 4);
+	user_put32(ip, 0x60000000);
+	user_put16(ip + 4, l4_len);
+	ip[6] = proto;
+	ip[7] = 64;
+	memcpy(ip + 8, src, 16);
+	memcpy(ip + 24, dst, 16);
+	return ip + USER_IP6_LEN;
+}
+
+uint8_t *user_ip_header(struct user *u, uint8_t *frame, const struct in6_addr *src,
+			const struct in6_addr *dst, uint8_t proto, uint32_t l4_len)
+{
+	if (user_is_v4(dst))
+		return user_ip4_header(u, frame, user_v4(src), user_v4(dst), proto, l4_len);
+	return user_ip6_header(u, frame, src, dst, proto, l4_len);
 }
 
 /* --- neighbours --- */
 
-static struct user_neigh *neigh_get(struct user *u, struct in_addr ip)
+static struct user_neigh *neigh_get(struct user *u, const struct in6_addr *ip)
 {
-	if (u->neighs[u->neigh_hint].ip.s_addr == ip.s_addr)
+	if (user_same(&u->neighs[u->neigh_hint].ip, ip))
 		return &u->neighs[u->neigh_hint];
 	for (uint32_t i = 0; i < USER_NEIGHS; i++) {
-		if (u->neighs[i].ip.s_addr == ip.s_addr) {
+		if (user_same(&u->neighs[i].ip, ip)) {
 			u->neigh_hint = i;
 			return &u->neighs[i];
 		}
@@ -194,7 +243,7 @@ static struct user_neigh *neigh_get(struct user *u, struct in_addr ip)
 }
 
 /* The slot of @ip, made from the least recently used one if there is none. */
-static struct user_neigh *neigh_make(struct user *u, struct in_addr ip)
+static struct user_neigh *neigh_make(struct user *u, const struct in6_addr *ip)
 {
 	struct user_neigh *n = neigh_get(u, ip);
 
@@ -204,13 +253,13 @@ static struct user_neigh *neigh_make(struct user *u, struct in_addr ip)
 	for (uint32_t i = 1; i < USER_NEIGHS; i++)
 		if (u->neighs[i].last_used < n->last_used)
 			n = &u->neighs[i];
-	*n = (struct user_neigh){ .ip = ip };
+	*n = (struct user_neigh){ .ip = *ip };
 	return n;
 }
 
-const uint8_t *user_neigh_find(struct user *u, struct in_addr ip)
+const uint8_t *user_neigh_find(struct user *u, const struct in6_addr *ip)
 {
-	struct user_neigh *n = ip.s_addr ? neigh_get(u, ip) : NULL;
+	struct user_neigh *n = neigh_get(u, ip);
 
 	if (!n || !memcmp(n->mac, no_mac, 6))
 		return NULL;
@@ -224,7 +273,7 @@ static void unpark(struct user *u, const struct user_neigh *n)
 	for (int i = 0; i < USER_PARKED; i++) {
 		struct user_parked *p = &u->parked[i];
 
-		if (!p->data || p->ip.s_addr != n->ip.s_addr)
+		if (!p->data || !user_same(&p->ip, &n->ip))
 			continue;
 		if (twx_loop_now(u->loop) - p->since <= PARK_NS) {
 			uint8_t *frame = user_out_alloc(u, p->len);
@@ -238,13 +287,23 @@ static void unpark(struct user *u, const struct user_neigh *n)
 	}
 }
 
-void user_neigh_learn(struct user *u, struct in_addr ip, const uint8_t mac[6])
+bool user_may_be_guest(const struct user *u, const struct in6_addr *ip)
+{
+	struct in_addr a = user_v4(ip);
+
+	if (!user_on_link(u, ip) || user_owns(u, ip))
+		return false;
+	if (!user_is_v4(ip))
+		return u->cfg.ipv6 && !user_same(ip, &u->cfg.prefix6);
+	return u->cfg.ipv4 && a.s_addr && !user_is_broadcast(u, a);
+}
+
+void user_neigh_learn(struct user *u, const struct in6_addr *ip, const uint8_t mac[6])
 {
 	struct user_neigh *n;
 	bool news;
 
-	if (!ip.s_addr || !user_in_net(u, ip) || user_is_ours(u, ip) || user_is_broadcast(u, ip) ||
-	    (mac[0] & 1) || !memcmp(mac, no_mac, 6))
+	if (!user_may_be_guest(u, ip) || (mac[0] & 1) || !memcmp(mac, no_mac, 6))
 		return;
 	n = neigh_make(u, ip);
 	n->last_used = twx_loop_now(u->loop);
@@ -256,12 +315,12 @@ void user_neigh_learn(struct user *u, struct in_addr ip, const uint8_t mac[6])
 		unpark(u, n);
 }
 
-bool user_neigh_may_ask(struct user *u, struct in_addr ip)
+bool user_neigh_may_ask(struct user *u, const struct in6_addr *ip)
 {
 	struct user_neigh *n = neigh_make(u, ip);
 	uint64_t now = twx_loop_now(u->loop);
 
-	if (n->asked && now - n->asked < ARP_AGAIN_NS)
+	if (n->asked && now - n->asked < ASK_AGAIN_NS)
 		return false;
 	n->asked = now;
 	n->last_used = now;
@@ -270,79 +329,160 @@ bool user_neigh_may_ask(struct user *u, struct in_addr ip)
 
 /* --- addresses --- */
 
+bool user_in_prefix(const struct user_config *c, const struct in6_addr *a)
+{
+	const struct in6_addr *p = &c->prefix6;
+	uint32_t len = c->prefix6_len, bytes = len / 8;
+
+	return !memcmp(a, p, bytes) &&
+	       !((a->s6_addr[bytes] ^ p->s6_addr[bytes]) & (uint8_t)(0xff00 >> len % 8));
+}
+
+bool user_owns(const struct user *u, const struct in6_addr *a)
+{
+	if (user_is_v4(a))
+		return user_is_ours(u, user_v4(a));
+	for (uint32_t i = 0; i < u->n_own6; i++)
+		if (user_same(a, &u->own6[i]))
+			return true;
+	return false;
+}
+
+bool user_on_link(const struct user *u, const struct in6_addr *a)
+{
+	if (user_is_v4(a))
+		return user_in_net(u, user_v4(a));
+	return IN6_IS_ADDR_LINKLOCAL(a) || user_in_prefix(&u->cfg, a);
+}
+
+/* The first of own6[]: what setup() enters there. */
+enum { OWN6_HOST, OWN6_HOST_LL, OWN6_DNS, OWN6_DNS_LL, OWN6_N };
+
+static bool is_host(const struct user *u, const struct in6_addr *a)
+{
+	if (user_is_v4(a))
+		return user_v4(a).s_addr == u->cfg.host.s_addr;
+	return user_same(a, &u->own6[OWN6_HOST]) || user_same(a, &u->own6[OWN6_HOST_LL]);
+}
+
+bool user_is_dns(const struct user *u, const struct in6_addr *a)
+{
+	if (user_is_v4(a))
+		return user_v4(a).s_addr == u->cfg.dns.s_addr;
+	return user_same(a, &u->own6[OWN6_DNS]) || user_same(a, &u->own6[OWN6_DNS_LL]);
+}
+
+struct in6_addr user_gateway(const struct user *u, const struct in6_addr *like)
+{
+	if (user_is_v4(like))
+		return user_mapped(u->cfg.host);
+	return u->own6[IN6_IS_ADDR_LINKLOCAL(like) ? OWN6_HOST_LL : OWN6_HOST];
+}
+
+struct in6_addr user_name_server(const struct user *u, const struct in6_addr *like)
+{
+	if (user_is_v4(like))
+		return user_mapped(u->cfg.dns);
+	return u->own6[IN6_IS_ADDR_LINKLOCAL(like) ? OWN6_DNS_LL : OWN6_DNS];
+}
+
 static bool is_loopback(struct in_addr a)
 {
 	return ntohl(a.s_addr) >> 24 == 127;
 }
 
-static int map_out4(struct user *u, struct in_addr dst, uint16_t port, struct in_addr *to)
+/* May nobody be there whom this host's kernel could reach for the guest? */
+static bool is_nobody4(const struct user *u, struct in_addr dst)
 {
 	uint32_t a = ntohl(dst.s_addr);
 
-	if (u->cfg.restricted)
-		return -EACCES;
-	if (dst.s_addr == u->cfg.host.s_addr) {
-		to->s_addr = htonl(INADDR_LOOPBACK);
-		return port ? 0 : -EADDRNOTAVAIL;
+	return a >> 24 == 0 || is_loopback(dst) || a >> 28 >= 14 || user_is_broadcast(u, dst) ||
+	       user_in_net(u, dst);
+}
+
+static bool is_nobody6(const struct user *u, const struct in6_addr *a)
+{
+	return IN6_IS_ADDR_UNSPECIFIED(a) || IN6_IS_ADDR_LOOPBACK(a) || IN6_IS_ADDR_MULTICAST(a) ||
+	       user_on_link(u, a);
+}
+
+static void put_addr(struct sockaddr_storage *to, socklen_t *len, const struct in6_addr *a,
+		     uint16_t port)
+{
+	union user_addr *ua = (union user_addr *)to;
+
+	memset(ua, 0, sizeof(*ua));
+	if (user_is_v4(a)) {
+		ua->in.sin_family = AF_INET;
+		ua->in.sin_port = htons(port);
+		ua->in.sin_addr = user_v4(a);
+		*len = sizeof(ua->in);
+		return;
 	}
-	if (user_is_ours(u, dst))
-		return -ECONNREFUSED;
-	if (!port || a >> 24 == 0 || is_loopback(dst) || a >> 28 >= 14 ||
-	    user_is_broadcast(u, dst) || user_in_net(u, dst))
-		return -EADDRNOTAVAIL;
-	*to = dst;
-	return 0;
+	ua->in6.sin6_family = AF_INET6;
+	ua->in6.sin6_port = htons(port);
+	ua->in6.sin6_addr = *a;
+	*len = sizeof(ua->in6);
 }
 
 int user_map_out(struct user *u, const struct in6_addr *dst, uint16_t port, uint8_t proto,
 		 struct sockaddr_storage *to, socklen_t *to_len)
 {
-	struct sockaddr_in *sin = (struct sockaddr_in *)to;
-	int ret;
+	bool v4 = user_is_v4(dst);
+	struct in6_addr loopback = user_mapped((struct in_addr){ htonl(INADDR_LOOPBACK) });
 
-	if (!IN6_IS_ADDR_V4MAPPED(dst))
-		return -EADDRNOTAVAIL;
-	if (user_v4(dst).s_addr == u->cfg.dns.s_addr) {
-		if (u->cfg.restricted)
-			return -EACCES;
+	if (u->cfg.restricted)
+		return -EACCES;
+	if (user_is_dns(u, dst))
 		return port == 53 && dns_resolver(u, to, to_len) ? 0 : -ECONNREFUSED;
+	if (is_host(u, dst)) {
+		put_addr(to, to_len, v4 ? &loopback : &in6addr_loopback, port);
+		return port ? 0 : -EADDRNOTAVAIL;
 	}
-	memset(sin, 0, sizeof(*sin));
-	sin->sin_family = AF_INET;
-	sin->sin_port = htons(port);
-	*to_len = sizeof(*sin);
-	ret = map_out4(u, user_v4(dst), port, &sin->sin_addr);
-	return ret;
+	if (user_owns(u, dst))
+		return -ECONNREFUSED;
+	if (!port || (v4 ? is_nobody4(u, user_v4(dst)) : is_nobody6(u, dst)))
+		return -EADDRNOTAVAIL;
+	put_addr(to, to_len, dst, port);
+	return 0;
 }
 
-struct in6_addr user_map_in(struct user *u, const struct sockaddr *from)
+struct in6_addr user_map_in(struct user *u, const struct sockaddr *from,
+			    const struct in6_addr *guest)
 {
-	struct in_addr a = { 0 };
+	const union user_addr *ua = (const union user_addr *)from;
+	struct in6_addr a = in6addr_any;
 
-	if (from->sa_family == AF_INET) {
-		a = ((const struct sockaddr_in *)from)->sin_addr;
-	} else if (from->sa_family == AF_INET6) {
-		const struct in6_addr *a6 = &((const struct sockaddr_in6 *)from)->sin6_addr;
-
-		if (IN6_IS_ADDR_V4MAPPED(a6))
-			a = user_v4(a6);
-	}
-	if (!a.s_addr || is_loopback(a) || user_in_net(u, a))
-		a = u->cfg.host;
-	return user_mapped(a);
+	if (from->sa_family == AF_INET)
+		a = user_mapped(ua->in.sin_addr);
+	else if (from->sa_family == AF_INET6)
+		a = ua->in6.sin6_addr;
+	if (user_is_v4(&a) != user_is_v4(guest) ||
+	    (user_is_v4(&a) ? !user_v4(&a).s_addr || is_loopback(user_v4(&a)) ||
+				      user_in_net(u, user_v4(&a))
+			    : is_nobody6(u, &a)))
+		return user_gateway(u, guest);
+	return a;
 }
 
 /* --- the port --- */
 
-/* Our MACs are 52:55 followed by an address of ours. */
+/* Our MACs are 52:55 followed by an IPv4 address of ours, 52:56 by the end of an IPv6 one. */
 static bool is_for_us(const struct user *u, const uint8_t *mac)
 {
 	struct in_addr a;
 
 	if ((mac[0] & 1) || !memcmp(mac, u->mac, 6))
 		return true;
+	if (mac[0] != 0x52)
+		return false;
 	memcpy(&a, mac + 2, 4);
-	return mac[0] == 0x52 && mac[1] == 0x55 && user_is_ours(u, a);
+	if (mac[1] == 0x55)
+		return user_is_ours(u, a);
+	for (uint32_t i = 0; mac[1] == 0x56 && i < u->n_own6; i++)
+		if (u->own6[i].s6_addr32[3] == a.s_addr)
+			return true;
+	return false;
 }
 
 static void input(struct user *u, const struct twx_frame *f)
@@ -359,15 +499,26 @@ static void input(struct user *u, const struct twx_frame *f)
 		return;
 	}
 	switch (user_get16(eth + 12)) {
-	case 0x0800:
-		user_input_ip4(u, f);
+	case ETH_IP4:
+		if (u->cfg.ipv4) {
+			user_input_ip4(u, f);
+			return;
+		}
 		break;
-	case 0x0806:
-		arp_input(u, f);
+	case ETH_IP6:
+		if (u->cfg.ipv6) {
+			user_input_ip6(u, f, false);
+			return;
+		}
 		break;
-	default:
-		twx_port_drop(u->port, TWX_DROP_NOT_FOR_US, f->len);
+	case ETH_ARP:
+		if (u->cfg.ipv4) {
+			arp_input(u, f);
+			return;
+		}
+		break;
 	}
+	twx_port_drop(u->port, TWX_DROP_NOT_FOR_US, f->len);
 }
 
 static int user_receive(struct twx_port *port, const struct twx_frame *frames, int n)
@@ -468,7 +619,9 @@ static void user_close(struct twx_backend *b)
 	udp_fini(u);
 	icmp_fini(u);
 	tftp_fini(u);
+	dhcp6_fini(u);
 	dhcp_fini(u);
+	ndp_fini(u);
 	dns_fini(u);
 	frag_fini(u);
 	twx_loop_undefer(u->loop, &u->flush_task);
@@ -483,6 +636,22 @@ static void user_close(struct twx_backend *b)
 	user_config_free(&u->cfg);
 }
 
+static void enter_own6(struct user *u)
+{
+	/* Of both aliases there is one on the link, too, as libslirp has it: fe80::2, fe80::3. */
+	static const struct in6_addr host_ll = { .s6_addr = { 0xfe, 0x80, [15] = 2 } };
+	static const struct in6_addr dns_ll = { .s6_addr = { 0xfe, 0x80, [15] = 3 } };
+
+	u->own6[OWN6_HOST] = u->cfg.host6;
+	u->own6[OWN6_HOST_LL] = host_ll;
+	u->own6[OWN6_DNS] = u->cfg.dns6;
+	u->own6[OWN6_DNS_LL] = dns_ll;
+	u->n_own6 = OWN6_N;
+	u->mac6[0] = 0x52;
+	u->mac6[1] = 0x56;
+	memcpy(u->mac6 + 2, &u->cfg.host6.s6_addr[12], 4);
+}
+
 static int setup(struct user *u, const struct twx_opts *opts, struct twx_error *e)
 {
 	int ret = user_config_parse(&u->cfg, opts, e);
@@ -492,12 +661,14 @@ static int setup(struct user *u, const struct twx_opts *opts, struct twx_error *
 	u->mac[0] = 0x52;
 	u->mac[1] = 0x55;
 	memcpy(u->mac + 2, &u->cfg.host, 4);
+	if (u->cfg.ipv6)
+		enter_own6(u);
 	u->port = twx_backend_add_port(u->backend, e);
 	if (!u->port)
 		return -ENOMEM;
 	twx_port_set_caps(u->port,
-			  (struct twx_caps){ .flags = TWX_CAP_CSUM | TWX_CAP_TSO4 | TWX_CAP_ECN |
-						      TWX_CAP_UFO | TWX_CAP_USO });
+			  (struct twx_caps){ .flags = TWX_CAP_CSUM | TWX_CAP_TSO4 | TWX_CAP_TSO6 |
+						      TWX_CAP_ECN | TWX_CAP_UFO | TWX_CAP_USO });
 	u->arena = mmap(NULL, USER_OUT_ARENA, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
 			-1, 0);
 	if (u->arena == MAP_FAILED) {
@@ -528,6 +699,10 @@ static int user_open(struct twx_backend *b, const struct twx_opts *opts, struct 
 		ret = dns_init(u);
 	if (!ret)
 		ret = dhcp_init(u, opts, e);
+	if (!ret && u->cfg.ipv6)
+		ret = ndp_init(u, e);
+	if (!ret && u->cfg.ipv6)
+		ret = dhcp6_init(u, opts, e);
 	if (!ret)
 		ret = tftp_init(u, e);
 	if (!ret)

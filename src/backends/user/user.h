@@ -14,18 +14,28 @@
 #include "backends/user/flow.h"
 
 #define USER_ETH_LEN 14
+#define ETH_IP4 0x0800
+#define ETH_ARP 0x0806
+#define ETH_IP6 0x86dd
 #define USER_MTU 1500  /* IP packets to and from the guest, without GSO */
 #define USER_LEASES 16 /* DHCP addresses from dhcpstart on, as QEMU's */
 #define USER_NEIGHS 64 /* guest addresses whose MAC is remembered */
 #define USER_OUT_ARENA 131072
 #define USER_OWN 16    /* addresses of guestfwd= */
 #define USER_IDLE_S 60 /* of a datagram flow (RFC 5508, REQ-2) */
-#define USER_PARKED 16 /* frames that wait for the answer to an ARP request */
+#define USER_PARKED 16 /* frames that wait for the answer to an ARP request or a solicitation */
+#define USER_IP4_LEN 20
+#define USER_IP6_LEN 40
+#define USER_IP6_FRAG_LEN 8
+#define USER_HDR_MAX (USER_ETH_LEN + USER_IP6_LEN) /* of our own packets, in front of L4 */
 
 /* All IPv4 addresses in network order. */
 struct user_config {
 	bool restricted;
+	bool ipv4, ipv6; /* at least one */
 	struct in_addr net, mask, host, dns, dhcp_start;
+	struct in6_addr prefix6, host6, dns6; /* prefix6: no bits behind the prefix */
+	uint8_t prefix6_len;		      /* 1..126 */
 	char *hostname, *domainname, *bootfile, *tftp_root, *tftp_server_name; /* owned */
 	uint32_t mtu;
 	uint32_t max_flows;
@@ -34,15 +44,15 @@ struct user_config {
 };
 
 struct user_neigh {
-	struct in_addr ip;
+	struct in6_addr ip;
 	uint8_t mac[6];
 	uint64_t last_used;
-	uint64_t asked; /* when the last ARP request went out; 0: MAC is known */
+	uint64_t asked; /* when the last question went out; 0: MAC is known */
 };
 
 /* A frame that was built before its receiver's MAC was known. */
 struct user_parked {
-	struct in_addr ip;
+	struct in6_addr ip;
 	uint32_t len;
 	uint64_t since;
 	struct twx_meta meta;
@@ -53,16 +63,35 @@ struct user_parked {
 struct user_pkt {
 	const struct twx_frame *frame;
 	const uint8_t *eth;
-	const uint8_t
-		*ip; /* IPv4 header, validated: version, IHL, total length, checksum, no fragment */
+	/* Header, validated; an IPv6 packet's extension headers lie between it and l4. Not a
+	 * fragment, except in frag_input(). */
+	const uint8_t *ip;
 	uint32_t ip_here; /* bytes of the packet that lie in iov[0] */
 	const uint8_t *l4;
 	uint32_t l4_off;	  /* of l4 in the frame */
 	uint32_t l4_len;	  /* by the IP header, all of it present in the frame */
 	uint32_t l4_here;	  /* bytes of L4 that lie in iov[0] */
-	struct in6_addr src, dst; /* v4-mapped */
+	struct in6_addr src, dst; /* IPv4: mapped; no IPv6 packet has a mapped address */
 	uint8_t proto;
+	bool v6;
 	bool csum_ok; /* L4 checksum need not be verified (NEEDS_CSUM or CSUM_VALID) */
+	bool df;      /* may not be fragmented: the DF bit; IPv6: it did not come in fragments */
+	uint8_t ttl;  /* or hop limit; not 0 */
+	uint8_t tos;  /* or traffic class */
+	const uint8_t *frag; /* IPv6: the fragment header; null if there is none */
+};
+
+/* Address and port. */
+struct user_end {
+	struct in6_addr addr;
+	uint16_t port;
+};
+
+/* A host-side address; unused bytes are zero, so that two of them can be compared as bytes. */
+union user_addr {
+	struct sockaddr sa;
+	struct sockaddr_in in;
+	struct sockaddr_in6 in6;
 };
 
 struct user_fwd;     /* hostfwd.c */
@@ -71,6 +100,8 @@ struct guestfwd;     /* guestfwd.c */
 struct user_icmp;    /* icmp.c */
 struct user_dns;     /* dns.c */
 struct user_dhcp;    /* dhcp.c */
+struct user_dhcp6;   /* dhcp6.c */
+struct user_ndp;     /* ndp.c */
 struct user_tftp;    /* tftp.c */
 struct user_frag;    /* frag.c */
 struct user_tcp;     /* tcp.c: bounds, buffers, per-burst state */
@@ -82,7 +113,8 @@ struct user {
 	struct twx_port *port;
 	struct twx_loop *loop;
 	struct user_config cfg;
-	uint8_t mac[6]; /* ours: 52:55 and the host address, as libslirp has it */
+	uint8_t mac[6];	 /* ours: 52:55 and the host address, as libslirp has it */
+	uint8_t mac6[6]; /* ours in IPv6: 52:56 and the end of the host address */
 	struct user_neigh neighs[USER_NEIGHS];
 	uint32_t neigh_hint; /* most recently found */
 	struct user_parked parked[USER_PARKED];
@@ -98,6 +130,7 @@ struct user {
 	struct twx_task ready_task; /* deferred twx_port_ready() */
 	bool sending; /* a frame is on its way to the guest: receive() takes nothing */
 	uint16_t ip_id;
+	uint32_t ip6_id; /* of fragments */
 	struct user_fwd *fwd;
 	struct relay *relays;
 	uint32_t n_relays;
@@ -105,9 +138,13 @@ struct user {
 	uint32_t n_programs;	      /* that run for guestfwd= */
 	struct in_addr own[USER_OWN]; /* addresses that are ours by guestfwd= */
 	uint32_t n_own;
+	struct in6_addr own6[4 + USER_OWN]; /* host, DNS, link-local ones of both, guestfwd= */
+	uint32_t n_own6;
 	struct user_icmp *icmp;
 	struct user_dns *dns;
 	struct user_dhcp *dhcp;
+	struct user_dhcp6 *dhcp6;
+	struct user_ndp *ndp;
 	struct user_tftp *tftp;
 	struct user_frag *frag;
 	struct user_tcp *tcp;
@@ -135,21 +172,30 @@ void user_age_soon(struct user *u);
 int user_send(struct user *u, const struct twx_frame *frames, int n);
 /* twx_port_post() with the same guard. */
 void user_post(struct user *u, const struct twx_frame *frames, int n);
-/* Ethernet and IPv4 header (20 bytes, checksum done) for a packet of @l4_len bytes behind it;
- * returns where L4 begins. The destination MAC comes from user_neigh_find(); when it is unknown,
- * user_out() parks the frame and asks by ARP. TTL is 64; DF is set. */
+/*
+ * Ethernet and IP header for a packet of @l4_len bytes behind it; returns where L4 begins. TTL or
+ * hop limit is 64; DF is set. The destination MAC comes from user_neigh_find(), a multicast address
+ * has its own; when it is unknown, user_out() parks the frame and asks by ARP or ndp_solicit().
+ */
 uint8_t *user_ip4_header(struct user *u, uint8_t *frame, struct in_addr src, struct in_addr dst,
 			 uint8_t proto, uint32_t l4_len);
+uint8_t *user_ip6_header(struct user *u, uint8_t *frame, const struct in6_addr *src,
+			 const struct in6_addr *dst, uint8_t proto, uint32_t l4_len);
+/* The one of the two that the addresses are of. */
+uint8_t *user_ip_header(struct user *u, uint8_t *frame, const struct in6_addr *src,
+			const struct in6_addr *dst, uint8_t proto, uint32_t l4_len);
 
-/* MAC of a guest address, or null. Learned from ARP and from every valid IPv4 source inside net. */
-const uint8_t *user_neigh_find(struct user *u, struct in_addr ip);
-void user_neigh_learn(struct user *u, struct in_addr ip, const uint8_t mac[6]);
-bool user_neigh_may_ask(struct user *u,
-			struct in_addr ip); /* true once a second for each address */
+/* MAC of a guest address, or null. Learned from ARP and NDP and from every valid source inside the
+ * network. */
+const uint8_t *user_neigh_find(struct user *u, const struct in6_addr *ip);
+void user_neigh_learn(struct user *u, const struct in6_addr *ip, const uint8_t mac[6]);
+/* True once a second for each address. */
+bool user_neigh_may_ask(struct user *u, const struct in6_addr *ip);
 
 /*
  * Where a connection or datagram of the guest to @dst really goes: the host alias becomes
- * 127.0.0.1, the DNS alias the resolver of resolv.conf, others stay. 0, -EACCES (restrict),
+ * 127.0.0.1 or ::1, the DNS alias the resolver of resolv.conf (of any family), others stay. 0,
+ * -EACCES (restrict),
  * -ECONNREFUSED (an alias of ours, and nothing is there: DNS alias with another port, no resolver),
  * -EADDRNOTAVAIL (multicast, broadcast, loopback, unspecified, port 0, an address of the virtual
  * network that nobody has).
@@ -160,13 +206,16 @@ int user_map_out(struct user *u, const struct in6_addr *dst, uint16_t port, uint
  * would tell: port unreachable on an alias of ours, host unreachable for an address of its network
  * that nobody has. */
 void user_refuse(struct user *u, const struct user_pkt *p, int err);
-/* The address under which the guest sees a host-side peer: loopback, unspecified and whatever lies
- * inside the virtual network become the host alias. */
-struct in6_addr user_map_in(struct user *u, const struct sockaddr *from);
+/* The address under which @guest sees a host-side peer: loopback, unspecified, whatever lies inside
+ * the virtual network, and what is not of the guest's family become the host alias. */
+struct in6_addr user_map_in(struct user *u, const struct sockaddr *from,
+			    const struct in6_addr *guest);
 
 /* Is it an address that we answer for (host or DNS alias, one of guestfwd=)? */
 static inline bool user_is_ours(const struct user *u, struct in_addr a)
 {
+	if (!u->cfg.ipv4)
+		return false;
 	for (uint32_t i = 0; i < u->n_own; i++)
 		if (a.s_addr == u->own[i].s_addr)
 			return true;
@@ -176,6 +225,17 @@ static inline bool user_in_net(const struct user *u, struct in_addr a)
 {
 	return (a.s_addr & u->cfg.mask.s_addr) == u->cfg.net.s_addr;
 }
+bool user_in_prefix(const struct user_config *c, const struct in6_addr *a);
+/* Of either family: is it ours; is it an address of the virtual network (link-local ones too)? */
+bool user_owns(const struct user *u, const struct in6_addr *a);
+bool user_on_link(const struct user *u, const struct in6_addr *a);
+/* May a guest have it? */
+bool user_may_be_guest(const struct user *u, const struct in6_addr *a);
+/* The gateway's address for guests of the family of @like; link-local if that is. */
+struct in6_addr user_gateway(const struct user *u, const struct in6_addr *like);
+/* Likewise the DNS alias; and is it one? */
+struct in6_addr user_name_server(const struct user *u, const struct in6_addr *like);
+bool user_is_dns(const struct user *u, const struct in6_addr *a);
 /* All ones, or the last address of the virtual network. */
 static inline bool user_is_broadcast(const struct user *u, struct in_addr a)
 {
@@ -187,22 +247,32 @@ static inline bool user_is_broadcast(const struct user *u, struct in_addr a)
 
 /* Fills the checksum field of the UDP header at @udp, with its data behind it, @len bytes in all.
  */
-void user_udp_csum(uint8_t *udp, struct in_addr src, struct in_addr dst, uint32_t len);
+void user_udp_csum(uint8_t *udp, const struct in6_addr *src, const struct in6_addr *dst,
+		   uint32_t len);
+/* The pseudo header's sum, RFC 9293, 3.1, or RFC 8200, 8.1. */
+uint64_t user_pseudo(const struct in6_addr *src, const struct in6_addr *dst, uint8_t proto,
+		     uint32_t len);
 
 /* What a packet of our own says about itself besides its payload. */
-struct user_ip4 {
-	struct in_addr src, dst;
+struct user_ip {
+	struct in6_addr src, dst;
 	uint8_t proto, ttl, tos;
 };
 /* Builds, fragments above the MTU, and gathers for the guest. @l4 is header and payload, checksum
  * done. */
-void user_ip4_send(struct user *u, const struct user_ip4 *h, const struct iovec *l4, int n);
+void user_ip_send(struct user *u, const struct user_ip *h, const struct iovec *l4, int n);
+
+/* Largest packet to the guest. RFC 8200, section 5: no link of IPv6 is narrower than 1280. */
+static inline uint32_t user_mtu(const struct user *u, bool v6)
+{
+	return v6 && u->cfg.mtu < 1280 ? 1280 : u->cfg.mtu;
+}
 
 /* Copies @len bytes of L4 payload starting @off bytes into L4; false if they are not there. */
 bool user_pkt_copy(const struct user_pkt *p, uint32_t off, void *buf, uint32_t len);
 /* The L4 data from @off on as iovecs; count, or -E2BIG. */
 int user_pkt_iov(const struct user_pkt *p, uint32_t off, struct iovec *iov, int max);
-/* Verifies the TCP, UDP checksum unless p->csum_ok (pseudo header included). */
+/* Verifies the checksum of TCP, UDP or ICMPv6 unless p->csum_ok (pseudo header included). */
 bool user_pkt_csum_ok(const struct user_pkt *p);
 
 static inline uint16_t user_get16(const uint8_t *p)
@@ -227,6 +297,18 @@ static inline struct in_addr user_v4(const struct in6_addr *a)
 {
 	return (struct in_addr){ a->s6_addr32[3] };
 }
+static inline bool user_is_v4(const struct in6_addr *a)
+{
+	return IN6_IS_ADDR_V4MAPPED(a);
+}
+static inline bool user_same(const struct in6_addr *a, const struct in6_addr *b)
+{
+	return IN6_ARE_ADDR_EQUAL(a, b);
+}
+static inline uint32_t user_ip_len(const struct in6_addr *a)
+{
+	return user_is_v4(a) ? USER_IP4_LEN : USER_IP6_LEN;
+}
 static inline struct in6_addr user_mapped(struct in_addr a)
 {
 	struct in6_addr m = { .s6_addr = { [10] = 0xff, [11] = 0xff } };
@@ -241,6 +323,16 @@ void arp_request(struct user *u, struct in_addr target);
 /* A request that is there to be learned from: the guest need not ask for the gateway's MAC. */
 void arp_introduce(struct user *u, struct in_addr target, const uint8_t mac[6]);
 
+/* --- ndp.c: neighbour discovery (RFC 4861) --- */
+int ndp_init(struct user *u, struct twx_error *e);
+void ndp_fini(struct user *u);
+/* ICMPv6 types 133..137, checksum and length (8 bytes at least) verified. */
+void ndp_input(struct user *u, const struct user_pkt *p);
+/* Asks for the MAC of @target, an address of the virtual network, unless that was just done. */
+void ndp_solicit(struct user *u, const struct in6_addr *target);
+/* As arp_introduce(). */
+void ndp_introduce(struct user *u, const struct in6_addr *target, const uint8_t mac[6]);
+
 /* --- sock.c: host sockets that carry datagrams --- */
 
 /* What a datagram socket was last told. */
@@ -248,25 +340,41 @@ struct user_sock {
 	uint8_t ttl; /* 0: the host's default */
 	uint8_t df;  /* the guest's DF: 0 not set yet, 1 clear, 2 set */
 };
-/* Makes @fd send as the guest's packet asks: one TTL less, DF as is. */
-void sock_follow(int fd, struct user_sock *s, const uint8_t *ip);
+/* Makes @fd send as the guest's packet asks: one TTL (or hop limit) less, DF as is. */
+void sock_follow(int fd, struct user_sock *s, bool v6, uint8_t ttl, bool df);
 /* Reports what the socket's error queue holds to the guest as ICMP errors about datagrams of @f.
  * Returns the MTU of the last "message too long", 0 if there was none. */
 uint32_t sock_errors(struct user *u, struct flow *f);
 /* One ICMP error about the packet @orig of the guest that the host's kernel refused with @err. */
 void sock_refused(struct user *u, int err, uint32_t mtu, const uint8_t *orig, uint32_t len);
 
+/* Why a packet of the guest came to nothing, in the words of both ICMPs. */
+enum user_why {
+	USER_NO_ROUTE,
+	USER_NO_HOST,
+	USER_NO_PORT,
+	USER_NO_PROTOCOL,
+	USER_PROHIBITED,
+	USER_TOO_BIG,	 /* with the MTU */
+	USER_HOPS,	 /* TTL or hop limit used up */
+	USER_REASSEMBLY, /* fragments missing when time ran out */
+	USER_N_WHY
+};
+/* An ICMP or ICMPv6 error to the sender of @orig, an IP packet of the guest of which @len bytes are
+ * at hand; source is @from, null: the gateway. Never about what nobody may complain of (ICMP
+ * errors, broadcasts, multicast, fragments > 0), and limited in rate. @mtu: of USER_TOO_BIG. */
+void user_complain(struct user *u, enum user_why why, uint32_t mtu, const struct in6_addr *from,
+		   const uint8_t *orig, uint32_t len);
+
 int icmp_init(struct user *u, struct twx_error *e);
 void icmp_input(struct user *u, const struct user_pkt *p);
 void icmp_fini(struct user *u);
 void icmp_age(struct user *u, uint64_t now);
 bool icmp_flow_is_raw(const struct flow *f);
-/* An ICMP error (type, code; @mtu for "fragmentation needed") to the sender of @orig, an IPv4
- * packet of the guest of which
- * @len bytes are at hand; source is @from (v4). Never about ICMP errors, broadcasts or fragments >
- * 0. */
-void icmp_send_error(struct user *u, uint8_t type, uint8_t code, uint16_t mtu, struct in_addr from,
-		     const uint8_t *orig, uint32_t len);
+/* An ICMP error (type, code; @info: MTU, pointer) as user_complain() sends it, where the host's
+ * kernel gave type and code. Types are of the family of @orig. */
+void icmp_send_error(struct user *u, uint8_t type, uint8_t code, uint32_t info,
+		     const struct in6_addr *from, const uint8_t *orig, uint32_t len);
 
 int udp_init(struct user *u, struct twx_error *e);
 void udp_input(struct user *u, const struct user_pkt *p);
@@ -275,11 +383,10 @@ void udp_resume(struct user *u); /* the guest takes frames again */
 void udp_fini(struct user *u);
 void udp_age(struct user *u, uint64_t now);
 /* Address and port under which the guest knows @real, a peer of its flow @f (UDP or ICMP). */
-struct sockaddr_in udp_seen_as(struct user *u, const struct flow *f,
-			       const struct sockaddr_in *real);
+struct user_end udp_seen_as(struct user *u, const struct flow *f, const struct sockaddr *real);
 /* A datagram to the guest from @src:@sport; fragments above the MTU. */
-void udp_to_guest(struct user *u, struct in_addr src, uint16_t sport, struct in_addr dst,
-		  uint16_t dport, const void *data, uint32_t len);
+void udp_to_guest(struct user *u, const struct in6_addr *src, uint16_t sport,
+		  const struct in6_addr *dst, uint16_t dport, const void *data, uint32_t len);
 
 int tcp_init(struct user *u, struct twx_error *e);
 void tcp_input(struct user *u, const struct user_pkt *p);
@@ -305,6 +412,12 @@ int dhcp_init(struct user *u, const struct twx_opts *opts, struct twx_error *e);
 void dhcp_input(struct user *u, const struct user_pkt *p, const uint8_t *data, uint32_t len);
 void dhcp_fini(struct user *u);
 
+/* --- dhcp6.c: DHCPv6 (RFC 8415) --- */
+int dhcp6_init(struct user *u, const struct twx_opts *opts, struct twx_error *e);
+/* A datagram to ff02::1:2 (or an address of ours), port 547: @data is its private copy. */
+void dhcp6_input(struct user *u, const struct user_pkt *p, const uint8_t *data, uint32_t len);
+void dhcp6_fini(struct user *u);
+
 int tftp_init(struct user *u, struct twx_error *e);
 void tftp_input(struct user *u, const struct user_pkt *p, const uint8_t *data, uint32_t len);
 void tftp_fini(struct user *u);
@@ -329,7 +442,7 @@ bool hostfwd_udp_reply(struct user *u, const struct user_pkt *p);
 int guestfwd_add(struct user *u, const char *rule, struct twx_error *e);
 void guestfwd_fini(struct user *u);
 /* The rule for an address and port, or null. */
-struct guestfwd *guestfwd_find(struct user *u, struct in_addr addr, uint16_t port);
+struct guestfwd *guestfwd_find(struct user *u, const struct in6_addr *addr, uint16_t port);
 /* A connected socket for a new connection to it: or -errno, -ECONNREFUSED when its chardev is not
  * free.
  */
@@ -356,7 +469,16 @@ extern const struct twx_opt_desc user_options[];
 int user_config_parse(struct user_config *c, const struct twx_opts *o, struct twx_error *e);
 void user_config_free(struct user_config *c);
 
-/* An IPv4 frame; reassembled packets enter here again. */
+/* A frame of each kind; reassembled packets enter here again. */
 void user_input_ip4(struct user *u, const struct twx_frame *f);
+/* ip6.c; @parts: it came as fragments, and may leave as such. */
+void user_input_ip6(struct user *u, const struct twx_frame *f, bool parts);
+/* What both have behind their headers: to the protocol that it is for. */
+void user_dispatch(struct user *u, const struct user_pkt *p);
+/* Where in an IPv6 packet, of which @len (40 or more) bytes are at hand, the upper layer begins,
+ * and what it is; @len if that is not at hand. */
+uint32_t ip6_upper(const uint8_t *ip, uint32_t len, uint8_t *proto);
+/* Where the byte is that says what it is. */
+uint32_t ip6_upper_type_at(const uint8_t *ip, uint32_t len);
 
 #endif
