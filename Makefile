@@ -14,6 +14,7 @@ check:
 
 bench: all
 	@bench/run.sh
+	@bench/user.sh
 	@bench/micro.sh
 	@bench/lab.sh
 

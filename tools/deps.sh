@@ -26,7 +26,7 @@ deps_list() {
 	guest) echo qemu-system-x86 qemu-utils busybox-static cpio dnsmasq-base iproute2 iperf3 user-mode-linux ethtool iputils-ping ipxe-qemu qemu-system-common vde2 \
 		dpdk-dev "$(deps_newest librte-net-virtio)" "$(deps_newest librte-mempool-ring)" ;;
 	tree) echo debootstrap ;;
-	bench) echo iperf3 debootstrap passt ;;
+	bench) echo iperf3 debootstrap passt slirp4netns ;;
 	*) echo "deps: no list '$1'" >&2; return 1 ;;
 	esac
 }
