@@ -12,14 +12,14 @@
  *
  * To the NIC there are two ways, chosen by the frames seen:
  *  - gathered: frames are read into private slots of 2 KiB and sent as one burst; what is longer
- * than a slot spills into one buffer of 64 KiB and ends the burst. What the NIC does not take stays
- * in the slots, and EPOLLIN is not watched until resume().
+ * than a slot spills into one of TAP_BIGS buffers of 64 KiB; the last of them ends the burst. What
+ * the NIC does not take stays in the slots, and EPOLLIN is not watched until resume().
  *  - direct: after a frame longer than a slot, the NIC's buffers are leased (twx_port_reserve) and
  * readv() fills them, without a copy. A lease must have room for the largest frame that may come,
  * as the device gives no length beforehand and cuts what does not fit; that is why small frames,
  * for which so many guest buffers would be fetched in vain, go the other way. TAP_SMALL_RUN small
- * frames in a row lead back to it. At most BUDGET frames are read per event, so that one busy
- * interface does not starve the loop.
+ * frames in a row lead back to it. A peer that lends nothing is asked once an event. At most BUDGET
+ * frames are read per event, so that one busy interface does not starve the loop.
  *
  * When the receiver's capabilities shrink, frames of the old kind may still wait inside the kernel.
  * Until the device has run dry once they are gathered: the core then finishes them in software.
@@ -240,7 +240,7 @@ static bool batch_send(struct tap_queue *q)
 		tap_watch(q);
 		return false;
 	}
-	b->first = b->n = 0;
+	b->first = b->n = b->n_big = 0;
 	return true;
 }
 
@@ -251,10 +251,10 @@ static bool batch_read(struct tap_queue *q)
 	uint32_t head = q->tap->vnet_hdr ? (uint32_t)q->tap->hdr_len : 0, len;
 	struct virtio_net_hdr_mrg_rxbuf h = { 0 };
 	struct twx_frame *f = &b->frames[b->n];
-	struct iovec *out = &b->iov[b->n];
+	struct iovec *out = b->iov[b->n];
 	struct iovec iov[3] = { { &h, head },
 				{ b->slots[b->n], TAP_SLOT },
-				{ b->big, TAP_BIG - TAP_SLOT } };
+				{ b->bigs[b->n_big], TAP_BIG - TAP_SLOT } };
 	ssize_t n = readv(q->fd, iov, 3);
 
 	if (tap_read_failed(q, n))
@@ -275,9 +275,10 @@ static bool batch_read(struct tap_queue *q)
 		return true;
 	}
 	out[0] = (struct iovec){ b->slots[b->n], min(len, (uint32_t)TAP_SLOT) };
-	out[1] = (struct iovec){ b->big, len - (uint32_t)out[0].iov_len };
+	out[1] = (struct iovec){ b->bigs[b->n_big], len - (uint32_t)out[0].iov_len };
 	f->iov = out;
 	f->n_iov = len > TAP_SLOT ? 2 : 1;
+	b->n_big += len > TAP_SLOT;
 	f->len = len;
 	b->n++;
 	return true;
@@ -285,7 +286,7 @@ static bool batch_read(struct tap_queue *q)
 
 static bool batch_full(const struct tap_batch *b)
 {
-	return b->n == TWX_BURST || (b->n && b->frames[b->n - 1].n_iov > 1);
+	return b->n == TWX_BURST || b->n_big == TAP_BIGS;
 }
 
 /* Ends a lease that got @len bytes with header @h. */
@@ -366,20 +367,22 @@ static int direct_read(struct tap_queue *q)
 
 static void tap_readable(struct tap_queue *q)
 {
+	bool lends = true;
 	int left = BUDGET, r;
 
 	while (left > 0 && q->reading && !q->gone) {
 		r = -EOPNOTSUPP;
-		if (q->direct && !q->settling && !q->batch.n) {
+		if (q->direct && lends && !q->settling && !q->batch.n) {
 			r = direct_read(q);
 			if (!r)
 				return;
+			lends = r > 0;
 		}
 		if (r == -EOPNOTSUPP) {
 			if (!batch_read(q))
 				break;
 			/* The next may go directly, once those before it are gone. */
-			if ((batch_full(&q->batch) || q->direct) && !batch_send(q))
+			if ((batch_full(&q->batch) || (q->direct && lends)) && !batch_send(q))
 				return;
 		}
 		left--;
@@ -426,7 +429,7 @@ void tap_lend(struct tap_queue *q, bool out)
 	q->away = out;
 	for (; out && b->first < b->n; b->first++)
 		twx_port_drop(q->port, TWX_DROP_NO_BUFFER, b->frames[b->first].len);
-	b->first = b->n = 0;
+	b->first = b->n = b->n_big = 0;
 	q->reading = !out;
 	q->settling = true; /* offloads may have changed meanwhile */
 	if (q->watch.loop)
@@ -474,9 +477,9 @@ static void tap_queue_close(struct tap_queue *q)
 {
 	twx_watch_del(&q->watch);
 	free(q->batch.slots);
-	free(q->batch.big);
+	free(q->batch.bigs);
 	q->batch.slots = NULL;
-	q->batch.big = NULL;
+	q->batch.bigs = NULL;
 }
 
 static int tap_queue_open(struct tap_queue *q, struct twx_error *e)
@@ -485,8 +488,8 @@ static int tap_queue_open(struct tap_queue *q, struct twx_error *e)
 	int err;
 
 	q->batch.slots = malloc(TWX_BURST * sizeof(*q->batch.slots));
-	q->batch.big = malloc(TAP_BIG);
-	if (!q->batch.slots || !q->batch.big)
+	q->batch.bigs = malloc(TAP_BIGS * sizeof(*q->batch.bigs));
+	if (!q->batch.slots || !q->batch.bigs)
 		return twx_error_set(e, ENOMEM, "out of memory");
 	q->max_frame = tap_dev_max_frame(q->tap);
 	q->port = twx_backend_add_port(b, e);

@@ -14,6 +14,7 @@
 #define TAP_VNET_LEN 12 /* struct virtio_net_hdr_mrg_rxbuf, whose last field is not used here */
 #define TAP_SLOT 2048	/* a frame of the usual MTU */
 #define TAP_BIG (TWX_FRAME_MAX + TAP_VNET_LEN)
+#define TAP_BIGS 8	/* longer ones in one burst: more would not stay in a cache */
 #define TAP_SMALL_RUN 8 /* small frames in a row after which frames are gathered again */
 
 struct tap;
@@ -22,10 +23,10 @@ struct tap;
  * built. */
 struct tap_batch {
 	uint8_t (*slots)[TAP_SLOT]; /* TWX_BURST of them */
-	uint8_t *big; /* the rest of a frame longer than a slot; always the last frame */
+	uint8_t (*bigs)[TAP_BIG]; /* TAP_BIGS of them, for the rest of a frame longer than a slot */
 	struct twx_frame frames[TWX_BURST];
-	struct iovec iov[TWX_BURST + 1]; /* one per frame, two for the last */
-	int first, n;
+	struct iovec iov[TWX_BURST][2];
+	int first, n, n_big;
 };
 
 struct tap_queue {
