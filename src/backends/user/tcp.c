@@ -44,7 +44,7 @@
  * holds what lives for a burst, the bounce buffer and bounds.
  *
  * Limits: window 4 MiB (65535 without scaling); flight to the guest 1 MiB, 256 KiB without
- * SO_PEEK_OFF; tails 16 MiB in all; 1024 half-open connections; TIME-WAIT 4 s; SYN 5 retries;
+ * SO_PEEK_OFF (tcp_hold.c); tails 16 MiB in all, holds as much; 1024 half-open connections; TIME-WAIT 4 s; SYN 5 retries;
  * data 15; one answer in 10 ms to a connection's bare ACKs that do not fit.
  *
  * Left out: timestamps, selective acknowledgement, congestion control towards the guest (there is
@@ -476,6 +476,7 @@ void tcp_fini(struct user *u)
 	while ((f = flow_oldest(&u->flows, FLOW_TCP)))
 		tcp_abort(u, f);
 	twx_loop_undefer(u->loop, &u->tcp->task);
+	tcp_hold_fini(u);
 	free(u->tcp->bounce);
 	free(u->tcp);
 	u->tcp = NULL;

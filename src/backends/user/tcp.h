@@ -23,6 +23,8 @@
 #define TCP_DUPACKS 2			     /* that mean a loss */
 #define TCP_LOSS_WINDOW 10u		     /* segments sent after it, at first */
 #define TCP_JUNK_LEN 16384
+#define TCP_HOLD_LEN TCP_FLIGHT_MAX_NO_PEEK
+#define TCP_HOLDS 64u
 
 #define TCP_MS 1000000ull
 #define TCP_S (1000 * TCP_MS)
@@ -81,6 +83,7 @@ struct tcp_flow {
 	uint8_t retries, dupacks, dup_owed;
 	uint8_t hdr_len; /* of a frame to the guest, Ethernet to TCP without options */
 	uint16_t mss;	 /* payload of one segment to the guest */
+	uint8_t hold;	 /* number + 1, see tcp_hold.c; 0: none */
 	uint32_t flags;
 	uint32_t list_next, list_prev; /* index + 1 */
 	/* guest to host */
@@ -90,7 +93,7 @@ struct tcp_flow {
 	uint32_t tail_off, tail_len, tail_cap; /* of flow_io->tail */
 	/* host to guest */
 	uint32_t iss;
-	uint32_t snd_base; /* of the first byte that is still in the socket */
+	uint32_t snd_base; /* of the first byte that is still in the socket, or in the hold */
 	uint32_t snd_una, snd_nxt, snd_max;
 	uint32_t snd_wnd, snd_wl1, snd_wl2, snd_wnd_max;
 	uint32_t recover, rewound, loss_limit; /* while TF_LOSS */
@@ -121,7 +124,8 @@ struct user_tcp {
 	uint32_t n_touched;
 	uint32_t touched[TWX_BURST];
 	size_t tail_total;
-	uint32_t max_flight;	    /* TCP_FLIGHT_MAX */
+	uint32_t max_flight; /* TCP_FLIGHT_MAX */
+	struct tcp_hold *holds[TCP_HOLDS];
 	uint8_t *bounce;	    /* TCP_GSO_FRAME; allocated when first needed */
 	uint8_t junk[TCP_JUNK_LEN]; /* what is read again without SO_PEEK_OFF */
 	struct twx_lease lease;
@@ -209,6 +213,18 @@ void tcp_acked(struct user *u, struct flow *f, const struct tcp_seg *s);
 bool tcp_can_push(const struct user *u, const struct tcp_flow *tf);
 uint64_t tcp_rto(const struct tcp_flow *tf);
 void tcp_out_timeout(struct user *u, struct flow *f);
+
+/* --- tcp_hold.c --- */
+/* Has it a hold, or needs one and gets it? */
+bool tcp_hold_get(struct user *u, struct flow *f);
+/* Up to @want bytes from snd_nxt on, as recvmsg() or -errno; they stay there until the guest has
+ * them. */
+ssize_t tcp_hold_read(struct user *u, struct flow *f, uint32_t want, struct iovec out[2],
+		      int *n_out);
+/* Moves snd_base to snd_una; false if the bytes are not here. */
+bool tcp_hold_drop(struct user *u, struct tcp_flow *tf);
+void tcp_hold_put(struct user *u, struct tcp_flow *tf); /* the flow ends */
+void tcp_hold_fini(struct user *u);
 
 /* --- tcp_seg.c --- */
 bool tcp_seg_parse(struct tcp_seg *s, const struct user_pkt *p);

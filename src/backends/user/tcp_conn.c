@@ -299,6 +299,7 @@ void tcp_forget(struct user *u, struct flow *f)
 	if (t->gather.flow == f)
 		t->gather.flow = NULL;
 	t->tail_total -= tcp_of(f)->tail_cap;
+	tcp_hold_put(u, tcp_of(f));
 	orphan_wipe(u, f);
 	flow_free(&u->flows, f);
 }

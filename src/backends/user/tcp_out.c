@@ -6,8 +6,9 @@
  * byte, snd_una what the guest has, snd_nxt where the next read begins: SO_PEEK_OFF says so to the
  * kernel, which moves it itself with each peek (forward) and each byte dropped (back). Only after a
  * loss, after a frame that was read and then refused, or when the guest acknowledges beyond a
- * rewound snd_nxt, is it set (TF_PEEK_SYNC). Without SO_PEEK_OFF the bytes in flight are read again
- * into one junk buffer, so fewer are allowed in flight.
+ * rewound snd_nxt, is it set (TF_PEEK_SYNC). Without SO_PEEK_OFF what is in flight is held in our
+ * memory (tcp_hold.c), or, where too many flows want that, read again into one junk buffer with
+ * each look; so fewer bytes are allowed in flight.
  *
  * A read goes into a lease of guest buffers behind the headers; when there is none to be had, or
  * the guest takes no partial checksums or large segments, into a bounce buffer and through
@@ -177,8 +178,11 @@ void tcp_acked(struct user *u, struct flow *f, const struct tcp_seg *s)
 void tcp_trim(struct user *u, struct flow *f)
 {
 	struct tcp_flow *tf = tcp_of(f);
-	ssize_t n = recv(f->fd, NULL, tf->snd_una - tf->snd_base, MSG_TRUNC | MSG_DONTWAIT);
+	ssize_t n;
 
+	if (tcp_hold_drop(u, tf))
+		return;
+	n = recv(f->fd, NULL, tf->snd_una - tf->snd_base, MSG_TRUNC | MSG_DONTWAIT);
 	if (n > 0)
 		tf->snd_base += (uint32_t)n;
 }
@@ -229,6 +233,18 @@ static bool holds_no_more(const struct flow *f, uint32_t n)
 	return ioctl(f->fd, FIONREAD, &held) == 0 && held >= 0 && (uint32_t)held <= n;
 }
 
+static ssize_t read_held(struct user *u, struct flow *f, struct iovec *iov, uint32_t n)
+{
+	struct iovec held[2];
+	int n_held = 0;
+	ssize_t r = tcp_hold_read(u, f, (uint32_t)iov_len(iov, n), held, &n_held);
+	size_t at = 0;
+
+	for (int i = 0; i < n_held; at += held[i].iov_len, i++)
+		iov_copy_to(iov, n, at, held[i].iov_base, held[i].iov_len);
+	return r;
+}
+
 /* recvmsg() from snd_nxt on into the list; as recvmsg(), -errno. */
 static ssize_t peek(struct user *u, struct flow *f, struct iovec *iov, uint32_t n)
 {
@@ -239,6 +255,8 @@ static ssize_t peek(struct user *u, struct flow *f, struct iovec *iov, uint32_t 
 	uint32_t skip = 0, n_all = 0;
 	ssize_t r;
 
+	if (tcp_hold_get(u, f))
+		return read_held(u, f, iov, n);
 	if (!(tf->flags & TF_PEEK_OFF)) {
 		if (before > TCP_FLIGHT_MAX_NO_PEEK)
 			return -EAGAIN;
@@ -355,6 +373,29 @@ static enum tcp_push push_bounce(struct user *u, struct flow *f, uint32_t want)
 	return TCP_PUSH_MORE;
 }
 
+/* One frame whose payload lies in the flow's hold. */
+static enum tcp_push push_held(struct user *u, struct flow *f, uint32_t want)
+{
+	struct tcp_flow *tf = tcp_of(f);
+	uint8_t hdr[TCP_FRAME_HDR_MAX];
+	struct iovec iov[3] = { { hdr, tf->hdr_len } };
+	struct twx_frame frame = { .iov = iov };
+	int n_held = 0;
+	ssize_t n = tcp_hold_read(u, f, want, iov + 1, &n_held);
+
+	if (n <= 0)
+		return ended(u, f, n);
+	frame.n_iov = 1 + (uint32_t)n_held;
+	frame.len = tf->hdr_len + (uint32_t)n;
+	frame.meta = frame_meta(tf, (uint32_t)n);
+	tcp_seg_header(u, f, hdr, data_flags((uint32_t)n, want), tf->snd_nxt, (uint32_t)n);
+	TWX_TRACE(u->port->trace, TWX_HOP_USER_OUT, u->port->name, frame.len, frame.meta.gso_size);
+	if (!user_send(u, &frame, 1))
+		return TCP_PUSH_BUSY;
+	sent(u, tf, (uint32_t)n, want);
+	return TCP_PUSH_MORE;
+}
+
 /* Puts the headers into the lease's front; they may end inside any of its buffers. */
 static void lease_put_headers(struct twx_lease *l, const uint8_t *hdr, uint32_t len)
 {
@@ -422,6 +463,8 @@ static enum tcp_push push_frame(struct user *u, struct flow *f, uint32_t want)
 	case -EAGAIN:
 		return TCP_PUSH_BUSY;
 	case -EOPNOTSUPP:
+		if (tcp_hold_get(u, f))
+			return push_held(u, f, want);
 		if (bounce_alloc(u))
 			return push_bounce(u, f, want);
 		/* fall through */
