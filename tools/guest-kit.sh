@@ -21,7 +21,8 @@
 #   kit_tree_run PROGRAM ARG...     a program of that tree, started through the tree's own loader
 #   kit_wrapper PROGRAM OUT ARG...  the same as one word: an executable OUT that adds ARG... in front
 #   kit_newer_qemu OUT              sets KIT_QEMU to a QEMU that knows vfio-user: the system's, or OUT made for the tree's
-#   kit_testpmd SOCKET...           DPDK's testpmd, interactive, as a polling vhost-user front end on these sockets
+#   kit_testpmd SOCKET...           DPDK's testpmd, interactive, as a polling vhost-user front end on these sockets;
+#                                   KIT_TESTPMD_VDEV: more options for its devices
 #
 # A guest is driven through a second serial line: a command goes in as one line, its output comes back, then
 # "=EXIT n". The first line is the console, kept in DIR/console.log for when something goes wrong.
@@ -430,7 +431,7 @@ kit_newer_qemu() { # OUT
 kit_testpmd() { # SOCKET...
 	kit_i=0
 	for kit_s in "$@"; do
-		set -- "$@" --vdev "net_virtio_user$kit_i,path=$kit_s,queues=1,server=0"
+		set -- "$@" --vdev "net_virtio_user$kit_i,path=$kit_s,queues=1,server=0${KIT_TESTPMD_VDEV:+,$KIT_TESTPMD_VDEV}"
 		shift
 		kit_i=$((kit_i + 1))
 	done

@@ -51,6 +51,7 @@ struct vuf {
 
 	/* vhost_user_path.c */
 	unsigned int n_out; /* rings */
+	bool packed;	    /* they are */
 	const struct mem_map *mem;
 	struct vu_region *sent; /* what the back end has mapped, with CONFIGURE_MEM_SLOTS */
 	unsigned int n_sent;

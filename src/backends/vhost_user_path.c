@@ -213,6 +213,7 @@ static int path_setup(struct vhost *v, uint64_t features, const struct mem_map *
 		return -ENOTCONN;
 	if (vu->n_out)
 		return 0;
+	vu->packed = features & VIRTIO_PACKED;
 	features &= VHOST_FEATURES & vu->features;
 	features |= vu->features & VU_F_PROTOCOL_FEATURES;
 	rc = vuf_tell(vu, VU_SET_FEATURES, &features, sizeof(features), NULL, 0);
@@ -289,7 +290,7 @@ static int path_ring_start(struct vhost *v, unsigned int ring, const struct vhos
 	int rc = tell_state(vu, VU_SET_VRING_NUM, i, r->size);
 
 	if (rc == 0)
-		rc = tell_state(vu, VU_SET_VRING_BASE, i, r->base);
+		rc = tell_state(vu, VU_SET_VRING_BASE, i, vu_base_told(vu->packed, r->base));
 	if (rc == 0)
 		rc = vuf_tell(vu, VU_SET_VRING_ADDR, &addr, sizeof(addr), NULL, 0);
 	if (rc == 0)
@@ -319,11 +320,10 @@ static int path_ring_stop(struct vhost *v, unsigned int ring, uint16_t *base)
 	rc = vuf_ask(vu, VU_GET_VRING_BASE, &s, sizeof(s), sizeof(s));
 	if (rc < 0)
 		return rc;
-	if (s.index != index_of(v, ring) || s.num > UINT16_MAX) {
+	if (s.index != index_of(v, ring) || !vu_base_heard(vu->packed, s.num, base)) {
 		vuf_lost(vu, "the back end names another ring");
 		return -EBADMSG;
 	}
-	*base = (uint16_t)s.num;
 	return 0;
 }
 

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "bus/mem.h"
+#include "bus/virtio.h"
 
 /*
  * A backend that has one gives it out by its ports (ops->vhost), one for each queue pair. The NIC
@@ -33,7 +34,7 @@
 	(VHOST_BIT(VIRTIO_F_NOTIFY_ON_EMPTY) | VHOST_BIT(VIRTIO_F_ANY_LAYOUT) |                    \
 	 VHOST_BIT(VIRTIO_RING_F_INDIRECT_DESC) | VHOST_BIT(VIRTIO_RING_F_EVENT_IDX) |             \
 	 VHOST_BIT(VIRTIO_F_VERSION_1) | VHOST_BIT(VIRTIO_F_IN_ORDER) |                            \
-	 VHOST_BIT(VIRTIO_NET_F_MRG_RXBUF))
+	 VIRTIO_PACKED | VHOST_BIT(VIRTIO_NET_F_MRG_RXBUF))
 #define VHOST_HOST_FEATURES                                                                        \
 	(VHOST_BIT(VIRTIO_NET_F_CSUM) | VHOST_BIT(VIRTIO_NET_F_GSO) |                              \
 	 VHOST_BIT(VIRTIO_NET_F_HOST_TSO4) | VHOST_BIT(VIRTIO_NET_F_HOST_TSO6) |                   \
@@ -51,7 +52,7 @@ enum { VHOST_RX, VHOST_TX, VHOST_RINGS };
 /* Addresses are this process's, with room for @size entries; fds stay the caller's, -1: none. */
 struct vhost_ring {
 	uint16_t size;
-	uint16_t base; /* available index to start from */
+	uint16_t base; /* where to start, as virtio_queue_setup() has it */
 	void *desc, *avail, *used;
 	int kick_fd, call_fd, err_fd;
 };

@@ -88,4 +88,23 @@ struct vu_region {
 	uint64_t gpa, size, user, mmap_off;
 };
 
+/*
+ * SET_VRING_BASE and GET_VRING_BASE of a packed ring: where it is taken from, and from bit 16 on
+ * where it is handed back, each with its wrap counter. With completion in order a ring that stands
+ * still has both in one place, and DPDK leaves the second out.
+ */
+static inline uint32_t vu_base_told(bool packed, uint16_t base)
+{
+	return packed ? base | (uint32_t)base << 16 : base;
+}
+
+/* What was taken and not handed back (by somebody else than us) is still in the ring. */
+static inline bool vu_base_heard(bool packed, uint32_t num, uint16_t *base)
+{
+	if (!packed && num > UINT16_MAX)
+		return false;
+	*base = (uint16_t)(num >> 16 ? num >> 16 : num);
+	return true;
+}
+
 #endif

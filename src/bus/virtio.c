@@ -35,23 +35,27 @@ void virtio_dev_fini(struct virtio_dev *dev)
 	dev->n_queues = 0;
 }
 
-static bool ring_aligned(const struct virtio_ring *ring)
+static bool ring_aligned(const struct virtio_ring *ring, bool packed)
 {
-	/* virtio 1.2, 2.7: 16, 2 and 4 bytes. Atomic access relies on it. */
+	/* virtio 1.2, 2.7 and 2.8: 16, 2 (packed: 4) and 4 bytes. Atomic access relies on it. */
 	return ring->desc && ring->avail && ring->used && (uintptr_t)ring->desc % 16 == 0 &&
-	       (uintptr_t)ring->avail % 2 == 0 && (uintptr_t)ring->used % 4 == 0;
+	       (uintptr_t)ring->avail % (packed ? 4 : 2) == 0 && (uintptr_t)ring->used % 4 == 0;
 }
 
 int virtio_queue_setup(struct virtio_dev *dev, unsigned int queue, uint16_t size,
 		       const struct virtio_ring *ring, uint16_t last_avail)
 {
+	bool packed = dev->features & VIRTIO_PACKED;
 	struct virtqueue *vq;
 
-	if (queue >= dev->n_queues || size == 0 || size > 32768 || (size & (size - 1)))
+	if (queue >= dev->n_queues || !virtio_ring_size_ok(dev->features, size))
 		return -EINVAL;
 	vq = &dev->queues[queue];
-	if (vq->running || !ring_aligned(ring))
+	if (vq->running || !ring_aligned(ring, packed))
 		return -EINVAL;
+	if (packed && (last_avail & 0x7fff) >= size)
+		return -EINVAL;
+	vq->packed = packed;
 	vq->size = size;
 	vq->ring = *ring;
 	vq->inflight = NULL;
@@ -80,8 +84,10 @@ void virtio_queue_start(struct virtio_dev *dev, unsigned int queue)
 	vq = &dev->queues[queue];
 	if (vq->running || vq->size == 0 || !dev->mem)
 		return;
-	vq->used = vq->published = vq->signalled = virtio_queue_used_idx(&vq->ring);
-	vq->unheard = 0;
+	vq->used = vq->packed ? vq->next : virtio_queue_used_idx(&vq->ring);
+	vq->published = vq->signalled = vq->used;
+	vq->unheard = vq->taken = 0;
+	vq->fresh = 0;
 	vq->looks = 0;
 	vq->signal_known = vq->asked = vq->broken = vq->stalled = false;
 	vq->running = true;
@@ -119,7 +125,7 @@ void virtio_queue_move(struct virtio_dev *dev, unsigned int queue, const struct 
 		return;
 	vq = &dev->queues[queue];
 	vq->epoch++;
-	if (ring_aligned(ring))
+	if (ring_aligned(ring, vq->packed))
 		vq->ring = *ring;
 	else if (vq->running)
 		vq_break(vq);

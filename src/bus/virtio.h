@@ -90,21 +90,54 @@ struct virtio_dev {
 		*state; /* what it saves, VIRTIO_STATE_SECTION first; null: nothing */
 };
 
-/* Ring memory, already translated and proven to have room for @size entries. */
+/* VIRTIO_F_RING_PACKED; newer than some kernels' headers. */
+#define VIRTIO_PACKED (1ull << 34)
+
+/*
+ * Ring memory, already translated and proven to have room for @size entries; of a packed ring the
+ * descriptors, the driver's and the device's event suppression (virtio 1.2, 2.8).
+ */
 struct virtio_ring {
 	void *desc, *avail, *used;
-	bool log;	       /* used-ring writes are to be marked dirty ... */
-	uint64_t log_used_gpa; /* ... at this guest address */
+	bool log;		/* used-ring writes are to be marked dirty ... */
+	uint64_t log_used_gpa;	/* ... at this guest address */
+	uint64_t log_desc_iova; /* behind an IOMMU: a packed ring's descriptors */
 };
 
-/* For transports. Size is a power of two, 1..32768; -EINVAL otherwise or while the queue runs. */
+/* How long the three are, with the event index fields, whether negotiated or not. */
+struct virtio_ring_lens {
+	uint32_t desc, avail, used;
+};
+
+static inline struct virtio_ring_lens virtio_ring_lens(uint64_t features, uint32_t size)
+{
+	if (features & VIRTIO_PACKED)
+		return (struct virtio_ring_lens){ 16 * size, 4, 4 };
+	return (struct virtio_ring_lens){ 16 * size, 6 + 2 * size, 6 + 8 * size };
+}
+
+/* Where a ring begins: available index, or, packed, position with the wrap counter in bit 15. */
+static inline uint16_t virtio_ring_first(uint64_t features)
+{
+	return features & VIRTIO_PACKED ? 0x8000 : 0;
+}
+
+static inline bool virtio_ring_size_ok(uint64_t features, uint32_t size)
+{
+	return size > 0 && size <= 32768 && ((features & VIRTIO_PACKED) || !(size & (size - 1)));
+}
+
+/*
+ * For transports, once features are agreed on, which say what the ring looks like. -EINVAL for
+ * what virtio_ring_size_ok() says no to, for a position outside of the ring, or while the queue
+ * runs.
+ */
 int virtio_queue_setup(struct virtio_dev *dev, unsigned int queue, uint16_t size,
 		       const struct virtio_ring *ring, uint16_t last_avail);
 /* Between setup and start: keeps this record of the queue up to date until it stops. */
 void virtio_queue_track(struct virtio_dev *dev, unsigned int queue, struct inflight *f);
 void virtio_queue_start(struct virtio_dev *dev, unsigned int queue); /* runs ops->queue_start */
-/* Stops; everything taken from the ring has been given back. The index to resume from. Idempotent.
- */
+/* Stops; everything taken from the ring has been given back. Where to resume. Idempotent. */
 uint16_t virtio_queue_stop(struct virtio_dev *dev, unsigned int queue);
 bool virtio_queue_running(const struct virtio_dev *dev, unsigned int queue);
 /*
@@ -118,7 +151,7 @@ void virtio_queue_move(struct virtio_dev *dev, unsigned int queue, const struct 
  */
 void virtio_queues_stale(struct virtio_dev *dev);
 void virtio_queues_retry(struct virtio_dev *dev);
-/* Where the guest's used ring stands: resume point after a crash (in-order completion). */
+/* Where the guest's used ring (split) stands: resume point after a crash (in-order completion). */
 uint16_t virtio_queue_used_idx(const struct virtio_ring *ring);
 void virtio_reset(struct virtio_dev *dev);
 void virtio_set_features(struct virtio_dev *dev, uint64_t features); /* masks by offered */

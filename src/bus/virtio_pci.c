@@ -130,17 +130,17 @@ static bool vpci_may_run(const struct virtio_pci *vp)
 	return (vp->vdev->status & DRIVER_OK) && vp->pci.dma_on && !vp->frozen && !vp->stopped;
 }
 
-/* Split rings, 2.7: lengths with the event index fields, whether negotiated or not. */
 static bool vpci_translate(const struct virtio_pci *vp, uint32_t i, struct virtio_ring *ring)
 {
 	const struct vpci_rings *at = &vp->regs->rings[i];
 	struct mem_map *m = vp->pci.mem;
-	uint64_t size = vpci_queue(vp->regs, i)->size;
+	struct virtio_ring_lens len =
+		virtio_ring_lens(vp->vdev->features, vpci_queue(vp->regs, i)->size);
 
 	*ring = (struct virtio_ring){
-		.desc = mem_ptr(m, (gpa){ at->desc }, 16 * size),
-		.avail = mem_ptr(m, (gpa){ at->avail }, 6 + 2 * size),
-		.used = mem_ptr(m, (gpa){ at->used }, 6 + 8 * size),
+		.desc = mem_ptr(m, (gpa){ at->desc }, len.desc),
+		.avail = mem_ptr(m, (gpa){ at->avail }, len.avail),
+		.used = mem_ptr(m, (gpa){ at->used }, len.used),
 		.log = true, /* wherever the map has a log */
 		.log_used_gpa = at->used,
 	};
@@ -191,6 +191,8 @@ static void vpci_check_running(struct virtio_pci *vp, uint32_t i)
 void vpci_queue_enable(struct virtio_pci *vp, uint32_t i)
 {
 	vpci_queue(vp->regs, i)->enabled = 1;
+	if (vp->vdev->features & VIRTIO_PACKED)
+		vpci_queue(vp->regs, i)->base = virtio_ring_first(VIRTIO_PACKED);
 	vpci_update(vp);
 	vpci_check_running(vp, i);
 }

@@ -144,7 +144,7 @@ static void set_driver_features(struct virtio_pci *vp, uint32_t half)
 
 static void set_queue_size(struct virtio_pci *vp, struct vpci_queue *q, uint32_t size)
 {
-	if (size && !(size & (size - 1)) &&
+	if (virtio_ring_size_ok(vp->vdev->features, size) &&
 	    size <= vp->vdev->queues[vp->regs->queue_select].size_max)
 		q->size = (uint16_t)size;
 }

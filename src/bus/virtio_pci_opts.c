@@ -44,7 +44,7 @@ const struct twx_opt_desc virtio_pci_options[] = {
 	BOOL_OPTION("any_layout", "on", "legacy: headers need no descriptor of their own"),
 	BOOL_OPTION("in_order", "off", "the driver may count on buffers coming back in order"),
 	BOOL_OPTION("iommu_platform", "off", "addresses go through the platform's IOMMU"),
-	FIXED_OPTION("packed", "off, packed rings are not there"),
+	BOOL_OPTION("packed", "off", "packed rings for modern drivers"),
 	FIXED_OPTION("ats", REFUSED_EXPRESS),
 	FIXED_OPTION("aer", REFUSED_EXPRESS),
 	BOOL_OPTION("x-disable-pcie", "off", "conventional PCI behind a root port, too"),
@@ -74,7 +74,6 @@ enum only { ONLY_OFF, ONLY_ON, EITHER, NEVER, PLACE };
 
 static const char why_vmm[] = "is the VMM's to obey, which places the card";
 static const char why_placed[] = "is nothing that this machine has";
-static const char why_packed[] = "is not possible: rings are split here";
 static const char why_express[] = "is not possible: what there is of PCI Express is always there";
 static const char why_stream[] =
 	"tells QEMU versions' migration streams apart, and ours is neither";
@@ -85,7 +84,6 @@ static const struct {
 	enum only only;
 	const char *why;
 } fixed[] = {
-	{ "packed", ONLY_OFF, why_packed },
 	{ "ats", ONLY_OFF, why_express },
 	{ "aer", ONLY_OFF, why_express },
 	{ "x-ats-page-aligned", ONLY_ON, why_express },
@@ -183,6 +181,7 @@ int vpci_take_forms(struct virtio_pci *vp, const char *id, const struct twx_opts
 		{ "queue_reset", VPCI_BIT(VIRTIO_F_RING_RESET) },
 		{ "in_order", VPCI_BIT(VIRTIO_F_IN_ORDER) },
 		{ "iommu_platform", VPCI_BIT(VIRTIO_F_ACCESS_PLATFORM) },
+		{ "packed", VIRTIO_PACKED },
 	};
 	struct virtio_dev *vdev = vp->vdev;
 	int rc = take_forms(vp, id, opts, e);

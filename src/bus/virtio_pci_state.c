@@ -19,7 +19,7 @@ static int queue_check(const struct vpci_regs *r, uint32_t i, struct twx_error *
 	const struct vpci_queue *q = vpci_queue(r, i);
 	uint16_t most = r->vp->vdev->queues[i].size_max;
 
-	if (q->size == 0 || (q->size & (q->size - 1)) || q->size > most)
+	if (!virtio_ring_size_ok(r->driver_features, q->size) || q->size > most)
 		return twx_error_set(e, EINVAL, "queue %u of %u entries, the most is %u", i,
 				     q->size, most);
 	if (q->enabled > 1 || q->again > 1)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Split virtqueues, the device's side (virtio 1.2, 2.7; legacy rings have the same layout).
+ * Split virtqueues, the device's side (virtio 1.2, 2.7; legacy rings have the same layout), and the
+ * calls by which devices know both forms. Packed ones are in virtqueue_packed.c: a queue's form is
+ * asked once a call, and nothing else of this file knows of the other.
  *
  * The driver offers chains in the avail ring; vq_pop() takes them in order. vq_unpop() moves the
  * cursor back, which costs nothing, so that devices look ahead and retain frames without copying.
@@ -37,53 +39,20 @@
  * Little-endian throughout: legacy rings are in guest order, and hosts and guests of this library
  * are little-endian. Migration: every write to the used ring is marked at ring.log_used_gpa.
  */
-#include "bus/virtqueue.h"
+#include "bus/virtqueue_priv.h"
 
-#include <errno.h>
 #include <linux/virtio_config.h>
-#include <linux/virtio_ring.h>
 #include <stddef.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "base/endian.h"
-#include "base/macros.h"
 #include "bus/inflight.h"
-#include "bus/iotlb.h"
 
-#define DESC_SIZE 16
 #define USED_HEADER 4 /* flags, idx */
 #define USED_ELEM 8   /* id, len */
-#define CHAIN_MAX_BYTES (1u << 30)
-#define CHAIN_MAX_IOVA (4u << 20) /* behind an IOMMU, which is asked page by page */
-#define ASK_AHEAD 32		  /* descriptors */
 #define LOOK_NS 10000000
 #define LOOKS 2 /* the next may come too soon, the one after it is LOOK_NS away */
 
 #define dev_of_look(t) ((struct virtio_dev *)((char *)(t)-offsetof(struct virtio_dev, look)))
-
-/* A descriptor's private copy, native. */
-struct desc {
-	uint64_t addr;
-	uint32_t len;
-	uint16_t flags, next;
-};
-
-/* Reads the 16 bytes once: the barrier keeps the compiler from going back to guest memory. */
-static inline struct desc desc_fetch(const void *p)
-{
-	uint64_t w[2];
-	struct desc d;
-
-	memcpy(w, p, sizeof(w));
-	__asm__ volatile("" : "+r"(w[0]), "+r"(w[1]));
-	d.addr = le64toh(w[0]);
-	w[1] = le64toh(w[1]);
-	d.len = (uint32_t)w[1];
-	d.flags = (uint16_t)(w[1] >> 32);
-	d.next = (uint16_t)(w[1] >> 48);
-	return d;
-}
 
 static inline uint16_t ring_load16(const void *p, int order)
 {
@@ -132,110 +101,6 @@ static bool avail_refresh(struct virtqueue *vq)
 	}
 	vq->avail_idx = idx;
 	return idx != vq->next;
-}
-
-/* The walk along one chain. */
-struct walk {
-	struct virtqueue *vq;
-	struct vq_chain *c;
-	struct iovec *iov; /* null: addresses are only asked for */
-	unsigned int max;
-	unsigned int visited;
-	bool missing; /* an address is not known yet */
-};
-
-/* Why the ring cannot be trusted any more. */
-#define WALK_BROKEN (-EPROTO)
-
-/* Through the IOMMU. What is missing counts for nothing in this walk, which leads to nothing then.
- */
-static int walk_iova(struct walk *w, const struct desc *d, unsigned int at)
-{
-	const struct vq_chain *c = w->c;
-	struct iotlb *tlb = w->vq->dev->mem->tlb;
-	uint8_t perm = d->flags & VRING_DESC_F_WRITE ? VHOST_ACCESS_WO : VHOST_ACCESS_RO;
-	int n;
-
-	if ((uint64_t)c->out_len + c->in_len + d->len > CHAIN_MAX_IOVA)
-		return -EMSGSIZE;
-	if (!w->iov)
-		n = iotlb_want(tlb, (gpa){ d->addr }, d->len, perm);
-	else
-		n = iotlb_iov(tlb, (gpa){ d->addr }, d->len, perm, w->iov + at, w->max - at);
-	if (n != -EAGAIN)
-		return n;
-	w->missing = true;
-	return 0;
-}
-
-static int walk_translate(struct walk *w, const struct desc *d, unsigned int at)
-{
-	struct mem_map *m = w->vq->dev->mem;
-	gpa addr = { d->addr };
-	void *p = mem_hit(m, addr, d->len);
-
-	if (unlikely(!p && m->tlb))
-		return walk_iova(w, d, at);
-	if (unlikely(!p || at == w->max))
-		return mem_iov(m, addr, d->len, w->iov + at, w->max - at);
-	w->iov[at].iov_base = p;
-	w->iov[at].iov_len = d->len;
-	return 1;
-}
-
-static inline int walk_add(struct walk *w, const struct desc *d)
-{
-	struct vq_chain *c = w->c;
-	int n;
-
-	if (unlikely(!(d->flags & VRING_DESC_F_WRITE) && c->n_in))
-		return WALK_BROKEN;
-	if (unlikely(d->len == 0))
-		return 0;
-	if (unlikely((uint64_t)c->out_len + c->in_len + d->len > CHAIN_MAX_BYTES))
-		return -EMSGSIZE;
-	n = walk_translate(w, d, (unsigned int)c->n_out + c->n_in);
-	if (unlikely(n < 0))
-		return n;
-	if (d->flags & VRING_DESC_F_WRITE) {
-		c->n_in = (uint16_t)(c->n_in + n);
-		c->in_len += d->len;
-	} else {
-		c->n_out = (uint16_t)(c->n_out + n);
-		c->out_len += d->len;
-	}
-	return 0;
-}
-
-/* One that lies across two pages is put together here. */
-static int indirect_iova(struct iotlb *t, gpa addr, struct desc *out)
-{
-	uint8_t whole[DESC_SIZE];
-	struct iovec v[2];
-	int n = iotlb_iov(t, addr, DESC_SIZE, VHOST_ACCESS_RO, v, 2);
-
-	if (n < 0)
-		return n;
-	if (n == 2) {
-		memcpy(whole, v[0].iov_base, v[0].iov_len);
-		memcpy(whole + v[0].iov_len, v[1].iov_base, v[1].iov_len);
-	}
-	*out = desc_fetch(n == 2 ? whole : v[0].iov_base);
-	return 0;
-}
-
-/* Entry @i of an indirect table; the table may cross from one region into its neighbour. */
-static int indirect_fetch(struct virtqueue *vq, const struct desc *table, const uint8_t *base,
-			  uint32_t i, struct desc *out)
-{
-	gpa addr = { table->addr + (uint64_t)i * DESC_SIZE };
-	const void *p =
-		base ? base + (size_t)i * DESC_SIZE : mem_ptr(vq->dev->mem, addr, DESC_SIZE);
-
-	if (unlikely(!p))
-		return vq->dev->mem->tlb ? indirect_iova(vq->dev->mem->tlb, addr, out) : -EFAULT;
-	*out = desc_fetch(p);
-	return 0;
 }
 
 static int walk_indirect(struct walk *w, const struct desc *table)
@@ -330,38 +195,44 @@ int vq_pop(struct virtqueue *vq, struct vq_chain *c, struct iovec *iov, unsigned
 
 	if (unlikely(vq->broken))
 		return 0;
+	if (unlikely(vq->packed))
+		return vq_packed_pop(vq, c, iov, max);
 	if (vq->next == vq->avail_idx && !avail_refresh(vq))
 		return 0;
 	head = head_at(vq, vq->next);
 	*c = (struct vq_chain){ .elem = { head, 1 } };
 	rc = walk_chain(&w, head);
-	if (unlikely(rc == WALK_BROKEN)) {
-		vq_break(vq);
-		return 0;
+	if (likely(rc == 0 && !w.missing)) {
+		vq->next++;
+		return 1;
 	}
-	if (unlikely(rc == -E2BIG)) {
-		if (max < VQ_MAX_IOV)
-			return rc;
-		rc = -EMSGSIZE;
-	}
-	if (unlikely(rc == -EAGAIN || (w.missing && rc == 0))) {
+	rc = walk_verdict(&w, rc);
+	if (rc == -EAGAIN)
 		stall(vq);
-		return 0;
-	}
-	vq->next++;
-	return unlikely(rc < 0) ? rc : 1;
+	else if (rc < 0 && rc != -E2BIG)
+		vq->next++;
+	return rc == -EAGAIN ? 0 : rc;
 }
 
 void vq_unpop(struct virtqueue *vq, const struct vq_elem *e)
 {
+	if (unlikely(vq->packed)) {
+		vq_packed_unpop(vq, e);
+		return;
+	}
 	vq->next = (uint16_t)(vq->next - e->slots);
 }
 
 void vq_push(struct virtqueue *vq, const struct vq_elem *e, uint32_t written)
 {
-	uint8_t *p = used_at(vq, USED_HEADER + USED_ELEM * (vq->used & (vq->size - 1u)));
+	uint8_t *p;
 	const le32 entry[2] = { le32_make(e->id), le32_make(written) };
 
+	if (unlikely(vq->packed)) {
+		vq_packed_push(vq, e, written);
+		return;
+	}
+	p = used_at(vq, USED_HEADER + USED_ELEM * (vq->used & (vq->size - 1u)));
 	memcpy(p, entry, sizeof(entry));
 	vq->used++;
 }
@@ -379,6 +250,10 @@ static void published_dirty(struct virtqueue *vq)
 
 void vq_publish(struct virtqueue *vq)
 {
+	if (unlikely(vq->packed)) {
+		vq_packed_publish(vq);
+		return;
+	}
 	if (vq->published == vq->used)
 		return;
 	if (unlikely(vq->inflight))
@@ -391,7 +266,7 @@ void vq_publish(struct virtqueue *vq)
 	vq->published = vq->used;
 }
 
-static void look_later(struct virtqueue *vq)
+void vq_look_later(struct virtqueue *vq)
 {
 	struct virtio_dev *dev = vq->dev;
 
@@ -414,6 +289,8 @@ enum vq_signal vq_signal(struct virtqueue *vq)
 	uint16_t old = vq->signalled, new = vq->published;
 	bool known = vq->signal_known;
 
+	if (unlikely(vq->packed))
+		return vq_packed_signal(vq);
 	if (old == new)
 		return VQ_SIGNAL_NOTHING;
 	vq->signalled = new;
@@ -426,19 +303,23 @@ enum vq_signal vq_signal(struct virtqueue *vq)
 	}
 	/* A guest that waits has an index among the last `size`. */
 	vq->unheard = (uint16_t)min((uint32_t)vq->unheard + (uint16_t)(new - old), vq->size);
-	look_later(vq);
+	vq_look_later(vq);
 	return VQ_SIGNAL_SKIP;
 }
 
 /* What is not considered yet will be at the round's end. */
 static bool signal_missed(const struct virtqueue *vq)
 {
+	if (vq->packed)
+		return vq_packed_signal_missed(vq);
 	return vq->unheard && vq->signalled == vq->published &&
 	       signal_wanted(vq, vq->signalled, (uint16_t)(vq->signalled - vq->unheard));
 }
 
 static bool doorbell_missed(const struct virtqueue *vq)
 {
+	if (vq->packed)
+		return vq->asked && vq_packed_offered(vq);
 	return vq->asked && ring_load16(avail_at(vq, 2), __ATOMIC_ACQUIRE) != vq->avail_idx;
 }
 
@@ -486,7 +367,9 @@ bool vq_notify_enable(struct virtqueue *vq)
 	if (!vq_ready(vq) || unlikely(vq->stalled))
 		return false;
 	vq->asked = true;
-	look_later(vq);
+	vq_look_later(vq);
+	if (unlikely(vq->packed))
+		return vq_packed_notify_enable(vq);
 	if (vq->event_idx) {
 		ring_store16(used_at(vq, off), vq->next, __ATOMIC_RELAXED);
 		used_dirty(vq, off, 2);
@@ -501,6 +384,8 @@ bool vq_notify_enable(struct virtqueue *vq)
 void vq_notify_disable(struct virtqueue *vq)
 {
 	vq->asked = false;
-	if (vq_ready(vq) && !vq->event_idx)
+	if (unlikely(vq->packed))
+		vq_packed_notify_disable(vq);
+	else if (vq_ready(vq) && !vq->event_idx)
 		used_flags(vq, VRING_USED_F_NO_NOTIFY);
 }

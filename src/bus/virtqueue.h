@@ -10,9 +10,9 @@
 #include "bus/virtio.h"
 
 /*
- * A chain is the unit; ring indices stay in virtqueue.c, so that the packed format can join the
- * split one behind the same calls. Chains are handed back in the order in which they were taken:
- * the used index alone then tells where to resume.
+ * A chain is the unit; what a ring looks like stays in virtqueue.c (split) and virtqueue_packed.c.
+ * Chains are handed back in the order in which they were taken: one position alone then tells where
+ * to resume.
  */
 
 /* Descriptors that one chain may have, and so the iovecs that suffice for any chain. */
@@ -21,7 +21,8 @@
 /* What the ring must be told to hand a chain back. */
 struct vq_elem {
 	uint16_t id;
-	uint16_t slots; /* ring slots it took: 1 in a split ring */
+	uint16_t slots; /* ring slots it took: 1 in a split ring, all its descriptors in a packed
+			   one */
 };
 
 /* A chain's buffers: n_out iovecs that the guest filled, then n_in for the device to write. */
@@ -44,8 +45,13 @@ struct virtqueue {
 	uint16_t published;	   /* used slots that the guest has been told of */
 	uint16_t signalled;	   /* `published` when an interrupt was last considered */
 	uint16_t unheard;	   /* used slots since the last interrupt, `size` at most */
-	uint64_t epoch; /* changes when translated addresses go stale; never the same again */
+	/* Of packed rings, whose four positions above have the wrap counter in bit 15. */
+	uint16_t taken;	      /* slots taken and not handed back */
+	uint16_t first_flags; /* of the used descriptor that will show those behind it */
+	uint32_t fresh;	      /* slots published since an interrupt was last considered */
+	uint64_t epoch;	      /* changes when translated addresses go stale; never the same again */
 	bool running, broken;
+	bool packed;		  /* since it was set up */
 	bool outside;		  /* the kernel or another process has it (bus/vhost.h) */
 	bool event_idx, indirect; /* as negotiated */
 	bool signal_known;	  /* `signalled` is true to what the guest saw */
@@ -71,6 +77,12 @@ static inline bool vq_ready(const struct virtqueue *vq)
  * -EFAULT, -EMSGSIZE: taken, but unusable (unmapped address; too long): hand it back with length 0.
  */
 int vq_pop(struct virtqueue *vq, struct vq_chain *c, struct iovec *iov, unsigned int max);
+
+/* Everything that the ring has room for is taken: the guest has nothing to add. */
+static inline bool vq_all_taken(const struct virtqueue *vq)
+{
+	return (vq->packed ? vq->taken : (uint16_t)(vq->next - vq->used)) == vq->size;
+}
 
 /* Takes the last chain back into the ring, as if never taken; newest first. */
 void vq_unpop(struct virtqueue *vq, const struct vq_elem *e);

@@ -48,12 +48,12 @@
  * unless the front end reads our config space (protocol feature CONFIG, user-mode Linux).
  *
  * Limits: 128 queue pairs; 8 fds and 512 bytes of payload a message; 32 messages a round; 512 memory
- * regions; rings up to 32768 entries, split; a queue without kick fd is polled every 100 us. A front
+ * regions; rings up to 32768 entries; a queue without kick fd is polled every 100 us. A front
  * end that fills its own call eventfd to the brim and makes it blocking could stall the loop; no
  * kernel interface lets an eventfd be written without its flags.
  *
  * Specification: QEMU, docs/interop/vhost-user.rst, all front-end messages that a network device needs.
- * Not offered: postcopy, in-band notifications, cross-endian, host notifiers,
+ * Not offered: postcopy, inflight areas of packed rings, in-band notifications, cross-endian, host notifiers,
  * shared objects, device state transfer.
  *
  * Differences from other back ends: CONFIG is offered only after SET_OWNER (vhost_user_dev.c). A ring
@@ -259,6 +259,16 @@ static void vhost_user_close(struct twx_host *h)
 	vu->rings = NULL;
 	vu->dev->host_ops = NULL;
 	vu->dev->host = NULL;
+	vu->dev->offered &= ~VIRTIO_PACKED;
+}
+
+static enum vu_offer take_offer(const struct twx_opts *opts, const char *key)
+{
+	const char *how = twx_opts_str(opts, key);
+
+	return strcmp(how, "auto") == 0 ? VU_OFFER_AUTO :
+	       strcmp(how, "on") == 0	? VU_OFFER_ON :
+					  VU_OFFER_OFF;
 }
 
 static int take_options(struct vu_host *vu, const char *address, const struct twx_opts *opts,
@@ -275,9 +285,8 @@ static int take_options(struct vu_host *vu, const char *address, const struct tw
 		return twx_error_hint(e, "leave it out, or add server=off to connect to the front end");
 	}
 	vu->reconnect_ms = (uint32_t)twx_opts_int(opts, "reconnect-ms");
-	vu->iommu = strcmp(twx_opts_str(opts, "iommu_platform"), "auto") == 0 ? VU_IOMMU_AUTO :
-		    strcmp(twx_opts_str(opts, "iommu_platform"), "on") == 0   ? VU_IOMMU_ON :
-										VU_IOMMU_OFF;
+	vu->iommu = take_offer(opts, "iommu_platform");
+	vu->packed = take_offer(opts, "packed");
 	return 0;
 }
 
@@ -319,6 +328,8 @@ static int attach(struct vu_host *vu, struct twx_error *e)
 	vu_rings_reset(vu);
 	vu->dev->host = vu;
 	vu->dev->host_ops = &virtio_ops;
+	if (vu->packed != VU_OFFER_OFF)
+		vu->dev->offered |= VIRTIO_PACKED & ~vu->dev->lacks;
 	return 0;
 }
 
@@ -372,6 +383,8 @@ static const struct twx_opt_desc options[] = {
 	  .help = "with server=off, connect again after so many milliseconds; 0: never" },
 	{ .name = "iommu_platform", .type = TWX_OPT_ENUM, .def = "auto", .words = "on|off|auto",
 	  .help = "offer to take addresses through the front end's IOMMU (auto: to QEMU)" },
+	{ .name = "packed", .type = TWX_OPT_ENUM, .def = "auto", .words = "on|off|auto",
+	  .help = "offer packed rings (auto: to QEMU, whose device has an option of its own)" },
 	{ .name = NULL },
 };
 

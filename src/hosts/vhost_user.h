@@ -70,7 +70,8 @@ struct vu_ring {
 	struct vu_host *vu;
 	uint16_t index;
 	uint16_t num;  /* 0 until SET_VRING_NUM */
-	uint16_t base; /* available index to start from, or where it stopped */
+	uint32_t base; /* where it starts or stopped, as SET_VRING_BASE has it */
+	bool base_set; /* else it starts at its beginning */
 	bool enabled;
 	bool addr_set;
 	bool started;  /* a kick has been given: SET_VRING_KICK, with an fd or polled */
@@ -93,7 +94,8 @@ struct vu_host {
 	bool server;
 	bool told;	 /* the failure to connect has been logged */
 	uint32_t reconnect_ms;
-	enum vu_iommu { VU_IOMMU_AUTO, VU_IOMMU_OFF, VU_IOMMU_ON } iommu; /* as configured */
+	/* As configured. */
+	enum vu_offer { VU_OFFER_AUTO, VU_OFFER_OFF, VU_OFFER_ON } iommu, packed;
 	struct server_sock sock;
 	struct twx_timer retry; /* connects again */
 	struct twx_timer poll;	/* rings without a kick fd */
@@ -120,6 +122,12 @@ struct vu_host {
 	uint16_t inflight_queues, inflight_size;
 	struct fault_guard guard; /* of mem, log_map and inflight_map */
 };
+
+/* As the features say that are agreed on. */
+static inline bool vu_packed(const struct vu_host *vu)
+{
+	return (vu->dev->features & VIRTIO_PACKED) != 0;
+}
 
 static inline struct vu_host *vu_of_guard(struct fault_guard *g)
 {

@@ -28,18 +28,32 @@ int vu_set_log_fd(struct vu_host *vu, struct vu_msg *m)
 }
 
 /*
+ * Two features are for QEMU alone unless they are asked for; it is known by its first question, as in
+ * vu_get_protocol_features().
+ *
  * Who agrees to ACCESS_PLATFORM has to translate addresses for us, and drivers agree to whatever they
  * are offered: user-mode Linux's and DPDK's front ends would pass the bit on and then tell us nothing.
- * QEMU offers it to its guest by its own iommu_platform=on, fails to start without ours, and is known by
- * its first question, as in vu_get_protocol_features().
+ * QEMU offers it to its guest by its own iommu_platform=on, and fails to start without ours.
+ *
+ * Of packed rings user-mode Linux's front end does not know where they begin: it says 0, which is a
+ * wrap counter of 0.
  */
+static bool offer(const struct vu_host *vu, enum vu_offer how)
+{
+	return how == VU_OFFER_ON || (how == VU_OFFER_AUTO && !vu->owned);
+}
+
 static uint64_t offered(struct vu_host *vu)
 {
-	bool iommu = vu->iommu == VU_IOMMU_ON || (vu->iommu == VU_IOMMU_AUTO && !vu->owned);
+	uint64_t f = vu->dev->offered | VU_F_PROTOCOL_FEATURES | VU_F_LOG_ALL;
 
-	if (vu->offered == 0)
-		vu->offered = vu->dev->offered | VU_F_PROTOCOL_FEATURES | VU_F_LOG_ALL |
-			      (iommu ? VU_F_ACCESS_PLATFORM : 0);
+	if (vu->offered == 0) {
+		if (!offer(vu, vu->packed))
+			f &= ~VIRTIO_PACKED;
+		if (offer(vu, vu->iommu))
+			f |= VU_F_ACCESS_PLATFORM;
+		vu->offered = f;
+	}
 	return vu->offered;
 }
 

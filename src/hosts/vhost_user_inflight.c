@@ -40,6 +40,13 @@ static int area_make(uint64_t size)
 	return fd;
 }
 
+static void no_packed(struct vu_host *vu)
+{
+	VU_LOG(vu, WARNING,
+	       "inflight areas are kept for split rings alone; use packed=off on the front end's "
+	       "device if it needs one");
+}
+
 /*
  * The area is the front end's: we keep nothing of it, and use it when it comes back by
  * SET_INFLIGHT_FD. A size of 0 tells the front end that it has to do without.
@@ -52,6 +59,10 @@ int vu_get_inflight_fd(struct vu_host *vu, struct vu_msg *m)
 		return -EINVAL;
 	m->p.inflight.size = 0;
 	m->p.inflight.off = 0;
+	if (vu_packed(vu)) {
+		no_packed(vu);
+		return 0;
+	}
 	fd = area_make(area_size(m));
 	if (fd < 0) {
 		VU_LOG(vu, WARNING, "cannot make an inflight area: %s", strerror(-fd));
@@ -79,6 +90,10 @@ int vu_set_inflight_fd(struct vu_host *vu, struct vu_msg *m)
 	uint8_t *at;
 	int err;
 
+	if (vu_packed(vu)) {
+		no_packed(vu);
+		return -EOPNOTSUPP;
+	}
 	if (!description_fits(vu, m) || m->p.inflight.size < size ||
 	    off % _Alignof(struct inflight_region) != 0)
 		return -EINVAL;
@@ -107,6 +122,10 @@ int vu_inflight_begin(struct vu_ring *r, const struct virtio_ring *ring, uint16_
 
 	if (r->index >= vu->inflight_queues)
 		return 0;
+	if (vu_packed(vu)) {
+		no_packed(vu);
+		return -EOPNOTSUPP;
+	}
 	found = inflight_open(&r->inflight, (void *)(vu->inflight + off), vu->inflight_size, r->num,
 			      ring, next);
 	if (found == INFLIGHT_STALE)

@@ -110,11 +110,12 @@ struct area {
 static void ring_areas(const struct vu_ring *r, struct area out[VU_AREAS])
 {
 	const struct vhost_vring_addr *a = &r->addr;
-	uint64_t num = r->num;
+	struct virtio_ring_lens len = virtio_ring_lens(r->vu->dev->features, r->num);
+	uint8_t desc = vu_packed(r->vu) ? VHOST_ACCESS_RW : VHOST_ACCESS_RO;
 
-	out[0] = (struct area){ a->used_user_addr, 6 + 8 * num, VHOST_ACCESS_RW };
-	out[1] = (struct area){ a->avail_user_addr, 6 + 2 * num, VHOST_ACCESS_RO };
-	out[2] = (struct area){ a->desc_user_addr, 16 * num, VHOST_ACCESS_RO };
+	out[0] = (struct area){ a->used_user_addr, len.used, VHOST_ACCESS_RW };
+	out[1] = (struct area){ a->avail_user_addr, len.avail, VHOST_ACCESS_RO };
+	out[2] = (struct area){ a->desc_user_addr, len.desc, desc };
 }
 
 static bool ring_touches(const struct vu_ring *r, uint64_t first, uint64_t last)
@@ -217,7 +218,8 @@ int vu_iotlb_ring_map(struct vu_ring *r, struct virtio_ring *out)
 	int err = 0;
 
 	*out = (struct virtio_ring){ .log = (r->addr.flags & VU_BIT(VHOST_VRING_F_LOG)) != 0,
-				     .log_used_gpa = r->addr.used_user_addr };
+				     .log_used_gpa = r->addr.used_user_addr,
+				     .log_desc_iova = r->addr.desc_user_addr };
 	ring_areas(r, a);
 	/* Every area, so that all that is missing is asked for. */
 	for (int i = 0; i < VU_AREAS; i++) {

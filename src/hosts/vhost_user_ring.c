@@ -62,19 +62,18 @@ static bool misaligned(const void *p, uintptr_t align)
 	return ((uintptr_t)p & (align - 1)) != 0;
 }
 
-/* Split ring, virtio 1.2, 2.7: lengths with the event index fields, whether negotiated or not. */
 static int ring_find(struct vu_ring *r, struct virtio_ring *out)
 {
 	struct mem_map *m = r->vu->mem;
 	const struct vhost_vring_addr *a = &r->addr;
-	uint64_t num = r->num;
+	struct virtio_ring_lens len = virtio_ring_lens(r->vu->dev->features, r->num);
 
 	if (r->vu->iotlb != NULL)
 		return vu_iotlb_ring_map(r, out);
 	*out = (struct virtio_ring){
-		.desc = mem_user_ptr(m, a->desc_user_addr, 16 * num),
-		.avail = mem_user_ptr(m, a->avail_user_addr, 6 + 2 * num),
-		.used = mem_user_ptr(m, a->used_user_addr, 6 + 8 * num),
+		.desc = mem_user_ptr(m, a->desc_user_addr, len.desc),
+		.avail = mem_user_ptr(m, a->avail_user_addr, len.avail),
+		.used = mem_user_ptr(m, a->used_user_addr, len.used),
 		.log = (a->flags & VU_BIT(VHOST_VRING_F_LOG)) != 0,
 		.log_used_gpa = a->log_guest_addr,
 	};
@@ -100,7 +99,8 @@ void vu_ring_pause(struct vu_ring *r)
 		return;
 	r->running = false;
 	twx_watch_del(&r->kick_watch);
-	r->base = virtio_queue_stop(r->vu->dev, r->index);
+	r->base = vu_base_told(vu_packed(r->vu), virtio_queue_stop(r->vu->dev, r->index));
+	r->base_set = true;
 	inflight_close(&r->inflight);
 	vu_iotlb_ring_unmap(r);
 	poll_arm(r->vu);
@@ -111,9 +111,11 @@ static int ring_prepare(struct vu_ring *r)
 {
 	struct vu_host *vu = r->vu;
 	struct virtio_ring ring;
-	uint16_t next = r->base;
+	uint16_t next = virtio_ring_first(vu->dev->features);
 	int err = ring_translate(r, &ring);
 
+	if (err == 0 && r->base_set && !vu_base_heard(vu_packed(vu), r->base, &next))
+		err = -EINVAL;
 	if (err == 0)
 		err = vu_inflight_begin(r, &ring, &next);
 	if (err == 0)
@@ -228,7 +230,7 @@ int vu_set_vring_num(struct vu_host *vu, struct vu_msg *m)
 	struct vu_ring *r = ring_at(vu, m->p.state.index);
 	uint32_t num = m->p.state.num;
 
-	if (r == NULL || num == 0 || num > VU_RING_MAX || (num & (num - 1)) != 0)
+	if (r == NULL || !virtio_ring_size_ok(vu->dev->features, num))
 		return -EINVAL;
 	if (r->running)
 		return -EBUSY;
@@ -267,11 +269,16 @@ int vu_set_vring_base(struct vu_host *vu, struct vu_msg *m)
 {
 	struct vu_ring *r = ring_at(vu, m->p.state.index);
 
-	if (r == NULL || m->p.state.num > UINT16_MAX)
+	bool open = vu->features == 0 && (vu->dev->offered & VIRTIO_PACKED) != 0;
+	uint16_t next;
+
+	/* What it means is known with the features, and looked at again when the ring starts. */
+	if (r == NULL || !vu_base_heard(open || vu_packed(vu), m->p.state.num, &next))
 		return -EINVAL;
 	if (r->running)
 		return -EBUSY;
-	r->base = (uint16_t)m->p.state.num;
+	r->base = m->p.state.num;
+	r->base_set = true;
 	return 0;
 }
 
@@ -282,7 +289,7 @@ int vu_get_vring_base(struct vu_host *vu, struct vu_msg *m)
 	if (r == NULL)
 		return -EINVAL;
 	ring_halt(r);
-	m->p.state.num = r->base;
+	m->p.state.num = r->base_set ? r->base : vu_base_told(vu_packed(vu), virtio_ring_first(vu->dev->features));
 	m->head.size = sizeof(m->p.state);
 	return 0;
 }

@@ -224,8 +224,8 @@ void vnet_path_queue_stop(struct vnet_pair *p, struct virtqueue *vq)
 
 	if (!vq->outside)
 		return;
-	/* Nobody can tell after a crash, but for the ring itself. */
-	if (p->path->ops->ring_stop(p->path, ring_of(vq), &base) < 0)
+	/* Nobody can tell after a crash, but for the ring itself, and that only if it is split. */
+	if (p->path->ops->ring_stop(p->path, ring_of(vq), &base) < 0 && !vq->packed)
 		base = virtio_queue_used_idx(&vq->ring);
 	vq->next = base;
 	vq->outside = false;

@@ -112,7 +112,7 @@ static enum rx_room rx_gather(struct vnet_pair *p, uint64_t need)
 		if (rc > 0)
 			continue;
 		/* All slots of the ring are here: the guest has nothing to add. */
-		if (rc == -ENOSPC || rx->tail - rx->head == p->rxq->size)
+		if (rc == -ENOSPC || vq_all_taken(p->rxq))
 			return RX_NEVER;
 		return RX_WAIT;
 	}

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A small guest for virtio-net: memory in a memfd, a driver for split rings, and "wire", a backend
- * at the other end of the cable that records what it gets and takes as much as it is told to.
+ * A small guest for virtio-net: memory in a memfd, a driver for split and packed rings, and "wire",
+ * a backend at the other end of the cable that records what it gets and takes as much as it is told
+ * to. Programs are compiled once for each form of rings: FG_FORM is what fg_new() offers on top, 0
+ * or VIRTIO_PACKED, and drivers that do not agree to virtio 1.0 have split rings in both.
  *
  * Guest memory is two regions that touch in guest addresses and lie apart in ours, so that whatever
  * crosses FG_BORDER comes in two pieces. Everything is static inline: device tests, flaw tests,
@@ -34,6 +36,12 @@
 #define FG_MAX_FRAMES 2048
 #define FG_MAX_DESC 1024
 #define FG_BIT(name) (1ull << (name))
+#ifndef FG_FORM
+#define FG_FORM 0ull
+#endif
+#define FG_AVAIL (1u << VRING_PACKED_DESC_F_AVAIL)
+#define FG_USED (1u << VRING_PACKED_DESC_F_USED)
+#define FG_WRAP 0x8000u
 
 struct fg_desc {
 	uint64_t addr;
@@ -43,10 +51,14 @@ struct fg_desc {
 
 struct fg_queue {
 	uint16_t size;
-	uint64_t desc, avail, used; /* guest addresses */
-	uint16_t avail_idx, last_used;
+	uint64_t desc, avail, used;    /* guest addresses */
+	uint16_t avail_idx, last_used; /* chains */
 	uint16_t free[FG_MAX_DESC], n_free;
 	uint16_t chain_len[FG_MAX_DESC]; /* by head: descriptors to free */
+	/* Packed: `free` and `chain_len` are of ids; positions have the wrap counter in bit 15. */
+	bool packed;
+	uint16_t next, seen, n_slots;
+	uint16_t starts[FG_MAX_DESC]; /* positions, by a chain's number */
 	unsigned int irqs, broken;
 };
 
@@ -286,6 +298,7 @@ static inline struct fg *fg_new(unsigned int pairs, const char *opts)
 	g->dev->host = g;
 	g->dev->host_ops = &fg_host_ops;
 	g->dev->mem = g->mem;
+	g->dev->offered |= FG_FORM;
 	return g;
 }
 
@@ -313,10 +326,11 @@ static inline void fg_run(struct fg *g)
 
 static inline struct virtio_ring fg_ring(struct fg *g, struct fg_queue *q)
 {
+	struct virtio_ring_lens len = virtio_ring_lens(g->dev->features, q->size);
 	struct virtio_ring r = {
-		.desc = mem_ptr(g->mem, (gpa){ q->desc }, 16u * q->size),
-		.avail = mem_ptr(g->mem, (gpa){ q->avail }, 6 + 2u * q->size),
-		.used = mem_ptr(g->mem, (gpa){ q->used }, 6 + 8u * q->size),
+		.desc = mem_ptr(g->mem, (gpa){ q->desc }, len.desc),
+		.avail = mem_ptr(g->mem, (gpa){ q->avail }, len.avail),
+		.used = mem_ptr(g->mem, (gpa){ q->used }, len.used),
 		.log = g->mem->log != NULL,
 		.log_used_gpa = q->used,
 	};
@@ -342,15 +356,23 @@ static inline void fg_remap(struct fg *g)
 	}
 }
 
+/* The driver's notes of a ring that nothing was offered in yet. */
+static inline void fg_queue_init(struct fg *g, struct fg_queue *q, uint16_t size)
+{
+	*q = (struct fg_queue){ .size = size, .n_free = size, .n_slots = size };
+	q->packed = g->dev->features & VIRTIO_PACKED;
+	q->next = q->seen = FG_WRAP;
+	for (unsigned int i = 0; i < size; i++)
+		q->free[i] = (uint16_t)(size - 1 - i);
+}
+
 static inline void fg_queue_setup(struct fg *g, unsigned int qi, uint16_t size)
 {
 	struct fg_queue *q = &g->q[qi];
 	struct virtio_ring ring;
 	int rc;
 
-	*q = (struct fg_queue){ .size = size, .n_free = size };
-	for (unsigned int i = 0; i < size; i++)
-		q->free[i] = (uint16_t)(size - 1 - i);
+	fg_queue_init(g, q, size);
 	q->desc = fg_alloc(g, 16u * size);
 	q->avail = fg_alloc(g, 6 + 2u * size);
 	q->used = fg_alloc(g, 6 + 8u * size);
@@ -358,15 +380,27 @@ static inline void fg_queue_setup(struct fg *g, unsigned int qi, uint16_t size)
 	memset(fg_ptr(g, q->avail), 0, 6 + 2u * size);
 	memset(fg_ptr(g, q->used), 0, 6 + 8u * size);
 	ring = fg_ring(g, q);
-	rc = virtio_queue_setup(g->dev, qi, size, &ring, 0);
+	rc = virtio_queue_setup(g->dev, qi, size, &ring, virtio_ring_first(g->dev->features));
 	assert(rc == 0);
 	(void)rc;
 	virtio_queue_start(g->dev, qi);
 }
 
+/* Where the ring of a queue goes on whose first @n chains were handed back. */
+static inline uint16_t fg_base(const struct fg *g, unsigned int qi, uint16_t n)
+{
+	const struct fg_queue *q = &g->q[qi];
+
+	if (!q->packed)
+		return n;
+	return n == q->avail_idx ? q->next : q->starts[n % FG_MAX_DESC];
+}
+
 /* Agrees on @features and starts the first @n queues with @size entries each. */
 static inline void fg_start(struct fg *g, uint64_t features, unsigned int n, uint16_t size)
 {
+	if (!(features & FG_BIT(VIRTIO_F_VERSION_1)))
+		features &= ~VIRTIO_PACKED;
 	virtio_set_features(g->dev, features);
 	for (unsigned int i = 0; i < n; i++)
 		fg_queue_setup(g, i, size);
@@ -400,24 +434,99 @@ static inline void fg_put16(struct fg *g, uint64_t addr, uint16_t v)
 	__atomic_store_n((uint16_t *)fg_ptr(g, addr), v, __ATOMIC_RELEASE);
 }
 
+static inline uint16_t fg_pos_add(const struct fg_queue *q, uint16_t pos, unsigned int n)
+{
+	unsigned int i = (pos & ~FG_WRAP) + n;
+
+	return (uint16_t)(i < q->size ? (pos & FG_WRAP) | i
+				      : ((pos & FG_WRAP) ^ FG_WRAP) | (i - q->size));
+}
+
+static inline uint64_t fg_slot(const struct fg_queue *q, uint16_t pos)
+{
+	return q->desc + 16u * (pos & ~FG_WRAP);
+}
+
+/* Whether the device has handed the slot back, and then its id. */
+static inline bool fg_slot_used(struct fg *g, const struct fg_queue *q, uint16_t pos, uint16_t *id)
+{
+	uint16_t flags = fg_get16(g, fg_slot(q, pos) + 14) & (FG_AVAIL | FG_USED);
+
+	*id = fg_get16(g, fg_slot(q, pos) + 12);
+	return flags == (pos & FG_WRAP ? FG_AVAIL | FG_USED : 0);
+}
+
+/* Chains that were handed back, ever; in a packed ring it takes counting. */
 static inline uint16_t fg_used_idx(struct fg *g, unsigned int qi)
 {
-	return fg_get16(g, g->q[qi].used + 2);
+	struct fg_queue *q = &g->q[qi];
+	uint16_t n = q->last_used, at = q->seen, id;
+
+	if (!q->packed)
+		return fg_get16(g, q->used + 2);
+	for (; n != q->avail_idx && fg_slot_used(g, q, at, &id); n++)
+		at = fg_pos_add(q, at, q->chain_len[id % FG_MAX_DESC]);
+	return n;
 }
 
-static inline uint16_t fg_avail_event(struct fg *g, unsigned int qi)
+/* The chain for which the device wants a doorbell, by event index; -1 for none. */
+static inline int fg_avail_event(struct fg *g, unsigned int qi)
 {
-	return fg_get16(g, g->q[qi].used + 4 + 8u * g->q[qi].size);
+	const struct fg_queue *q = &g->q[qi];
+	uint16_t pos;
+
+	if (!q->packed)
+		return fg_get16(g, q->used + 4 + 8u * q->size);
+	pos = fg_get16(g, q->used);
+	if (fg_get16(g, q->used + 2) != VRING_PACKED_EVENT_FLAG_DESC)
+		return -1;
+	if (pos == q->next)
+		return q->avail_idx;
+	for (uint16_t i = 1; i <= q->size && i <= q->avail_idx; i++)
+		if (q->starts[(uint16_t)(q->avail_idx - i) % FG_MAX_DESC] == pos)
+			return (uint16_t)(q->avail_idx - i);
+	return -1;
 }
 
+/* Whether it asks for doorbells at all. */
+static inline bool fg_doorbells(struct fg *g, unsigned int qi)
+{
+	const struct fg_queue *q = &g->q[qi];
+
+	return q->packed ? fg_get16(g, q->used + 2) != VRING_PACKED_EVENT_FLAG_DISABLE
+			 : !(fg_get16(g, q->used) & VRING_USED_F_NO_NOTIFY);
+}
+
+/* The chain whose use is to raise an interrupt; of later ones it is assumed that they are as long
+ * as the last one was. */
 static inline void fg_set_used_event(struct fg *g, unsigned int qi, uint16_t v)
 {
-	fg_put16(g, g->q[qi].avail + 4 + 2u * g->q[qi].size, v);
+	struct fg_queue *q = &g->q[qi];
+	unsigned int ahead = (uint16_t)(v - q->avail_idx), each = 1;
+	uint16_t last = q->starts[(uint16_t)(q->avail_idx - 1) % FG_MAX_DESC];
+
+	if (!q->packed) {
+		fg_put16(g, q->avail + 4 + 2u * q->size, v);
+		return;
+	}
+	while (q->avail_idx && fg_pos_add(q, last, each) != q->next)
+		each++;
+	if (ahead > 0x8000)
+		fg_put16(g, q->avail, q->starts[v % FG_MAX_DESC]);
+	else
+		fg_put16(g, q->avail, fg_pos_add(q, q->next, ahead * each % q->size));
+	fg_put16(g, q->avail + 2,
+		 ahead <= 0x8000 && ahead * each >= q->size ? VRING_PACKED_EVENT_FLAG_DISABLE
+							    : VRING_PACKED_EVENT_FLAG_DESC);
 }
 
 static inline void fg_set_no_interrupt(struct fg *g, unsigned int qi, bool on)
 {
-	fg_put16(g, g->q[qi].avail, on ? VRING_AVAIL_F_NO_INTERRUPT : 0);
+	if (g->q[qi].packed)
+		fg_put16(g, g->q[qi].avail + 2,
+			 on ? VRING_PACKED_EVENT_FLAG_DISABLE : VRING_PACKED_EVENT_FLAG_ENABLE);
+	else
+		fg_put16(g, g->q[qi].avail, on ? VRING_AVAIL_F_NO_INTERRUPT : 0);
 }
 
 /* Offers a head as it stands. */
@@ -436,16 +545,85 @@ struct fg_buf {
 	bool in; /* for the device to write */
 };
 
-/* Offers a chain; its head. With @indirect through a table. */
+/* A packed ring's descriptor; @flags last, and without AVAIL and USED in a table. */
+static inline void fg_put_packed(struct fg *g, uint64_t at, uint64_t addr, uint32_t len,
+				 uint16_t id, uint16_t flags)
+{
+	fg_write(g, at, &addr, 8);
+	fg_write(g, at + 8, &len, 4);
+	fg_write(g, at + 12, &id, 2);
+	fg_put16(g, at + 14, flags);
+}
+
+static inline uint16_t fg_packed_flags(uint16_t pos, uint16_t flags)
+{
+	return (uint16_t)(flags | (pos & FG_WRAP ? FG_AVAIL : FG_USED));
+}
+
+/* fg_add() in a packed ring: the first descriptor is shown last. */
+static inline int fg_add_packed(struct fg *g, struct fg_queue *q, const struct fg_buf *bufs,
+				unsigned int n, bool indirect)
+{
+	unsigned int need = indirect ? 1 : n;
+	uint64_t table = indirect ? fg_alloc(g, 16u * n) : 0;
+	uint16_t id;
+
+	if (q->n_slots < need || !q->n_free)
+		return -1;
+	id = q->free[--q->n_free];
+	q->chain_len[id] = (uint16_t)need;
+	for (unsigned int i = n; i-- > 0;) {
+		uint16_t flags = (uint16_t)((bufs[i].in ? VRING_DESC_F_WRITE : 0) |
+					    (i + 1 < n && !indirect ? VRING_DESC_F_NEXT : 0));
+		uint16_t pos = fg_pos_add(q, q->next, indirect ? 0 : i);
+
+		fg_put_packed(g, indirect ? table + 16u * i : fg_slot(q, pos), bufs[i].addr,
+			      bufs[i].len, id, indirect ? flags : fg_packed_flags(pos, flags));
+	}
+	if (indirect)
+		fg_put_packed(g, fg_slot(q, q->next), table, 16u * n, id,
+			      fg_packed_flags(q->next, VRING_DESC_F_INDIRECT));
+	q->starts[q->avail_idx % FG_MAX_DESC] = q->next;
+	q->next = fg_pos_add(q, q->next, need);
+	q->n_slots = (uint16_t)(q->n_slots - need);
+	q->avail_idx++;
+	return id;
+}
+
+static inline int fg_used_packed(struct fg *g, struct fg_queue *q, uint32_t *len)
+{
+	uint64_t at = fg_slot(q, q->seen);
+	uint16_t id;
+
+	if (q->last_used == q->avail_idx || !fg_slot_used(g, q, q->seen, &id))
+		return -1;
+	assert(id < q->size && q->chain_len[id]);
+	if (len) {
+		fg_read(g, at + 8, len, 4);
+		assert(!*len == !(fg_get16(g, at + 14) & VRING_DESC_F_WRITE));
+	}
+	q->seen = fg_pos_add(q, q->seen, q->chain_len[id]);
+	q->n_slots = (uint16_t)(q->n_slots + q->chain_len[id]);
+	q->chain_len[id] = 0;
+	q->free[q->n_free++] = id;
+	q->last_used++;
+	return id;
+}
+
+/* Offers a chain; its head, or id. With @indirect through a table. */
 static inline int fg_add(struct fg *g, unsigned int qi, const struct fg_buf *bufs, unsigned int n,
 			 bool indirect)
 {
 	struct fg_queue *q = &g->q[qi];
 	unsigned int need = indirect ? 1 : n;
-	uint64_t table = indirect ? fg_alloc(g, 16u * n) : q->desc;
+	uint64_t table = q->desc;
 	uint16_t ids[FG_MAX_DESC], head;
 
 	assert(n > 0);
+	if (q->packed)
+		return fg_add_packed(g, q, bufs, n, indirect);
+	if (indirect)
+		table = fg_alloc(g, 16u * n);
 	if (q->n_free < need)
 		return -1;
 	head = q->free[q->n_free - 1];
@@ -468,12 +646,14 @@ static inline int fg_add(struct fg *g, unsigned int qi, const struct fg_buf *buf
 	return head;
 }
 
-/* The next used entry: its head, or -1. @len: bytes written. */
+/* The next used entry: its head (or id), or -1. @len: bytes written. */
 static inline int fg_used(struct fg *g, unsigned int qi, uint32_t *len)
 {
 	struct fg_queue *q = &g->q[qi];
 	uint32_t e[2], d;
 
+	if (q->packed)
+		return fg_used_packed(g, q, len);
 	if (q->last_used == fg_used_idx(g, qi))
 		return -1;
 	fg_read(g, q->used + 4 + 8u * (q->last_used % q->size), e, sizeof(e));

@@ -164,8 +164,13 @@ static inline void fv_enable(struct fv *v)
 
 static inline int fv_try(struct fv *v, const char *opts, struct twx_error *e)
 {
+	char text[256];
 	int rc;
 
+	if (FG_FORM && !strstr(opts, "packed")) {
+		snprintf(text, sizeof(text), "packed=on%s%s", *opts ? "," : "", opts);
+		opts = text;
+	}
 	rc = twx_opts_parse(&v->opts, opts, NULL, e);
 	if (rc == 0)
 		rc = twx_opts_check(v->opts, virtio_pci_options, e);
@@ -290,9 +295,7 @@ static inline void fv_place(struct fv *v, unsigned int qi, uint16_t size, bool l
 	struct fg_queue *q = &v->g->q[qi];
 	uint64_t at;
 
-	*q = (struct fg_queue){ .size = size, .n_free = size };
-	for (unsigned int i = 0; i < size; i++)
-		q->free[i] = (uint16_t)(size - 1 - i);
+	fg_queue_init(v->g, q, size);
 	if (legacy) {
 		at = (fg_alloc(v->g, 4096 + 32u * size + 8192) + 4095) & ~4095ull;
 		q->desc = at;
@@ -343,7 +346,7 @@ static inline void fv_driver_ok(struct fv *v)
 
 #define FV_PLAIN                                                                                   \
 	(FG_BIT(VIRTIO_F_VERSION_1) | FG_BIT(VIRTIO_NET_F_MAC) | FG_BIT(VIRTIO_NET_F_STATUS) |     \
-	 FG_BIT(VIRTIO_NET_F_CTRL_VQ) | FG_BIT(VIRTIO_NET_F_CTRL_RX) | FG_BIT(40))
+	 FG_BIT(VIRTIO_NET_F_CTRL_VQ) | FG_BIT(VIRTIO_NET_F_CTRL_RX) | FG_BIT(40) | FG_FORM)
 
 /* A modern driver, up and running: rx on vector 1, tx on 2, control on 3 if @msix. */
 static inline void fv_start(struct fv *v, uint64_t features, bool msix)

@@ -251,13 +251,12 @@ static void test_2020_10723(void **state)
 	assert_works();
 }
 
-/* CVE-2020-10725: null translation of an unmapped address with length 0; packed rings are not offered. */
+/* CVE-2020-10725: null translation of an unmapped address with length 0; packed rings: test_virtio.c. */
 static void test_2020_10725(void **state)
 {
 	struct vring_desc d[3] = { { BUF, HDR, VRING_DESC_F_NEXT, 1 },
 				   { 0x10, 0, VRING_DESC_F_NEXT, 2 },
 				   { BUF + HDR, 60, 0, 0 } };
-	uint64_t f;
 
 	(void)state;
 	vc_offer(&client, 1, 0, 0, false);
@@ -266,9 +265,6 @@ static void test_2020_10725(void **state)
 	send_chain(BUF + 0x4000, d, 3);
 	vc_offer(&client, 0, 0, 0, true);
 	vc_kick(&client, 0);
-	vc_connect(&client);
-	f = vc_get(&client, VU_GET_FEATURES);
-	assert_int_equal(f & 1ull << 34, 0);
 	assert_works_again();
 }
 

@@ -3,9 +3,9 @@
  * A hostile guest against virtio-net: the input is a program of descriptors, raw memory, indices,
  * doorbells, frames from the other end, leases, stops and resets in any order.
  *
- * Byte 0 picks the features and pairs; then one byte an operation, low five bits the kind, high
- * three a queue; its arguments follow. Rings of 16 entries and the memory that operations aim at
- * lie in a window of 64 KiB around the border of the two regions.
+ * Byte 0 picks the features, pairs and the form of the rings; then one byte an operation, low five
+ * bits the kind, high three a queue; its arguments follow. Rings of 16 entries and the memory that
+ * operations aim at lie in a window of 64 KiB around the border of the two regions.
  */
 #include "../device/fake_guest.h"
 
@@ -39,14 +39,24 @@ struct run {
 	unsigned int wire; /* that has the lease */
 };
 
-static void ring_start(struct run *r, unsigned int qi)
+static bool packed(const struct run *r)
+{
+	return r->g->dev->features & VIRTIO_PACKED;
+}
+
+/* A packed ring goes on where it stopped, or anywhere. */
+static void ring_start(struct run *r, unsigned int qi, uint16_t pos)
 {
 	struct fg_queue *q = &r->g->q[qi];
-	struct virtio_ring ring;
+	struct virtio_ring ring = fg_ring(r->g, q);
 
-	ring = fg_ring(r->g, q);
-	if (virtio_queue_setup(r->g->dev, qi, SIZE, &ring, fg_used_idx(r->g, qi)) == 0)
+	q->packed = packed(r);
+	if (!q->packed)
+		pos = fg_used_idx(r->g, qi);
+	if (virtio_queue_setup(r->g->dev, qi, SIZE, &ring, pos) == 0) {
 		virtio_queue_start(r->g->dev, qi);
+		q->next = pos;
+	}
 }
 
 static void rings_place(struct run *r)
@@ -59,7 +69,7 @@ static void rings_place(struct run *r)
 		q->desc = WINDOW + 0x400u * qi;
 		q->avail = q->desc + 16u * SIZE;
 		q->used = q->avail + 0x80;
-		ring_start(r, qi);
+		ring_start(r, qi, FG_WRAP);
 	}
 }
 
@@ -70,6 +80,18 @@ static void op_desc(struct run *r, unsigned int qi, bool wide)
 	uint64_t table = flags & 8 ? WINDOW + 0x2000 : r->g->q[qi].desc;
 
 	d.flags = flags & 7;
+	if (packed(r)) { /* the last 32 bits are the other way round; who offers it, adds the bits
+			  */
+		uint16_t bits =
+			(uint16_t)((flags & 0x80 ? FG_AVAIL : 0) | (flags & 0x40 ? FG_USED : 0));
+
+		d.next = (uint16_t)(d.flags | bits);
+		d.flags = i;
+		if (wide)
+			d.addr ^= (uint64_t)get16(&r->in) << (get8(&r->in) % 64);
+		fg_set_desc(r->g, table, i % SIZE, d);
+		return;
+	}
 	d.next = (uint16_t)(flags >> 4);
 	if (wide) {
 		d.addr ^= (uint64_t)get16(&r->in) << (get8(&r->in) % 64);
@@ -87,8 +109,25 @@ static void op_poke(struct run *r)
 		*(uint8_t *)fg_ptr(r->g, WINDOW + (uint16_t)(off + i)) = get8(&r->in);
 }
 
+/* What the next slots hold becomes available as it is, one chain of one slot or more. */
+static void op_offer_packed(struct run *r, unsigned int qi, uint8_t n)
+{
+	struct fg_queue *q = &r->g->q[qi];
+
+	for (n = n % 4 + 1; n; n--, q->next = fg_pos_add(q, q->next, 1)) {
+		uint64_t at = fg_slot(q, q->next) + 14;
+		uint16_t flags = fg_get16(r->g, at) & ~(FG_AVAIL | FG_USED);
+
+		fg_put16(r->g, at, fg_packed_flags(q->next, flags));
+	}
+}
+
 static void op_offer(struct run *r, unsigned int qi, uint8_t head)
 {
+	if (r->g->q[qi].packed && packed(r)) {
+		op_offer_packed(r, qi, head);
+		return;
+	}
 	r->g->q[qi].avail_idx = fg_get16(r->g, r->g->q[qi].avail + 2);
 	fg_offer(r->g, qi, head % (SIZE + 1));
 }
@@ -170,10 +209,10 @@ static void op_transport(struct run *r, unsigned int qi, uint8_t what)
 
 	switch (what % 6) {
 	case 0:
-		virtio_queue_stop(r->g->dev, qi);
+		r->g->q[qi].next = virtio_queue_stop(r->g->dev, qi);
 		break;
 	case 1:
-		ring_start(r, qi);
+		ring_start(r, qi, what & 0x80 ? get16(&r->in) : r->g->q[qi].next);
 		break;
 	case 2:
 		virtio_reset(r->g->dev);
@@ -191,7 +230,7 @@ static void op_transport(struct run *r, unsigned int qi, uint8_t what)
 		break;
 	case 4:
 		virtio_set_features(r->g->dev, get16(&r->in) | (uint64_t)get16(&r->in) << 16 |
-						       (uint64_t)(get8(&r->in) & 1) << 32);
+						       (uint64_t)(get8(&r->in) & 5) << 32);
 		break;
 	case 5:
 		r->g->dev->ops->set_mtu(r->g->dev, get16(&r->in));
@@ -267,10 +306,16 @@ static void step(struct run *r)
 		break;
 	default: /* a full set of plain buffers, to get far quickly */
 		for (unsigned int i = 0; i < SIZE; i++) {
-			fg_set_desc(r->g, r->g->q[qi].desc, i,
-				    (struct fg_desc){ WINDOW + 0x4000 + 0x700 * i, 0x700,
-						      qi & 1 ? 0 : VRING_DESC_F_WRITE, 0 });
-			op_offer(r, qi, (uint8_t)i);
+			uint64_t at = WINDOW + 0x4000 + 0x700 * i;
+			uint16_t flags = qi & 1 ? 0 : VRING_DESC_F_WRITE;
+
+			if (packed(r))
+				fg_put_packed(r->g, fg_slot(&r->g->q[qi], r->g->q[qi].next), at,
+					      0x700, (uint16_t)i, flags);
+			else
+				fg_set_desc(r->g, r->g->q[qi].desc, i,
+					    (struct fg_desc){ at, 0x700, flags, 0 });
+			op_offer(r, qi, packed(r) ? 0 : (uint8_t)i);
 		}
 	}
 }
@@ -321,6 +366,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	uint8_t first = get8(&r.in);
 
 	r.g = fg_new(first & 8 ? 3 : 1, first & 16 ? ",host_mtu=1500" : "");
+	r.g->dev->offered |= first & 32 ? VIRTIO_PACKED : 0;
 	virtio_set_features(r.g->dev, r.g->dev->offered & ~without[first & 7]);
 	rings_place(&r);
 	while (r.in.p < r.in.end)

@@ -20,7 +20,7 @@ static struct vc client;
 static int open_bench(void **state)
 {
 	(void)state;
-	if (vbench_open(&bench, NULL) < 0)
+	if (vbench_open(&bench, VC_FORM) < 0)
 		fail_msg("%s", bench.e.what);
 	vc_init(&client, &bench);
 	return 0;

@@ -17,7 +17,7 @@ static struct vc client;
 static int open_bench(void **state)
 {
 	(void)state;
-	if (vbench_open(&bench, NULL) < 0)
+	if (vbench_open(&bench, VC_FORM) < 0)
 		fail_msg("%s", bench.e.what);
 	vc_init(&client, &bench);
 	return 0;
@@ -317,7 +317,7 @@ static bool log_empty(void)
 
 static void set_logging(struct vc *c, bool on)
 {
-	uint64_t f = bench.echo->dev.offered | VU_F_PROTOCOL_FEATURES;
+	uint64_t f = vc_echo_features(c) | VU_F_PROTOCOL_FEATURES;
 
 	assert_int_equal(vc_ask_u64(c, VU_SET_FEATURES, on ? f | VU_F_LOG_ALL : f), 0);
 	for (uint32_t q = 0; q < 2; q++) {
@@ -338,6 +338,10 @@ static bool echo_dirties(struct vc *c)
 	rx = dirty(slot_at + 2048);
 	used = dirty(vc_addr(0).used_user_addr - VC_USER + VC_GPA);
 	used &= dirty(vc_addr(1).used_user_addr - VC_USER + VC_GPA);
+	if (VC_PACKED) {
+		used &= dirty(vc_addr(0).desc_user_addr - VC_USER + VC_GPA);
+		used &= dirty(vc_addr(1).desc_user_addr - VC_USER + VC_GPA);
+	}
 	assert_int_equal(rx, used);
 	return rx;
 }

@@ -20,7 +20,7 @@ static struct vc client;
 static int open_bench(void **state)
 {
 	(void)state;
-	if (vbench_open(&bench, NULL) < 0)
+	if (vbench_open(&bench, VC_FORM) < 0)
 		fail_msg("%s", bench.e.what);
 	vc_init(&client, &bench);
 	return 0;
@@ -156,7 +156,7 @@ static void test_enabled_by_birth(void **state)
 	(void)state;
 	vc_connect(&client);
 	f = vc_get(&client, VU_GET_FEATURES) &
-	    ~(VU_F_PROTOCOL_FEATURES | VU_F_LOG_ALL | VU_F_ACCESS_PLATFORM);
+	    ~(VU_F_PROTOCOL_FEATURES | VU_F_LOG_ALL | VU_F_ACCESS_PLATFORM | (VC_PACKED ? 0 : VIRTIO_PACKED));
 	client.protocol = VU_BIT(VU_P_REPLY_ACK);
 	vc_send(&client, VU_SET_PROTOCOL_FEATURES, 0, &client.protocol, 8, NULL, 0);
 	vc_send(&client, VU_SET_FEATURES, 0, &f, sizeof(f), NULL, 0);
@@ -178,7 +178,7 @@ static void test_enabled_by_late_birth(void **state)
 	(void)state;
 	vc_connect(&client);
 	f = vc_get(&client, VU_GET_FEATURES) &
-	    ~(VU_F_PROTOCOL_FEATURES | VU_F_LOG_ALL | VU_F_ACCESS_PLATFORM);
+	    ~(VU_F_PROTOCOL_FEATURES | VU_F_LOG_ALL | VU_F_ACCESS_PLATFORM | (VC_PACKED ? 0 : VIRTIO_PACKED));
 	client.protocol = VU_BIT(VU_P_REPLY_ACK);
 	vc_send(&client, VU_SET_PROTOCOL_FEATURES, 0, &client.protocol, 8, NULL, 0);
 	assert_int_equal(vc_mem_table(&client, 1), 0);
@@ -228,23 +228,24 @@ static void test_get_base_stops(void **state)
 {
 	(void)state;
 	vc_handshake(&client);
-	for (int round = 1; round < 50; round++) {
+	for (int round = 1; round < 150; round++) {
 		assert_true(vc_echo(&client));
 		for (uint32_t q = 0; q < 2; q++) {
-			assert_int_equal(get_base(&client, q), (uint32_t)round);
+			assert_int_equal(get_base(&client, q), vc_base(&client, (uint16_t)round));
 			assert_false(running(q));
 		}
-		assert_int_equal(get_base(&client, 1), (uint32_t)round);
+		assert_int_equal(get_base(&client, 1), vc_base(&client, (uint16_t)round));
 		vc_kick(&client, 1);
 		/* Enabled and addressed still, yet it takes a new SET_VRING_KICK. */
 		assert_int_equal(vc_ask_state(&client, VU_SET_VRING_ENABLE, 1, 1), 0);
 		assert_false(running(1));
 		for (uint32_t q = 0; q < 2; q++) {
-			assert_int_equal(vc_ask_state(&client, VU_SET_VRING_BASE, q, (uint32_t)round), 0);
+			assert_int_equal(vc_ask_state(&client, VU_SET_VRING_BASE, q,
+						      vc_base(&client, (uint16_t)round)), 0);
 			assert_int_equal(vc_ring_kick_fd(&client, q), 0);
 		}
 	}
-	assert_int_equal(bench.echo->echoed, 49);
+	assert_int_equal(bench.echo->echoed, 149);
 }
 
 /* QEMU 7.2 says status 0 first and asks for the indices then. */
@@ -255,8 +256,8 @@ static void test_base_survives_reset(void **state)
 	for (int i = 0; i < 5; i++)
 		assert_true(vc_echo(&client));
 	assert_int_equal(vc_ask_u64(&client, VU_SET_STATUS, 0), 0);
-	assert_int_equal(get_base(&client, 0), 5);
-	assert_int_equal(get_base(&client, 1), 5);
+	assert_int_equal(get_base(&client, 0), vc_base(&client, 5));
+	assert_int_equal(get_base(&client, 1), vc_base(&client, 5));
 }
 
 /* A new front end after a crash of ours: indices past zero, the last one included. */
@@ -268,14 +269,16 @@ static void test_resume_at_wrap(void **state)
 		struct vring_avail *avail = (void *)(client.mem + q * VC_RING_STEP + 0x1000);
 		struct vring_used *used = (void *)(client.mem + q * VC_RING_STEP + 0x2000);
 
-		client.q[q].avail = client.q[q].used = avail->idx = used->idx = 0xfffe;
+		client.q[q].avail = client.q[q].used = 0xfffe;
+		if (!VC_PACKED)
+			avail->idx = used->idx = 0xfffe;
 		assert_int_equal(vc_ring_setup(&client, q), 0);
 		assert_int_equal(vc_ring_kick_fd(&client, q), 0);
 		assert_int_equal(vc_ask_state(&client, VU_SET_VRING_ENABLE, q, 1), 0);
 	}
 	for (int i = 0; i < 10; i++)
 		assert_true(vc_echo(&client));
-	assert_int_equal(get_base(&client, 1), 8);
+	assert_int_equal(get_base(&client, 1), vc_base(&client, 8));
 }
 
 static void test_frozen_while_running(void **state)
@@ -293,9 +296,11 @@ static void test_bad_sizes(void **state)
 
 	(void)state;
 	begin(&client);
-	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
-		assert_int_equal(vc_ask_state(&client, VU_SET_VRING_NUM, 0, bad[i]), 1);
-	assert_int_equal(vc_ask_state(&client, VU_SET_VRING_BASE, 0, 65536), 1);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) /* packed rings may have any size */
+		assert_int_equal(vc_ask_state(&client, VU_SET_VRING_NUM, 0, bad[i]),
+				 !VC_PACKED || bad[i] == 0 || bad[i] > 32768);
+	if (!VC_PACKED)
+		assert_int_equal(vc_ask_state(&client, VU_SET_VRING_BASE, 0, 65536), 1);
 	assert_int_equal(vc_ask_state(&client, VU_SET_VRING_NUM, 0, 32768), 0);
 	assert_int_equal(vc_ask_state(&client, VU_SET_VRING_NUM, 0, 1), 0);
 	assert_true(vc_alive(&client));
@@ -306,8 +311,10 @@ static void test_bad_addresses(void **state)
 {
 	const uint64_t half = VC_USER + VC_MEM / 2, end = VC_USER + VC_MEM;
 	const uint64_t bad_desc[] = { 0, 8, VC_USER - 16, VC_USER + 8, half - 16, end - 16, end, ~0ull, ~0ull - 15 };
-	const uint64_t bad_avail[] = { 0, VC_USER + 1, half - 4, end - 4, end - 128, ~0ull - 1 };
-	const uint64_t bad_used[] = { 0, VC_USER + 2, half - 4, end - 4, end - 512, ~0ull - 3 };
+	/* The two areas of a packed ring have 4 bytes. */
+	const uint64_t short_of = VC_PACKED ? 2 : 4;
+	const uint64_t bad_avail[] = { 0, VC_USER + 1, half - short_of, end - short_of, end - (VC_PACKED ? 1 : 128), ~0ull - 1 };
+	const uint64_t bad_used[] = { 0, VC_USER + 2, half - short_of, end - short_of, end - (VC_PACKED ? 1 : 512), ~0ull - 3 };
 
 	struct vhost_vring_addr fits;
 
@@ -484,7 +491,7 @@ static void test_kick_polled(void **state)
 	}
 	assert_true(done);
 	/* And it ends with the ring; the virtqueues' last looks are soon over. */
-	assert_int_equal(get_base(&client, 1), 1);
+	assert_int_equal(get_base(&client, 1), vc_base(&client, 1));
 	for (int i = 0; i < 100 && !silent; i++)
 		silent = twx_loop_poll(bench.loop, 100) == 0;
 	assert_true(silent);
@@ -499,8 +506,11 @@ static void test_err_fd(void **state)
 	(void)state;
 	vc_handshake(&client);
 	assert_int_equal(vc_ask_fd(&client, VU_SET_VRING_ERR, 1, err), 0);
-	/* More chains than the ring has room for. */
-	avail->idx = VC_NUM + 1;
+	/* More chains than the ring has room for; or a table of no length. */
+	if (VC_PACKED)
+		vc_offer_table(&client, 1, VC_GPA, 0);
+	else
+		avail->idx = VC_NUM + 1;
 	vc_kick(&client, 1);
 	assert_int_equal(read(err, &n, sizeof(n)), sizeof(n));
 	assert_non_null(strstr(bench.log, "queue 1 is malformed"));
@@ -527,6 +537,72 @@ static void test_kick_while_stopped(void **state)
 	assert_int_equal(twx_loop_poll(bench.loop, 0), 0);
 }
 
+/* Where a packed ring goes on: as QEMU says it, as DPDK does, and what lies outside of it. */
+static void test_packed_base(void **state)
+{
+	const uint32_t bad[] = { VC_NUM, 0x8000 | VC_NUM, (0x8000u | VC_NUM) << 16 | 0x8001, 0xffffffff };
+
+	(void)state;
+	if (!VC_PACKED)
+		return;
+	vc_handshake(&client);
+	for (int i = 0; i < VC_NUM + 3; i++)
+		assert_true(vc_echo(&client));
+	for (uint32_t q = 0; q < 2; q++) {
+		assert_int_equal(get_base(&client, q), 3 | 3 << 16); /* in the second lap */
+		assert_int_equal(vc_ask_state(&client, VU_SET_VRING_BASE, q, q ? 3 : 3 | 3 << 16), 0);
+		assert_int_equal(vc_ring_kick_fd(&client, q), 0);
+	}
+	assert_true(vc_echo(&client));
+	/* Taken by a predecessor, and never handed back. */
+	for (uint32_t q = 0; q < 2; q++) {
+		assert_int_equal(get_base(&client, q), 4 | 4 << 16);
+		assert_int_equal(vc_ask_state(&client, VU_SET_VRING_BASE, q, 9 | 4 << 16), 0);
+		assert_int_equal(vc_ring_kick_fd(&client, q), 0);
+	}
+	assert_true(vc_echo(&client));
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		(void)get_base(&client, 1);
+		assert_int_equal(vc_ask_state(&client, VU_SET_VRING_BASE, 1, bad[i]), 0);
+		assert_int_equal(vc_ring_kick_fd(&client, 1), 1);
+		assert_false(running(1));
+	}
+	assert_int_equal(vc_ask_state(&client, VU_SET_VRING_BASE, 1, vc_base(&client, client.q[1].used)), 0);
+	assert_int_equal(vc_ring_kick_fd(&client, 1), 0);
+	assert_true(vc_echo(&client));
+}
+
+/* A front end that says no base has a ring that begins at its beginning. */
+static void test_no_base(void **state)
+{
+	(void)state;
+	begin(&client);
+	for (uint32_t q = 0; q < 2; q++)
+		for (int part = 0; part < 4; part++)
+			assert_int_equal(ring_part(&client, q, part), 0);
+	assert_true(vc_echo(&client));
+}
+
+/* Inflight areas are of split rings; who asks for one with packed rings is told so. */
+static void test_packed_inflight(void **state)
+{
+	union vu_payload p = { .inflight = { .n_queues = 2, .queue_size = VC_NUM } };
+
+	(void)state;
+	if (!VC_PACKED)
+		return;
+	begin(&client);
+	vc_send(&client, VU_GET_INFLIGHT_FD, 0, &p, sizeof(p.inflight), NULL, 0);
+	assert_int_equal(vc_reply(&client), 1);
+	assert_int_equal(client.reply.inflight.size, 0);
+	assert_int_equal(client.reply_fd, -1);
+	assert_non_null(strstr(bench.log, "inflight areas are kept for split rings alone"));
+	p.inflight.size = 65536;
+	assert_int_equal(vc_ask(&client, VU_SET_INFLIGHT_FD, &p, sizeof(p.inflight), &client.memfd, 1), 1);
+	vc_handshake(&client);
+	assert_true(vc_echo(&client));
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(test_##name, open_bench, close_bench)
 int main(void)
 {
@@ -536,7 +612,7 @@ int main(void)
 		T(get_base_stops), T(base_survives_reset), T(resume_at_wrap), T(frozen_while_running),
 		T(bad_sizes), T(bad_addresses), T(call_late_or_never), T(call_replaced), T(call_pipe), T(call_socket),
 		T(files_are_no_events), T(kick_dead_pipe), T(kick_replaced), T(kick_polled),
-		T(err_fd), T(kick_while_stopped),
+		T(err_fd), T(packed_base), T(no_base), T(packed_inflight), T(kick_while_stopped),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -106,10 +106,11 @@ int open_fds(void)
 
 /* The front end. */
 
-void vc_init(struct vc *c, struct vbench *b)
+void vc_init_form(struct vc *c, struct vbench *b, bool packed)
 {
 	memset(c, 0, sizeof(*c));
 	c->b = b;
+	c->packed = packed;
 	c->fd = -1;
 	c->reply_fd = -1;
 	c->memfd = memfd_create("guest", MFD_CLOEXEC);
@@ -306,6 +307,8 @@ void vc_features(struct vc *c)
 	c->protocol = vc_get(c, VU_GET_PROTOCOL_FEATURES);
 	vc_send(c, VU_SET_PROTOCOL_FEATURES, 0, &c->protocol, sizeof(c->protocol), NULL, 0);
 	f &= ~VU_F_LOG_ALL;
+	if (!c->packed)
+		f &= ~VIRTIO_PACKED;
 	vc_send(c, VU_SET_FEATURES, 0, &f, sizeof(f), NULL, 0);
 	vbench_pump(c->b);
 }
@@ -337,13 +340,29 @@ struct vhost_vring_addr vc_addr(uint32_t q)
 	};
 }
 
+/* Every chain of ours has one slot. */
+static uint16_t position(uint16_t n)
+{
+	return (uint16_t)(n % VC_NUM | (n / VC_NUM % 2 ? 0 : 0x8000));
+}
+
+uint64_t vc_echo_features(const struct vc *c)
+{
+	return c->b->echo->dev.offered & ~(c->packed ? 0 : VIRTIO_PACKED);
+}
+
+uint32_t vc_base(const struct vc *c, uint16_t n)
+{
+	return c->packed ? position(n) * 0x10001u : n;
+}
+
 int vc_ring_setup(struct vc *c, uint32_t q)
 {
 	struct vhost_vring_addr a = vc_addr(q);
 	int bad = 0;
 
 	bad |= vc_ask_state(c, VU_SET_VRING_NUM, q, VC_NUM);
-	bad |= vc_ask_state(c, VU_SET_VRING_BASE, q, c->q[q].used);
+	bad |= vc_ask_state(c, VU_SET_VRING_BASE, q, vc_base(c, c->q[q].used));
 	bad |= vc_ask(c, VU_SET_VRING_ADDR, &a, sizeof(a), NULL, 0);
 	bad |= vc_ask_fd(c, VU_SET_VRING_CALL, q, c->q[q].call);
 	return bad;
@@ -384,7 +403,7 @@ bool vc_step(struct vc *c, int step)
 	switch ((step - 4) % 4) {
 	case 0:
 		(void)vc_ask_state(c, VU_SET_VRING_NUM, q, VC_NUM);
-		(void)vc_ask_state(c, VU_SET_VRING_BASE, q, 0);
+		(void)vc_ask_state(c, VU_SET_VRING_BASE, q, vc_base(c, 0));
 		break;
 	case 1:
 		(void)vc_ask(c, VU_SET_VRING_ADDR, &a, sizeof(a), NULL, 0);
@@ -409,7 +428,35 @@ void vc_handshake(struct vc *c)
 
 /* The guest. */
 
-static void offer(struct vc *c, uint32_t q, uint64_t addr, uint32_t len, uint16_t flags)
+#define AVAIL (1u << VRING_PACKED_DESC_F_AVAIL)
+#define USED (1u << VRING_PACKED_DESC_F_USED)
+
+static void offer_packed(struct vc *c, uint32_t q, uint64_t addr, uint32_t len, uint16_t flags)
+{
+	uint8_t *ring = c->mem + q * VC_RING_STEP;
+	uint16_t pos = position(c->q[q].avail++);
+	struct vring_packed_desc *d = (struct vring_packed_desc *)ring + (pos & 0x7fff);
+
+	*d = (struct vring_packed_desc){ .addr = addr, .len = len, .id = pos & 0x7fff, .flags = d->flags };
+	__atomic_store_n(&d->flags, (uint16_t)(flags | (pos & 0x8000 ? AVAIL : USED)), __ATOMIC_RELEASE);
+}
+
+static bool used_packed(struct vc *c, uint32_t q, uint32_t *len)
+{
+	const struct vring_packed_desc *ring = (const void *)(c->mem + q * VC_RING_STEP), *d;
+	uint16_t pos = position(c->q[q].used), flags;
+
+	d = ring + (pos & 0x7fff);
+	flags = __atomic_load_n(&d->flags, __ATOMIC_ACQUIRE);
+	if ((flags & (AVAIL | USED)) != (pos & 0x8000 ? AVAIL | USED : 0) || d->id != (pos & 0x7fff))
+		return false;
+	if (len != NULL)
+		*len = d->len;
+	c->q[q].used++;
+	return true;
+}
+
+static void offer_split(struct vc *c, uint32_t q, uint64_t addr, uint32_t len, uint16_t flags)
 {
 	uint8_t *ring = c->mem + q * VC_RING_STEP;
 	struct vring_desc *desc = (struct vring_desc *)ring;
@@ -422,6 +469,11 @@ static void offer(struct vc *c, uint32_t q, uint64_t addr, uint32_t len, uint16_
 	__atomic_store_n(&avail->idx, c->q[q].avail, __ATOMIC_RELEASE);
 	/* Without event suppression in the way: signal at the next used entry. */
 	avail->ring[VC_NUM] = c->q[q].used;
+}
+
+static void offer(struct vc *c, uint32_t q, uint64_t addr, uint32_t len, uint16_t flags)
+{
+	(c->packed ? offer_packed : offer_split)(c, q, addr, len, flags);
 }
 
 void vc_offer(struct vc *c, uint32_t q, uint64_t gpa_addr, uint32_t len, bool write)
@@ -447,6 +499,8 @@ bool vc_used(struct vc *c, uint32_t q, uint32_t *len)
 	struct vring_used *used = (struct vring_used *)(c->mem + q * VC_RING_STEP + 0x2000);
 	uint16_t idx = __atomic_load_n(&used->idx, __ATOMIC_ACQUIRE);
 
+	if (c->packed)
+		return used_packed(c, q, len);
 	if (idx == c->q[q].used)
 		return false;
 	if (len != NULL)

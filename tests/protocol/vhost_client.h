@@ -34,6 +34,12 @@ struct vbench {
 	struct twx_error e;
 };
 int vbench_open(struct vbench *b, const char *options);
+/* The form of rings that a test program is compiled for. */
+#ifndef VC_PACKED
+#define VC_PACKED false
+#endif
+#define VC_FORM (VC_PACKED ? "packed=on" : NULL)
+#define VC_FORM_AND(options) (VC_PACKED ? "packed=on," options : options)
 /* The same in two steps, for another NIC: @text is "MODEL,..." without export=; b->echo is null. */
 int vbench_open_net(struct vbench *b);
 int vbench_open_nic(struct vbench *b, const char *text);
@@ -62,13 +68,15 @@ struct vc {
 	uint8_t *mem;
 	uint64_t protocol;
 	bool keep; /* the guest lives on when the connection ends */
+	bool packed; /* its driver agrees to that form of rings; vc_init() leaves it as VC_PACKED */
 	struct vc_queue q[ECHO_QUEUES];
 	struct vu_header head; /* of the last reply */
 	union vu_payload reply;
 	int reply_fd; /* the last that came with one; -1: none yet */
 };
 
-void vc_init(struct vc *c, struct vbench *b);
+void vc_init_form(struct vc *c, struct vbench *b, bool packed);
+#define vc_init(c, b) vc_init_form(c, b, VC_PACKED)
 void vc_fini(struct vc *c);
 void vc_connect(struct vc *c);
 void vc_hangup(struct vc *c); /* the guest starts afresh, unless c->keep */
@@ -96,6 +104,10 @@ int vc_mem_table(struct vc *c, uint32_t n_regions); /* 1 or 2 */
 int vc_ring_setup(struct vc *c, uint32_t q); /* num, base, addr, call; kick starts it */
 int vc_ring_kick_fd(struct vc *c, uint32_t q);
 struct vhost_vring_addr vc_addr(uint32_t q);
+/* Of the echo NIC, what this driver agrees to. */
+uint64_t vc_echo_features(const struct vc *c);
+/* SET_VRING_BASE's word for a ring of which @n chains were handed back. */
+uint32_t vc_base(const struct vc *c, uint16_t n);
 
 /* The guest. */
 void vc_offer(struct vc *c, uint32_t q, uint64_t gpa, uint32_t len, bool write);
