@@ -240,7 +240,7 @@ static struct raw raw_segment(const struct tg_conn *c, uint8_t flags, uint32_t n
 	r.b[22] = 64;
 	r.b[23] = 6;
 	memcpy(r.b + 26, "\x0a\0\2\x0f", 4);
-	memcpy(r.b + 30, &c->peer, 4);
+	memcpy(r.b + 30, &c->peer.s6_addr32[3], 4);
 	user_put16(tcp, c->port);
 	user_put16(tcp + 2, c->peer_port);
 	user_put32(tcp + 4, c->snd_nxt);

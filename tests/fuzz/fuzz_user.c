@@ -7,7 +7,8 @@
  * TCP segments near the numbers that the stack would take; the host accepts, connects, writes,
  * reads, shuts down and resets; the guest is busy or lends buffers, time passes. Each frame from
  * the stack is read to its last byte and must be a frame. All of it happens in a network namespace
- * where nothing but loopback is.
+ * where nothing but loopback is. What the guest sends is built as IPv4, and made IPv6 of where the
+ * program says so.
  */
 #include <arpa/inet.h>
 #include <assert.h>
@@ -34,6 +35,8 @@
 #define UDP_PORT 4001
 #define FWD_TCP 4002 /* forwards to the guest's port 22 */
 #define FWD_UDP 4003
+#define FWD6_TCP 4004
+#define FWD6_UDP 4005
 #define N_CONNS 4
 #define GUESTFWD 2 /* the connection that leads to a chardev */
 #define GUESTFWD_PORT 7
@@ -45,10 +48,13 @@
 static const uint8_t guest_mac[6] = { 0x52, 0x54, 0, 0x12, 0x34, 0x56 },
 		     gw_mac[6] = { 0x52, 0x55, 10, 0, 2, 2 };
 static const uint8_t guest_ip[4] = { 10, 0, 2, 15 }, host_ip[4] = { 10, 0, 2, 2 },
-		     dns_ip[4] = { 10, 0, 2, 3 }, fwd_ip[4] = { 10, 0, 2, 100 };
+		     dns_ip[4] = { 10, 0, 2, 3 }, fwd_ip[4] = { 10, 0, 2, 100 },
+		     far_ip[4] = { 192, 0, 2, 1 };
+static const uint8_t gw_mac6[6] = { 0x52, 0x56, 0, 0, 0, 2 };
 
 struct conn {
 	uint16_t guest_port, peer_port;
+	bool v6;
 	uint32_t snd, rcv; /* next to send, next expected */
 };
 
@@ -62,7 +68,8 @@ struct world {
 	int listener, udp;
 	int chardev;	  /* its other end, which sends back what comes */
 	int host[N_HOST]; /* connections at the host's side */
-	struct sockaddr_in udp_peer;
+	struct sockaddr_in6 udp_peer;
+	bool v6; /* what is built now becomes IPv6 */
 	struct conn conns[N_CONNS];
 	uint8_t *burst[BURST]; /* exact copies */
 	struct twx_frame frames[BURST];
@@ -91,28 +98,40 @@ static uint16_t word(struct world *w)
 
 static void learn(struct world *w, const uint8_t *f, uint32_t len)
 {
-	uint32_t l4 = 14 + (f[14] & 15) * 4u, head, n;
+	bool v6 = user_get16(f + 12) == ETH_IP6;
+	uint32_t l4 = v6 ? 54 : 14 + (f[14] & 15) * 4u, head, n;
 	uint16_t sport, dport;
 
-	if (user_get16(f + 12) != 0x0800 || f[23] != IPPROTO_TCP || len < l4 + 20)
+	if (f[v6 ? 20 : 23] != IPPROTO_TCP || len < l4 + 20)
 		return;
 	head = (f[l4 + 12] >> 4) * 4u;
-	n = user_get16(f + 16) - (l4 - 14) - head;
+	n = (v6 ? user_get16(f + 18) : user_get16(f + 16) - (l4 - 14)) - head;
 	sport = user_get16(f + l4);
 	dport = user_get16(f + l4 + 2);
 	if (dport == 22) { /* a connection from the host: it takes the last place */
 		w->conns[N_CONNS - 1].guest_port = 22;
 		w->conns[N_CONNS - 1].peer_port = sport;
+		w->conns[N_CONNS - 1].v6 = v6;
 	}
 	for (int i = 0; i < N_CONNS; i++) {
 		struct conn *c = &w->conns[i];
 
-		if (c->guest_port != dport || c->peer_port != sport)
+		if (c->guest_port != dport || c->peer_port != sport || c->v6 != v6)
 			continue;
 		c->rcv = user_get32(f + l4 + 4) + n + (f[l4 + 13] & 2 ? 1 : 0) + (f[l4 + 13] & 1);
 		if (f[l4 + 13] & 16)
 			c->snd = user_get32(f + l4 + 8);
 	}
+}
+
+static void check_ip6(const uint8_t *f, uint32_t len)
+{
+	uint32_t n = user_get16(f + 18);
+
+	assert(f[14] >> 4 == 6 && 54 + n <= len && len >= 60);
+	if (f[20] == IPPROTO_ICMPV6)
+		assert(!csum_fold(csum_partial(f + 54, n, csum_pseudo6(f + 22, f + 38, f[20], n)))
+				.raw);
 }
 
 static void check_frame(struct world *w, const struct iovec *iov, uint32_t n_iov, uint32_t len,
@@ -130,8 +149,11 @@ static void check_frame(struct world *w, const struct iovec *iov, uint32_t n_iov
 
 		assert(copy[14] == 0x45 && total >= 20 && total + 14 <= len);
 		assert(!csum_fold(csum_partial(copy + 14, 20, 0)).raw);
+	} else if (user_get16(copy + 12) == ETH_IP6) {
+		check_ip6(copy, len);
 	} else {
-		assert(user_get16(copy + 12) == 0x0806 && len == 60);
+		assert(user_get16(copy + 12) == ETH_ARP && len == 60);
+		return;
 	}
 	learn(w, copy, len);
 }
@@ -200,6 +222,61 @@ static void send_burst(struct world *w)
 	w->n_burst = 0;
 }
 
+static void addr6(uint8_t *to, const uint8_t *v4)
+{
+	memset(to, 0, 16);
+	if (!memcmp(v4, far_ip, 4)) {
+		memcpy(to, (uint8_t[]){ 0x20, 1, 0xd, 0xb8 }, 4);
+		to[15] = 1;
+		return;
+	}
+	to[0] = 0xfe;
+	to[1] = 0xc0;
+	to[15] = v4[3];
+}
+
+/* A packet that finish_ip() made, as IPv6; by how much it has grown. */
+static uint32_t to_ip6(uint8_t *f, uint32_t len)
+{
+	uint8_t old[20], *ip = f + 14;
+	uint32_t l4_len = len - 34, grown = 20, field;
+
+	memcpy(old, ip, sizeof(old));
+	field = user_get16(old + 6);
+	grown += field ? 8 : 0;
+	memmove(f + 34 + grown, f + 34, l4_len);
+	memcpy(f, gw_mac6, 6);
+	user_put16(f + 12, ETH_IP6);
+	user_put32(ip, 0x60000000);
+	user_put16(ip + 4, grown - 20 + l4_len);
+	ip[6] = old[9] == IPPROTO_ICMP ? IPPROTO_ICMPV6 : old[9];
+	ip[7] = 64;
+	addr6(ip + 8, old + 12);
+	addr6(ip + 24, old + 16);
+	if (field) {
+		memset(f + 54, 0, 8);
+		f[54] = ip[6];
+		ip[6] = IPPROTO_FRAGMENT;
+		user_put16(f + 56, (field & 0x1fff) << 3 | (field & 0x2000 ? 1 : 0));
+		f[61] = 7;
+	}
+	return grown;
+}
+
+/* Makes the checksum of an ICMPv6 message right, wherever the headers put it. */
+static void fix_icmp6(uint8_t *f, uint32_t len)
+{
+	uint8_t proto;
+	uint32_t at = ip6_upper(f + 14, len - 14, &proto), n = len - 14 - at;
+	be16 sum;
+
+	if (proto != IPPROTO_ICMPV6 || n < 4)
+		return;
+	user_put16(f + 14 + at + 2, 0);
+	sum = csum_fold(csum_partial(f + 14 + at, n, csum_pseudo6(f + 22, f + 38, proto, n)));
+	memcpy(f + 14 + at + 2, &sum, 2);
+}
+
 /* Joins the burst as an exact copy, its payload apart from its headers. */
 static void send_frame(struct world *w, const uint8_t *f, uint32_t len, const struct twx_meta *meta)
 {
@@ -219,6 +296,26 @@ static void send_frame(struct world *w, const uint8_t *f, uint32_t len, const st
 		frame->meta = *meta;
 	if (++w->n_burst == BURST)
 		send_burst(w);
+}
+
+/* What finish_ip() made, of the family that is in turn. */
+static void send_ip(struct world *w, uint8_t *f, uint32_t len, const struct twx_meta *meta)
+{
+	struct twx_meta m = meta ? *meta : (struct twx_meta){ 0 };
+
+	if (!w->v6) {
+		send_frame(w, f, len, meta);
+		return;
+	}
+	len += to_ip6(f, len);
+	fix_icmp6(f, len);
+	if (m.csum_start)
+		m.csum_start += 20;
+	if (m.hdr_len)
+		m.hdr_len += 20;
+	if (m.gso == TWX_GSO_TCPV4)
+		m.gso = TWX_GSO_TCPV6;
+	send_frame(w, f, len, &m);
 }
 
 static void finish_ip(struct world *w, uint8_t *f, const uint8_t *dst, uint8_t proto,
@@ -262,7 +359,7 @@ static void send_udp(struct world *w, uint16_t sport, const uint8_t *dst, uint16
 	user_put16(f + 38, 8 + len);
 	user_put16(f + 40, 0);
 	finish_ip(w, f, dst, IPPROTO_UDP, 8 + len, 0);
-	send_frame(w, f, 42 + len, &meta);
+	send_ip(w, f, 42 + len, &meta);
 }
 
 static void op_raw(struct world *w, bool fix)
@@ -276,7 +373,19 @@ static void op_raw(struct world *w, bool fix)
 	memcpy(f + off, w->at, len);
 	w->at += len;
 	len += off;
-	if (fix && len >= 34) {
+	if (fix && w->v6 && len >= 54) {
+		memcpy(f, gw_mac6, 6);
+		memcpy(f + 6, guest_mac, 6);
+		user_put16(f + 12, ETH_IP6);
+		f[14] = (uint8_t)(0x60 | (f[14] & 15));
+		if (f[22] & 1)
+			addr6(f + 22, guest_ip);
+		if (f[38] & 1)
+			addr6(f + 38, host_ip);
+		if (f[18] & 1)
+			user_put16(f + 18, len - 54);
+		fix_icmp6(f, len);
+	} else if (fix && len >= 34) {
 		be16 sum;
 		uint32_t ihl = (f[14] & 15) * 4u;
 
@@ -343,23 +452,22 @@ static void op_fragment(struct world *w)
 	}
 	finish_ip(w, f, host_ip, flags & 8 ? IPPROTO_ICMP : IPPROTO_UDP, len,
 		  (uint16_t)((flags & 1 ? 0x2000 : 0) | (off & 0x1fff)));
-	send_frame(w, f, 34 + len, NULL);
+	send_ip(w, f, 34 + len, NULL);
 }
 
 static void op_ping(struct world *w)
 {
 	static uint8_t f[2048];
-	static const uint8_t lo_ip[4] = { 192, 0, 2, 1 };
 	uint32_t len = 8u + byte(w);
 	be16 sum;
 
 	memset(f, 0, sizeof(f));
-	f[34] = 8;
+	f[34] = w->v6 ? 128 : 8;
 	user_put16(f + 38, byte(w) % 4);
 	sum = csum_fold(csum_partial(f + 34, len, 0));
 	memcpy(f + 36, &sum, 2);
-	finish_ip(w, f, byte(w) & 1 ? lo_ip : host_ip, IPPROTO_ICMP, len, 0);
-	send_frame(w, f, 34 + len, NULL);
+	finish_ip(w, f, byte(w) & 1 ? far_ip : host_ip, IPPROTO_ICMP, len, 0);
+	send_ip(w, f, 34 + len, NULL);
 }
 
 /* A segment of connection @which: @kind chooses how far from the numbers that are expected. */
@@ -372,6 +480,7 @@ static void op_segment(struct world *w, bool syn)
 	uint32_t seq = c->snd, ack = c->rcv, len = 0, head = 20u + n_opt;
 	struct twx_meta meta = { .flags = TWX_F_NEEDS_CSUM, .csum_start = 34, .csum_off = 16 };
 
+	w->v6 = c->v6;
 	if (kind & 1)
 		seq += (uint32_t)(int16_t)word(w);
 	if (kind & 2)
@@ -396,7 +505,7 @@ static void op_segment(struct world *w, bool syn)
 	for (uint32_t i = 0; i < n_opt; i++)
 		f[54 + i] = byte(w);
 	finish_ip(w, f, c == &w->conns[GUESTFWD] ? fwd_ip : host_ip, IPPROTO_TCP, head + len, 0);
-	send_frame(w, f, 34 + head + len, &meta);
+	send_ip(w, f, 34 + head + len, &meta);
 	if (!(kind & 1))
 		c->snd += len + (flags & 2 ? 1 : 0) + (flags & 1);
 }
@@ -418,16 +527,22 @@ static void op_host(struct world *w)
 	static uint8_t data[65536];
 	uint8_t op = byte(w), i = byte(w) % N_HOST;
 	struct linger reset = { .l_onoff = 1 };
-	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in6 a = { .sin6_family = AF_INET6, .sin6_addr = in6addr_loopback };
 
+	if (!(op & 64)) {
+		a.sin6_addr = user_mapped((struct in_addr){ htonl(INADDR_LOOPBACK) });
+		a.sin6_port = htons((op & 7) < 2 ? FWD_TCP : FWD_UDP);
+	} else {
+		a.sin6_port = htons((op & 7) < 2 ? FWD6_TCP : FWD6_UDP);
+	}
 	switch (op % 8) {
 	case 0:
 	case 1: /* accept, or connect through the forward */
 		if (w->host[i] >= 0)
 			close(w->host[i]);
 		if (op & 8) {
-			a.sin_port = htons(FWD_TCP);
-			w->host[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+			w->host[i] =
+				socket(AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 			if (w->host[i] >= 0 &&
 			    connect(w->host[i], (struct sockaddr *)&a, sizeof(a)))
 				(void)errno;
@@ -462,14 +577,13 @@ static void op_host(struct world *w)
 		while (recvfrom(w->udp, data, sizeof(data), MSG_DONTWAIT,
 				(struct sockaddr *)&w->udp_peer, &len) >= 0)
 			len = sizeof(w->udp_peer);
-		if (w->udp_peer.sin_port)
+		if (w->udp_peer.sin6_port)
 			for (int k = byte(w) % 70; k >= 0; k--)
 				(void)!sendto(w->udp, data, word(w) % 65508, MSG_DONTWAIT,
 					      (struct sockaddr *)&w->udp_peer, sizeof(w->udp_peer));
 		break;
 	}
 	case 7:
-		a.sin_port = htons(FWD_UDP);
 		(void)!sendto(w->udp, data, byte(w), MSG_DONTWAIT, (struct sockaddr *)&a,
 			      sizeof(a));
 		break;
@@ -490,6 +604,7 @@ static void step(struct world *w)
 {
 	uint8_t op = byte(w);
 
+	w->v6 = op & 64;
 	switch (op & 15) {
 	case 0:
 		op_raw(w, false);
@@ -548,7 +663,12 @@ static void isolate(void)
 	static bool done;
 	struct ifreq lo = { .ifr_name = "lo", .ifr_flags = IFF_UP }, alias = { .ifr_name = "lo:1" };
 	struct sockaddr_in *a = (struct sockaddr_in *)&alias.ifr_addr;
-	int fd, range;
+	struct { /* linux/ipv6.h's in6_ifreq, which netinet/in.h does not stand beside */
+		struct in6_addr addr;
+		uint32_t prefix_len;
+		int index;
+	} far = { .prefix_len = 128 };
+	int fd, fd6, range;
 
 	if (done)
 		return;
@@ -561,7 +681,18 @@ static void isolate(void)
 	a->sin_family = AF_INET;
 	inet_pton(AF_INET, "192.0.2.1", &a->sin_addr);
 	assert(fd >= 0 && !ioctl(fd, SIOCSIFFLAGS, &lo) && !ioctl(fd, SIOCSIFADDR, &alias));
+	lo.ifr_flags = 0;
+	fd6 = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd6 < 0 || ioctl(fd, SIOCGIFINDEX, &lo)) {
+		fprintf(stderr, "fuzz_user: no IPv6 to be had\n");
+		exit(77);
+	}
+	far.index = lo.ifr_ifindex;
+	addr6(far.addr.s6_addr, far_ip);
+	if (ioctl(fd6, SIOCSIFADDR, &far))
+		fprintf(stderr, "fuzz_user: 2001:db8::1 is not there\n");
 	close(fd);
+	close(fd6);
 	range = open("/proc/sys/net/ipv4/ping_group_range", O_WRONLY | O_CLOEXEC);
 	if (range >= 0 && write(range, "0 2147483647", 12) < 0)
 		fprintf(stderr, "fuzz_user: without ping sockets\n");
@@ -570,10 +701,8 @@ static void isolate(void)
 
 static int host_socket(int type, uint16_t port)
 {
-	struct sockaddr_in a = { .sin_family = AF_INET,
-				 .sin_port = htons(port),
-				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	int one = 1, fd = socket(AF_INET, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	struct sockaddr_in6 a = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
+	int one = 1, fd = socket(AF_INET6, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
 	assert(fd >= 0);
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
@@ -586,7 +715,8 @@ static int host_socket(int type, uint16_t port)
 static void world_open(struct world *w)
 {
 	static const uint8_t lacking[] = { 0, TWX_CAP_CSUM, TWX_CAP_CSUM | TWX_CAP_TSO4,
-					   TWX_CAP_CSUM | TWX_CAP_TSO4 | TWX_CAP_USO };
+					   TWX_CAP_CSUM | TWX_CAP_TSO4 | TWX_CAP_TSO6 |
+						   TWX_CAP_USO };
 	struct twx_net_config config = { .size = sizeof(config) };
 	struct twx_error e = { 0 };
 	uint8_t how = byte(w);
@@ -606,10 +736,12 @@ static void world_open(struct world *w)
 		 "user,id=n0,max-flows=64,dns-host=127.0.0.1:%d,tftp=/proc/self/"
 		 "net,bootfile=x,hostname=h,domainname=d.example,"
 		 "dnssearch=d.example,dnssearch=example,tftp-server-name=t,x-peek-off=%s,"
-		 "hostfwd=tcp:127.0.0.1:%d-:22,hostfwd=udp:127.0.0.1:%d-:53,mtu=%s,restrict=%s,"
+		 "hostfwd=tcp:127.0.0.1:%d-:22,hostfwd=udp:127.0.0.1:%d-:53,"
+		 "hostfwd=tcp:[::1]:%d-[fec0::f]:22,hostfwd=udp:[::1]:%d-[fec0::f]:53,"
+		 "mtu=%s,restrict=%s,"
 		 "guestfwd=tcp:10.0.2.100:7-c0",
-		 UDP_PORT, how & 4 ? "off" : "auto", FWD_TCP, FWD_UDP, how & 8 ? "65535" : "1500",
-		 (how & 0xf0) == 0xf0 ? "on" : "off");
+		 UDP_PORT, how & 4 ? "off" : "auto", FWD_TCP, FWD_UDP, FWD6_TCP, FWD6_UDP,
+		 how & 8 ? "65535" : "1500", (how & 0xf0) == 0xf0 ? "on" : "off");
 	if (twx_backend_new(&w->backend, w->net, text, &e)) {
 		fprintf(stderr, "fuzz_user: %s\n", e.what);
 		abort();
@@ -625,6 +757,7 @@ static void world_open(struct world *w)
 	for (int i = 0; i < N_CONNS; i++)
 		w->conns[i] = (struct conn){ .guest_port = (uint16_t)(2000 + i),
 					     .peer_port = i == GUESTFWD ? GUESTFWD_PORT : TCP_PORT,
+					     .v6 = i == 1,
 					     .snd = 1000u * (uint32_t)i - 500 };
 }
 

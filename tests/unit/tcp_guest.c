@@ -17,10 +17,35 @@
 #include "base/iov.h"
 #include "base/macros.h"
 
-#define HDR 54
 #define GUEST_IP 0x0a00020f
 static const uint8_t guest_mac[6] = { 0x52, 0x54, 0, 0x12, 0x34, 0x56 };
 static const uint8_t gateway_mac[6] = { 0x52, 0x55, 10, 0, 2, 2 };
+static const uint8_t gateway_mac6[6] = { 0x52, 0x56, 0, 0, 0, 2 };
+
+bool tg_ipv6;
+
+static uint32_t ip_len(void)
+{
+	return tg_ipv6 ? 40 : 20;
+}
+
+uint16_t tg_mss(void)
+{
+	return (uint16_t)(1480 - ip_len());
+}
+
+struct in6_addr tg_addr(uint32_t v4)
+{
+	struct in6_addr a = { .s6_addr = { 0xfe, 0xc0, [15] = (uint8_t)v4 } };
+
+	if (!tg_ipv6)
+		return user_mapped((struct in_addr){ htonl(v4) });
+	if (v4 >> 8 != GUEST_IP >> 8) {
+		memcpy(&a, (uint8_t[]){ 0x20, 1, 0xd, 0xb8 }, 4);
+		user_put32(a.s6_addr + 12, v4);
+	}
+	return a;
+}
 
 /* --- the pattern --- */
 
@@ -62,13 +87,26 @@ bool tg_same(uint64_t seed, uint64_t off, const uint8_t *buf, size_t len)
 
 /* --- what arrives --- */
 
+static struct in6_addr source(const uint8_t *ip)
+{
+	struct in6_addr a;
+
+	if (!tg_ipv6)
+		return user_mapped((struct in_addr){ htonl(user_get32(ip + 12)) });
+	memcpy(&a, ip + 8, sizeof(a));
+	return a;
+}
+
 static struct tg_conn *find(struct tg *g, const uint8_t *ip)
 {
+	struct in6_addr from = source(ip);
+	const uint8_t *tcp = ip + ip_len();
+
 	for (int i = 0; i < TG_CONNS; i++) {
 		struct tg_conn *c = &g->conns[i];
 
-		if (c->used && c->port == user_get16(ip + 22) &&
-		    c->peer_port == user_get16(ip + 20) && !memcmp(&c->peer, ip + 12, 4))
+		if (c->used && c->port == user_get16(tcp + 2) && c->peer_port == user_get16(tcp) &&
+		    user_same(&c->peer, &from))
 			return c;
 	}
 	return NULL;
@@ -77,16 +115,19 @@ static struct tg_conn *find(struct tg *g, const uint8_t *ip)
 /* Checks both checksums, complete or partial. */
 static bool sums_ok(const uint8_t *f, uint32_t len, const struct twx_meta *m)
 {
-	const uint8_t *ip = f + 14, *l4 = f + 34;
-	uint32_t l4_len = user_get16(ip + 2) - 20u;
-	uint64_t pseudo = csum_pseudo4(ip + 12, ip + 16, ip[9], l4_len);
+	const uint8_t *ip = f + 14, *l4 = ip + ip_len();
+	uint32_t l4_len = tg_ipv6 ? user_get16(ip + 4) : user_get16(ip + 2) - 20u;
+	uint64_t pseudo = tg_ipv6 ? csum_pseudo6(ip + 8, ip + 24, ip[6], l4_len)
+				  : csum_pseudo4(ip + 12, ip + 16, ip[9], l4_len);
 	uint16_t field;
 
-	if (csum_fold(csum_partial(ip, 20, 0)).raw || user_get16(ip + 2) + 14u > len)
+	if ((!tg_ipv6 && csum_fold(csum_partial(ip, 20, 0)).raw) ||
+	    l4_len + (uint32_t)(l4 - f) > len)
 		return false;
 	if (m->flags & TWX_F_NEEDS_CSUM) {
 		memcpy(&field, l4 + 16, 2);
-		return m->csum_start == 34 && m->csum_off == 16 && field == csum_fold_raw(pseudo);
+		return m->csum_start == l4 - f && m->csum_off == 16 &&
+		       field == csum_fold_raw(pseudo);
 	}
 	return m->gso == 0 && csum_fold(csum_partial(l4, l4_len, pseudo)).raw == 0;
 }
@@ -197,36 +238,40 @@ static void segment_in(struct tg *g, struct tg_conn *c, const uint8_t *tcp, uint
 
 static void passive_open(struct tg *g, const uint8_t *ip)
 {
-	struct tg_conn *c = tg_conn_new(g, user_get32(ip + 12), user_get16(ip + 20));
+	const uint8_t *tcp = ip + ip_len();
+	struct tg_conn *c = tg_conn_new(g, 0, user_get16(tcp));
 
-	c->port = user_get16(ip + 22);
+	c->peer = source(ip);
+	c->port = user_get16(tcp + 2);
 	c->passive = true;
-	syn_in(c, ip + 20);
+	syn_in(c, tcp);
 	c->ack_owed = 0;
 	c->synack_owed = true; /* nothing is sent from within receive */
 }
 
 static void frame_in(struct tg *g, const uint8_t *f, uint32_t len, const struct twx_meta *m)
 {
-	const uint8_t *ip = f + 14;
+	const uint8_t *ip = f + 14, *tcp = ip + ip_len();
+	uint8_t proto = ip[tg_ipv6 ? 6 : 9];
 	struct tg_conn *c;
 	uint32_t n;
 
 	g->frames++;
-	if (len < HDR || user_get16(f + 12) != 0x0800)
+	if (len < 14 + ip_len() + 20 || user_get16(f + 12) != (tg_ipv6 ? ETH_IP6 : ETH_IP4))
 		return;
-	if (ip[9] == IPPROTO_ICMP) {
-		g->icmp_unreach += ip[20] == 3;
+	if (proto == (tg_ipv6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP)) {
+		g->icmp_unreach += tcp[0] == (tg_ipv6 ? 1 : 3);
 		return;
 	}
 	if (g->check && !sums_ok(f, len, m))
 		g->bad_frames++;
-	n = user_get16(ip + 2) - 20u;
-	if (m->gso && (!m->gso_size || n - 20 <= m->gso_size))
+	n = tg_ipv6 ? user_get16(ip + 4) : user_get16(ip + 2) - 20u;
+	if (m->gso && (!m->gso_size || n - 20 <= m->gso_size ||
+		       m->gso != (tg_ipv6 ? TWX_GSO_TCPV6 : TWX_GSO_TCPV4)))
 		g->bad_frames++;
-	if (!m->gso && n > g->user->cfg.mtu - 20)
+	if (!m->gso && n > g->user->cfg.mtu - ip_len())
 		g->bad_frames++;
-	g->syns_in += (ip[33] & (TG_SYN | TG_ACK)) == TG_SYN;
+	g->syns_in += (tcp[13] & (TG_SYN | TG_ACK)) == TG_SYN;
 	if (n > 20) {
 		g->loss_clock++;
 		if ((g->drop_data && --g->drop_data == 0) ||
@@ -235,16 +280,16 @@ static void frame_in(struct tg *g, const uint8_t *f, uint32_t len, const struct 
 	}
 	c = find(g, ip);
 	if (c) {
-		segment_in(g, c, ip + 20, n);
+		segment_in(g, c, tcp, n);
 		return;
 	}
-	if ((ip[33] & (TG_SYN | TG_ACK | TG_RST)) == TG_SYN && user_get16(ip + 22) == g->listen) {
+	if ((tcp[13] & (TG_SYN | TG_ACK | TG_RST)) == TG_SYN && user_get16(tcp + 2) == g->listen) {
 		passive_open(g, ip);
 		return;
 	}
-	if (ip[33] & TG_RST) {
+	if (tcp[13] & TG_RST) {
 		g->rsts++;
-		g->last_rst_seq = user_get32(ip + 24);
+		g->last_rst_seq = user_get32(tcp + 4);
 	}
 }
 
@@ -380,13 +425,13 @@ struct tg_conn *tg_conn_new(struct tg *g, uint32_t peer, uint16_t peer_port)
 			continue;
 		*c = (struct tg_conn){
 			.used = true,
-			.peer.s_addr = htonl(peer),
+			.peer = tg_addr(peer),
 			.peer_port = peer_port,
 			.port = (uint16_t)(40000 + i),
 			.iss = 0xfffff000u + (uint32_t)i, /* soon to wrap */
-			.chunk = 1460,
+			.chunk = tg_mss(),
 			.rcv_buf = 1 << 20,
-			.mss = 1460,
+			.mss = tg_mss(),
 			.seed = mix((uint64_t)i + 1),
 		};
 		c->snd_una = c->iss;
@@ -418,30 +463,53 @@ struct tg_out {
 	struct iovec iov[2];
 };
 
+static void put_ip4(uint8_t *ip, const struct tg_conn *c, uint32_t len)
+{
+	struct in6_addr guest = tg_addr(GUEST_IP);
+	be16 sum;
+
+	memset(ip, 0, 20);
+	ip[0] = 0x45;
+	user_put16(ip + 2, 20 + len);
+	ip[8] = 64;
+	ip[9] = IPPROTO_TCP;
+	memcpy(ip + 12, &guest.s6_addr32[3], 4);
+	memcpy(ip + 16, &c->peer.s6_addr32[3], 4);
+	sum = csum_fold(csum_partial(ip, 20, 0));
+	memcpy(ip + 10, &sum, 2);
+}
+
+static void put_ip6(uint8_t *ip, const struct tg_conn *c, uint32_t len)
+{
+	struct in6_addr guest = tg_addr(GUEST_IP);
+
+	user_put32(ip, 0x60000000);
+	user_put16(ip + 4, len);
+	ip[6] = IPPROTO_TCP;
+	ip[7] = 64;
+	memcpy(ip + 8, &guest, 16);
+	memcpy(ip + 24, &c->peer, 16);
+}
+
 /* The frame's first TWX_HDR_ROOM bytes are private, the rest stays in @data. */
 static struct twx_frame build(struct tg_conn *c, struct tg_out *o, uint8_t flags, uint32_t seq,
 			      uint32_t ack, uint8_t *data, uint32_t len, bool check)
 {
-	uint32_t opt = flags & TG_SYN ? put_options(c, o->hdr + HDR) : 0, hdr = HDR + opt;
+	uint32_t bare = 34 + ip_len(), opt = flags & TG_SYN ? put_options(c, o->hdr + bare) : 0;
+	uint32_t hdr = bare + opt, l4_len = 20 + opt + len;
 	uint32_t head = min(len, (uint32_t)TWX_HDR_ROOM - hdr), wnd = c->rcv_buf - c->held;
-	uint8_t *ip = o->hdr + 14, *tcp = o->hdr + 34;
+	uint8_t *ip = o->hdr + 14, *tcp = ip + ip_len();
 	struct twx_frame f = { .iov = o->iov, .n_iov = len > head ? 2 : 1, .len = hdr + len };
-	uint32_t guest = htonl(GUEST_IP);
-	bool gso = len > 1460;
+	struct in6_addr guest = tg_addr(GUEST_IP);
+	uint64_t pseudo = user_pseudo(&guest, &c->peer, IPPROTO_TCP, l4_len);
+	bool gso = len > tg_mss();
 	be16 sum;
 
-	memcpy(o->hdr, gateway_mac, 6);
+	memcpy(o->hdr, tg_ipv6 ? gateway_mac6 : gateway_mac, 6);
 	memcpy(o->hdr + 6, guest_mac, 6);
-	user_put16(o->hdr + 12, 0x0800);
-	memset(ip, 0, 40);
-	ip[0] = 0x45;
-	user_put16(ip + 2, 40 + opt + len);
-	ip[8] = 64;
-	ip[9] = IPPROTO_TCP;
-	memcpy(ip + 12, &guest, 4);
-	memcpy(ip + 16, &c->peer, 4);
-	sum = csum_fold(csum_partial(ip, 20, 0));
-	memcpy(ip + 10, &sum, 2);
+	user_put16(o->hdr + 12, tg_ipv6 ? ETH_IP6 : ETH_IP4);
+	(tg_ipv6 ? put_ip6 : put_ip4)(ip, c, l4_len);
+	memset(tcp, 0, 20);
 	user_put16(tcp, c->port);
 	user_put16(tcp + 2, c->peer_port);
 	user_put32(tcp + 4, seq);
@@ -457,17 +525,16 @@ static struct twx_frame build(struct tg_conn *c, struct tg_out *o, uint8_t flags
 	o->iov[1] = (struct iovec){ len ? data + head : NULL, len - head };
 	if (gso || !check) {
 		f.meta = (struct twx_meta){ .flags = TWX_F_NEEDS_CSUM,
-					    .csum_start = 34,
+					    .csum_start = (uint16_t)(14 + ip_len()),
 					    .csum_off = 16 };
 		if (gso) {
-			f.meta.gso = TWX_GSO_TCPV4;
-			f.meta.gso_size = 1460;
-			f.meta.hdr_len = HDR;
+			f.meta.gso = tg_ipv6 ? TWX_GSO_TCPV6 : TWX_GSO_TCPV4;
+			f.meta.gso_size = tg_mss();
+			f.meta.hdr_len = (uint16_t)bare;
 		}
-		sum = (be16){ csum_fold_raw(csum_pseudo4(ip + 12, ip + 16, 6, 20 + opt + len)) };
+		sum = (be16){ csum_fold_raw(pseudo) };
 	} else {
-		sum = csum_fold(csum_iov(o->iov, f.n_iov, 34, 20 + opt + len,
-					 csum_pseudo4(ip + 12, ip + 16, 6, 20 + opt + len)));
+		sum = csum_fold(csum_iov(o->iov, f.n_iov, 14 + ip_len(), l4_len, pseudo));
 	}
 	memcpy(tcp + 16, &sum, 2);
 	return f;

@@ -14,7 +14,7 @@
 #define TG_POOL (512u << 10)
 
 struct tg_conn {
-	struct in_addr peer;
+	struct in6_addr peer;
 	uint16_t port, peer_port;
 	bool used, passive, synack_owed;
 	/* what has happened */
@@ -67,6 +67,12 @@ struct tg {
 };
 
 enum { TG_FIN = 1, TG_SYN = 2, TG_RST = 4, TG_PSH = 8, TG_ACK = 16, TG_URG = 32 };
+
+/* Do guests speak IPv6? Set before the first is made. */
+extern bool tg_ipv6;
+/* An address of either: 10.0.2.x is fec0::x, others are 2001:db8::A.B.C.D. Host order. */
+struct in6_addr tg_addr(uint32_t v4);
+uint16_t tg_mss(void); /* of an MTU of 1500 */
 
 /* @options as behind "user,id=n0". Lends buffers and takes TSO unless @caps says otherwise. */
 struct tg *tg_new(const char *options, uint32_t caps, bool lease);

@@ -194,7 +194,7 @@ static void a_unix_socket_leads_to_the_guest(void **state)
 		fd[i] = client(&sun, sizeof(sun));
 	until(g, n_accepted(g) == 2);
 	/* Clients without an address are the host; each has a port of its own. */
-	assert_int_equal(ntohl(g->conns[0].peer.s_addr), HOST);
+	assert_int_equal(ntohl(user_v4(&g->conns[0].peer).s_addr), HOST);
 	assert_int_not_equal(g->conns[0].peer_port, g->conns[1].peer_port);
 	g->conns[0].tx_total = 1 << 20;
 	g->conns[0].fin = true;
@@ -235,7 +235,7 @@ static void ipv6_on_the_host_is_the_host_to_the_guest(void **state)
 	a.sin6_port = htons(forwarded_port(g));
 	fd = client(&a, sizeof(a));
 	until(g, accepted(g));
-	assert_int_equal(ntohl(accepted(g)->peer.s_addr), HOST);
+	assert_int_equal(ntohl(user_v4(&accepted(g)->peer).s_addr), HOST);
 	close(fd);
 	tg_free(g);
 }
@@ -265,7 +265,7 @@ static struct sockaddr_in seen_from(struct tg *g, uint32_t from, uint16_t *port)
 	getsockname(fd, (struct sockaddr *)&a, &len);
 	*port = ntohs(a.sin_port);
 	until(g, accepted(g));
-	a.sin_addr = accepted(g)->peer;
+	a.sin_addr = user_v4(&accepted(g)->peer);
 	a.sin_port = htons(accepted(g)->peer_port);
 	accepted(g)->used = false;
 	close(fd);

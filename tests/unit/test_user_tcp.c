@@ -22,7 +22,7 @@
 #include "tcp_guest.h"
 
 #define GATEWAY 0x0a000202u
-#define FULL (TWX_CAP_CSUM | TWX_CAP_TSO4)
+#define FULL (TWX_CAP_CSUM | TWX_CAP_TSO4 | TWX_CAP_TSO6)
 #define MIB (1u << 20)
 
 static bool own_netns;
@@ -39,21 +39,34 @@ struct host {
 
 static int tcp_socket(void)
 {
-	return socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	return socket(tg_ipv6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+}
+
+/* @port of loopback; its length. */
+static socklen_t loopback(union user_addr *a, uint16_t port)
+{
+	memset(a, 0, sizeof(*a));
+	a->sa.sa_family = tg_ipv6 ? AF_INET6 : AF_INET;
+	a->in.sin_port = htons(port); /* at one place in both */
+	if (tg_ipv6)
+		a->in6.sin6_addr = in6addr_loopback;
+	else
+		a->in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	return tg_ipv6 ? sizeof(a->in6) : sizeof(a->in);
 }
 
 static void host_listen(struct host *h)
 {
-	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	socklen_t len = sizeof(a);
+	union user_addr a;
+	socklen_t len = loopback(&a, 0);
 
 	memset(h, 0, sizeof(*h));
 	h->fd = -1;
 	h->listener = tcp_socket();
-	assert_int_equal(bind(h->listener, (struct sockaddr *)&a, sizeof(a)), 0);
+	assert_int_equal(bind(h->listener, &a.sa, len), 0);
 	assert_int_equal(listen(h->listener, 4096), 0);
-	getsockname(h->listener, (struct sockaddr *)&a, &len);
-	h->port = ntohs(a.sin_port);
+	getsockname(h->listener, &a.sa, &len);
+	h->port = ntohs(a.in.sin_port);
 }
 
 static void host_close(struct host *h)
@@ -233,7 +246,7 @@ static uint32_t n_flows(struct tg *g)
 static void connects_to_the_host(void **state)
 {
 	open_pair(&leased);
-	assert_int_equal(c->mss_in, 1460);
+	assert_int_equal(c->mss_in, tg_mss());
 	assert_int_equal(c->wscale_in, TCP_WSCALE);
 	assert_true(c->wnd_in > 0);
 	finish(g, &h);
@@ -281,22 +294,19 @@ static const uint8_t guest_mac[6] = { 0x52, 0x54, 0, 0x12, 0x34, 0x56 };
 /* A connection that somebody on the host made, as hostfwd hands it over. */
 static int from_host(struct tg *g, struct host *h, uint16_t guest_port)
 {
-	struct sockaddr_in a = { .sin_family = AF_INET,
-				 .sin_port = htons(h->port),
-				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	struct in6_addr from = user_mapped((struct in_addr){ htonl(GATEWAY) });
-	struct in6_addr to = user_mapped((struct in_addr){ htonl(0x0a00020f) });
-	socklen_t len = sizeof(a);
+	struct in6_addr from = tg_addr(GATEWAY), to = tg_addr(0x0a00020f);
+	union user_addr a;
+	socklen_t len = loopback(&a, h->port);
 	int fd;
 
 	h->fd = tcp_socket();
-	connect(h->fd, (struct sockaddr *)&a, sizeof(a));
+	connect(h->fd, &a.sa, len);
 	do
 		fd = accept4(h->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	while (fd < 0);
-	getsockname(h->fd, (struct sockaddr *)&a, &len);
+	getsockname(h->fd, &a.sa, &len);
 	user_neigh_learn(g->user, &to, guest_mac);
-	tcp_from_host_take(g->user, fd, &from, ntohs(a.sin_port), &to, guest_port);
+	tcp_from_host_take(g->user, fd, &from, ntohs(a.in.sin_port), &to, guest_port);
 	return fd;
 }
 
@@ -376,7 +386,7 @@ static void transfer(const struct variant *v, uint64_t up, uint64_t down, uint32
 static void uploads(void **state)
 {
 	for (size_t i = 0; i < array_size(variants); i++)
-		transfer(&variants[i], 64 * MIB, 0, 1460);
+		transfer(&variants[i], 64 * MIB, 0, tg_mss());
 }
 
 static void uploads_large_frames(void **state)
@@ -387,7 +397,7 @@ static void uploads_large_frames(void **state)
 static void downloads(void **state)
 {
 	for (size_t i = 0; i < array_size(variants); i++)
-		transfer(&variants[i], 0, 64 * MIB, 1460);
+		transfer(&variants[i], 0, 64 * MIB, tg_mss());
 }
 
 static void both_ways_at_once(void **state)
@@ -399,7 +409,7 @@ static void both_ways_at_once(void **state)
 static void few_bytes(void **state)
 {
 	for (uint32_t n = 0; n < 4; n++)
-		transfer(&leased, n, 3 - n, 1460);
+		transfer(&leased, n, 3 - n, tg_mss());
 	transfer(&leased, 5001, 1461, 1);
 }
 
@@ -435,12 +445,12 @@ static void mtu_of_65520(void **state)
 
 		host_listen(&h);
 		c = tg_conn_new(g, GATEWAY, h.port);
-		c->mss = 65480;
+		c->mss = (uint16_t)(tg_mss() + 65520 - 1500);
 		h.seed = c->seed;
 		tg_syn(g, c);
 		h.tx_total = c->tx_total = 16 * MIB;
 		until(g, &h, c->rx_bytes == 16 * MIB && h.rx == 16 * MIB);
-		assert_int_equal(c->mss_in, 65480);
+		assert_int_equal(c->mss_in, c->mss);
 		assert_false(h.bad || c->bad_data);
 		assert_int_equal(c->repeated_in, 0);
 		finish(g, &h);
@@ -1164,8 +1174,9 @@ int main(int argc, char **argv)
 		cmocka_unit_test(closing_resets_everything),
 	};
 
+	tg_ipv6 = argc > 1 && !strcmp(argv[1], "-6");
 	own_netns = tg_netns();
-	if (argc > 1)
-		cmocka_set_test_filter(argv[1]);
+	if (argc > 1 + tg_ipv6)
+		cmocka_set_test_filter(argv[1 + tg_ipv6]);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

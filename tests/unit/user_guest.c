@@ -37,7 +37,22 @@ struct in_addr guest_addr(const char *text)
 	return a;
 }
 
+struct in6_addr guest_addr6(const char *text)
+{
+	struct in6_addr a;
+
+	assert_int_equal(inet_pton(AF_INET6, text, &a), 1);
+	return a;
+}
+
 /* --- the port --- */
+
+static bool is_solicitation(struct guest *g, const struct guest_frame *f)
+{
+	return f->len >= 86 && user_get16(f->data + 12) == ETH_IP6 &&
+	       f->data[20] == IPPROTO_ICMPV6 && f->data[54] == 135 &&
+	       !memcmp(f->data + 62, &g->ip6, 16);
+}
 
 static bool is_arp_for_us(struct guest *g, const struct guest_frame *f)
 {
@@ -99,6 +114,8 @@ static bool open_with(struct guest *g, const char *options, uint32_t caps,
 	}
 	g->user = g->backend->priv;
 	memcpy(g->mac, (uint8_t[]){ 0x52, 0x54, 0, 0x12, 0x34, 0x56 }, 6);
+	memcpy(g->gw_mac6, (uint8_t[]){ 0x52, 0x56, 0, 0, 0, 2 }, 6);
+	g->ip6 = guest_addr6("fec0::15");
 	g->ip = g->user->cfg.dhcp_start;
 	g->host = g->user->cfg.host;
 	g->dns = g->user->cfg.dns;
@@ -269,6 +286,78 @@ uint32_t guest_tcp(struct guest *g, uint8_t *frame, uint16_t sport, struct in_ad
 	return guest_ip(g, frame, dst, IPPROTO_TCP, NULL, head + len);
 }
 
+uint32_t guest_ip6(struct guest *g, uint8_t *frame, const char *dst, uint8_t proto, const void *l4,
+		   uint32_t len)
+{
+	struct in6_addr to = guest_addr6(dst);
+	uint8_t *ip = frame + GUEST_IP_OFF;
+
+	if (l4)
+		memmove(frame + GUEST_L4_OFF6, l4, len);
+	memcpy(frame, g->gw_mac6, 6);
+	memcpy(frame + 6, g->mac, 6);
+	user_put16(frame + 12, ETH_IP6);
+	user_put32(ip, 0x60000000);
+	user_put16(ip + 4, len);
+	ip[6] = proto;
+	ip[7] = 64;
+	memcpy(ip + 8, &g->ip6, 16);
+	memcpy(ip + 24, &to, 16);
+	return GUEST_L4_OFF6 + len;
+}
+
+static void l4_csum6(struct guest *g, uint8_t *l4, uint32_t len, const char *dst, uint8_t proto,
+		     uint32_t at)
+{
+	struct in6_addr to = guest_addr6(dst);
+	be16 sum;
+
+	user_put16(l4 + at, 0);
+	sum = csum_fold_udp(csum_partial(l4, len, csum_pseudo6(&g->ip6, &to, proto, len)));
+	memcpy(l4 + at, &sum, 2);
+}
+
+uint32_t guest_udp6(struct guest *g, uint8_t *frame, uint16_t sport, const char *dst,
+		    uint16_t dport, const void *data, uint32_t len)
+{
+	uint8_t *udp = frame + GUEST_L4_OFF6;
+
+	if (len)
+		memmove(udp + 8, data, len);
+	user_put16(udp, sport);
+	user_put16(udp + 2, dport);
+	user_put16(udp + 4, 8 + len);
+	l4_csum6(g, udp, 8 + len, dst, IPPROTO_UDP, 6);
+	return guest_ip6(g, frame, dst, IPPROTO_UDP, NULL, 8 + len);
+}
+
+uint32_t guest_icmp6(struct guest *g, uint8_t *frame, const char *dst, uint8_t type, uint8_t code,
+		     uint32_t rest, const void *data, uint32_t len)
+{
+	uint8_t *icmp = frame + GUEST_L4_OFF6;
+
+	if (len)
+		memmove(icmp + 8, data, len);
+	icmp[0] = type;
+	icmp[1] = code;
+	user_put32(icmp + 4, rest);
+	l4_csum6(g, icmp, 8 + len, dst, IPPROTO_ICMPV6, 2);
+	return guest_ip6(g, frame, dst, IPPROTO_ICMPV6, NULL, 8 + len);
+}
+
+uint32_t guest_extend6(uint8_t *frame, uint32_t frame_len, uint8_t type, const void *header,
+		       uint32_t len)
+{
+	uint8_t *ip = frame + GUEST_IP_OFF;
+
+	memmove(ip + 40 + len, ip + 40, frame_len - GUEST_L4_OFF6);
+	memcpy(ip + 40, header, len);
+	ip[40] = ip[6];
+	ip[6] = type;
+	user_put16(ip + 4, user_get16(ip + 4) + len);
+	return frame_len + len;
+}
+
 uint32_t guest_arp(struct guest *g, uint8_t *frame, uint16_t op, struct in_addr sender,
 		   struct in_addr target)
 {
@@ -332,6 +421,22 @@ static void answer_arp(struct guest *g, const struct guest_frame *f)
 	guest_send(g, frame, len);
 }
 
+static void answer_solicitation(struct guest *g, const struct guest_frame *f)
+{
+	uint8_t frame[128], data[24] = { 0 };
+	char asker[INET6_ADDRSTRLEN];
+	uint32_t len;
+
+	inet_ntop(AF_INET6, f->data + 22, asker, sizeof(asker));
+	memcpy(data, &g->ip6, 16);
+	data[16] = 2;
+	data[17] = 1;
+	memcpy(data + 18, g->mac, 6);
+	len = guest_icmp6(g, frame, asker, 136, 0, 0x60000000, data, sizeof(data));
+	frame[21] = 255;
+	guest_send(g, frame, len);
+}
+
 bool guest_recv(struct guest *g, struct guest_frame *f, int ms)
 {
 	uint64_t end = now_ms() + (uint64_t)ms;
@@ -344,9 +449,12 @@ bool guest_recv(struct guest *g, struct guest_frame *f, int ms)
 			/* A recorder that was full takes frames again. */
 			if (g->tail - g->head == GUEST_FRAMES - 1)
 				twx_port_ready(&g->port);
-			if (g->no_arp || !is_arp_for_us(g, f))
+			if (g->no_arp || (!is_arp_for_us(g, f) && !is_solicitation(g, f)))
 				return true;
-			answer_arp(g, f);
+			if (is_arp_for_us(g, f))
+				answer_arp(g, f);
+			else
+				answer_solicitation(g, f);
 			guest_frame_free(f);
 		}
 		if (now > end)
@@ -375,12 +483,14 @@ bool guest_silent(struct guest *g, int ms)
 
 static void check_l4(struct guest_pkt *p)
 {
-	uint64_t sum = csum_pseudo4(&p->src, &p->dst, p->proto, p->l4_len);
+	uint64_t sum = user_pseudo(&p->src6, &p->dst6, p->proto, p->l4_len);
 	const struct twx_meta *m = &p->frame.meta;
 	uint32_t at = p->proto == IPPROTO_TCP ? 16 : 6;
 
-	if (p->proto == IPPROTO_ICMP) {
-		assert_int_equal(csum_fold(csum_partial(p->l4, p->l4_len, 0)).raw, 0);
+	if (p->proto == IPPROTO_ICMP || p->proto == IPPROTO_ICMPV6) {
+		if (p->proto == IPPROTO_ICMP)
+			sum = 0;
+		assert_int_equal(csum_fold(csum_partial(p->l4, p->l4_len, sum)).raw, 0);
 		return;
 	}
 	if (m->flags & TWX_F_NEEDS_CSUM) {
@@ -391,7 +501,7 @@ static void check_l4(struct guest_pkt *p)
 		assert_memory_equal(p->l4 + at, &raw, 2);
 		return;
 	}
-	if (p->proto == IPPROTO_TCP || p->l4[6] || p->l4[7])
+	if (p->proto == IPPROTO_TCP || p->l4[6] || p->l4[7] || !user_is_v4(&p->src6))
 		assert_int_equal(csum_fold(csum_partial(p->l4, p->l4_len, sum)).raw, 0);
 }
 
@@ -440,6 +550,8 @@ bool guest_recv_ip(struct guest *g, uint8_t proto, struct guest_pkt *p, int ms)
 		assert_int_equal(csum_fold(csum_partial(p->ip, ihl, 0)).raw, 0);
 		memcpy(&p->src, p->ip + 12, 4);
 		memcpy(&p->dst, p->ip + 16, 4);
+		p->src6 = user_mapped(p->src);
+		p->dst6 = user_mapped(p->dst);
 		p->proto = p->ip[9];
 		p->ttl = p->ip[8];
 		p->l4 = p->ip + ihl;
@@ -448,6 +560,32 @@ bool guest_recv_ip(struct guest *g, uint8_t proto, struct guest_pkt *p, int ms)
 			parse_l4(p);
 		return true;
 	}
+}
+
+bool guest_recv_ip6(struct guest *g, uint8_t proto, struct guest_pkt *p, int ms)
+{
+	for (;;) {
+		memset(p, 0, sizeof(*p));
+		if (!guest_recv(g, &p->frame, ms))
+			return false;
+		assert_true(p->frame.len >= 60 || p->frame.meta.gso);
+		if (user_get16(p->frame.data + 12) == ETH_IP6 &&
+		    (!proto || p->frame.data[20] == proto))
+			break;
+		guest_frame_free(&p->frame);
+	}
+	p->ip = p->frame.data + 14;
+	assert_int_equal(p->ip[0] >> 4, 6);
+	p->l4_len = user_get16(p->ip + 4);
+	assert_true(54 + p->l4_len <= p->frame.len);
+	memcpy(&p->src6, p->ip + 8, 16);
+	memcpy(&p->dst6, p->ip + 24, 16);
+	p->proto = p->ip[6];
+	p->ttl = p->ip[7];
+	p->l4 = p->ip + 40;
+	if (p->proto != IPPROTO_FRAGMENT)
+		parse_l4(p);
+	return true;
 }
 
 void guest_pkt_free(struct guest_pkt *p)
@@ -469,6 +607,21 @@ int guest_host_socket(int type, uint16_t *port)
 	if (type == SOCK_STREAM)
 		assert_int_equal(listen(fd, 128), 0);
 	*port = ntohs(a.sin_port);
+	return fd;
+}
+
+int guest_host_socket6(int type, uint16_t *port)
+{
+	struct sockaddr_in6 a = { .sin6_family = AF_INET6, .sin6_addr = in6addr_loopback };
+	socklen_t len = sizeof(a);
+	int fd = socket(AF_INET6, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&a, len), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &len), 0);
+	if (type == SOCK_STREAM)
+		assert_int_equal(listen(fd, 128), 0);
+	*port = ntohs(a.sin6_port);
 	return fd;
 }
 
@@ -507,6 +660,23 @@ bool guest_allow_ping_sockets(bool allow)
 		return write_proc(path, "1 0");
 	/* Inside a user namespace only the groups that it has can be named. */
 	return write_proc(path, "0 2147483647") || write_proc(path, "0 0");
+}
+
+bool guest_far_address(void)
+{
+	struct { /* linux/ipv6.h's in6_ifreq, which netinet/in.h does not stand beside */
+		struct in6_addr addr;
+		uint32_t prefix_len;
+		int index;
+	} far = { .addr = guest_addr6("2001:db8::1"), .prefix_len = 128 };
+	int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	bool ok;
+
+	far.index = (int)if_nametoindex("lo");
+	ok = fd >= 0 && ioctl(fd, SIOCSIFADDR, &far) == 0;
+	if (fd >= 0)
+		close(fd);
+	return ok;
 }
 
 bool guest_namespace(void)

@@ -28,11 +28,12 @@ struct guest {
 	struct twx_backend *backend;
 	struct user *user; /* the backend's insides */
 	struct twx_port port;
-	uint8_t mac[6], gw_mac[6];
+	uint8_t mac[6], gw_mac[6], gw_mac6[6];
 	struct in_addr ip, host, dns;
+	struct in6_addr ip6;
 	uint16_t ip_id;
 	bool busy;   /* take nothing until guest_ready() */
-	bool no_arp; /* do not answer ARP requests by itself */
+	bool no_arp; /* do not answer ARP requests and neighbour solicitations by itself */
 	struct guest_frame frames[GUEST_FRAMES];
 	uint32_t head, tail; /* frames not yet read: head..tail, modulo */
 	char warning[256];   /* the last line that was logged */
@@ -69,6 +70,18 @@ uint32_t guest_icmp(struct guest *g, uint8_t *frame, struct in_addr dst, uint8_t
 uint32_t guest_tcp(struct guest *g, uint8_t *frame, uint16_t sport, struct in_addr dst,
 		   uint16_t dport, uint32_t seq, uint32_t ack, uint8_t flags, uint16_t window,
 		   const void *options, uint32_t n_options, const void *data, uint32_t len);
+/* The same with IPv6, addresses as text. */
+#define GUEST_L4_OFF6 54
+uint32_t guest_ip6(struct guest *g, uint8_t *frame, const char *dst, uint8_t proto, const void *l4,
+		   uint32_t len);
+uint32_t guest_udp6(struct guest *g, uint8_t *frame, uint16_t sport, const char *dst,
+		    uint16_t dport, const void *data, uint32_t len);
+uint32_t guest_icmp6(struct guest *g, uint8_t *frame, const char *dst, uint8_t type, uint8_t code,
+		     uint32_t rest, const void *data, uint32_t len);
+/* Makes @len bytes of room behind the IPv6 header for an extension header of @type; the next header
+ * is filled in. */
+uint32_t guest_extend6(uint8_t *frame, uint32_t frame_len, uint8_t type, const void *header,
+		       uint32_t len);
 uint32_t guest_arp(struct guest *g, uint8_t *frame, uint16_t op, struct in_addr sender,
 		   struct in_addr target);
 /* A DHCP message from 0.0.0.0 to everybody; @options are raw, behind the message type, without the
@@ -91,6 +104,7 @@ struct guest_pkt {
 	struct guest_frame frame;
 	const uint8_t *ip, *l4, *data;
 	struct in_addr src, dst;
+	struct in6_addr src6, dst6; /* of IPv4: mapped */
 	uint8_t proto, ttl;
 	uint16_t sport, dport; /* UDP, TCP */
 	uint32_t l4_len, len;  /* len: of data behind the UDP, TCP or ICMP header */
@@ -101,18 +115,23 @@ struct guest_pkt {
 /* The next IPv4 packet of @proto (0: any); other frames before it are thrown away. A packet whose
  * lengths or checksums are wrong fails the test. */
 bool guest_recv_ip(struct guest *g, uint8_t proto, struct guest_pkt *p, int ms);
+/* The same with IPv6; @proto is what the IPv6 header says. */
+bool guest_recv_ip6(struct guest *g, uint8_t proto, struct guest_pkt *p, int ms);
 void guest_pkt_free(struct guest_pkt *p);
 
 /* --- the host's side --- */
 
 /* A non-blocking socket bound to 127.0.0.1, *port is filled in; SOCK_STREAM ones listen. */
 int guest_host_socket(int type, uint16_t *port);
+int guest_host_socket6(int type, uint16_t *port); /* the same on ::1 */
 struct in_addr guest_addr(const char *text);
+struct in6_addr guest_addr6(const char *text);
 /* Drops counted by the backend's port for one cause. */
 uint64_t guest_drops(const struct guest *g, enum twx_drop cause);
 /* Makes a network namespace of its own with loopback up, where pings may leave; false if not
  * allowed to. */
 bool guest_namespace(void);
+bool guest_far_address(void);		   /* 2001:db8::1 is on loopback in that namespace */
 bool guest_allow_ping_sockets(bool allow); /* in that namespace */
 
 #endif

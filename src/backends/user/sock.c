@@ -115,6 +115,8 @@ static uint32_t rebuild(struct user *u, const struct flow *f, const struct socka
 		user_put16(ip + at + 6, 0);
 	}
 	memcpy(ip + at + (udp ? 8 : 0), data, len);
+	if (udp && at == USER_IP6_LEN)
+		user_udp_csum(ip + at, &f->key.guest, &seen.addr, 8 + len);
 	if (!udp && len >= 6)
 		user_put16(ip + at + 4, f->key.guest_port); /* the host may have another one */
 	return at + l4;
