@@ -26,6 +26,8 @@ struct twx_hostops {
 		       int flags, struct sockaddr_storage *out, int max);
 	int (*rename)(void *opaque, const char *from, const char *to);
 	int (*spawn_on)(void *opaque, char *const argv[], int stdio, pid_t *pid);
+	int (*make_dir)(void *opaque, char *path);
+	int (*remove_dir)(void *opaque, char *path);
 };
 
 int hostops_open(const struct twx_hostops *h, const char *path, int flags, mode_t mode);
@@ -66,6 +68,11 @@ int hostops_spawn(const struct twx_hostops *h, char *const argv[], const int *ke
 		  pid_t *pid);
 /* The same with @stdio, a socket, as its standard input and output, and no other descriptor. */
 int hostops_spawn_on(const struct twx_hostops *h, char *const argv[], int stdio, pid_t *pid);
+/* Makes a folder of nobody else's: @path gets six characters behind what it holds; there is room
+ * for them. */
+int hostops_make_dir(const struct twx_hostops *h, char *path);
+/* Removes such a folder and all that is in it. */
+int hostops_remove_dir(const struct twx_hostops *h, char *path);
 /* Name servers of /etc/resolv.conf, port 53; how many (0 if none), at most @max. */
 int hostops_resolvers(const struct twx_hostops *h, struct sockaddr_storage *out, int max);
 

@@ -178,27 +178,15 @@ static const struct twx_backend_type *backend_type(const char *name)
 	return NULL;
 }
 
-/* What a backend knows by name only says so in its help. */
-static bool is_unsupported(const struct twx_opt_desc *d)
-{
-	return d->help && (strstr(d->help, "not supported yet") || !strncmp(d->help, "refused", 7));
-}
-
 /* Null if our backend takes the options; else why not. */
 static char *netdev_complaint(const struct qemu_netdev *n, const struct twx_backend_type *type)
 {
 	char *text = kv_print(n->kv), *why = NULL;
-	const struct twx_opt_desc *d;
 	struct twx_error e = { 0 };
 	struct twx_opts *o = NULL;
 
 	if (twx_opts_parse(&o, text, "type", &e) || twx_opts_check(o, type->options, &e))
 		why = cli_printf("netdev %s: %s", kv_get(n->kv, "id"), e.what);
-	for (d = type->options; !why && d && d->name; d++)
-		if (is_unsupported(d) && twx_opts_given(o, d->name) &&
-		    (d->type != TWX_OPT_BOOL || twx_opts_bool(o, d->name)))
-			why = cli_printf("netdev %s has %s=, which twinax does not have",
-					 kv_get(n->kv, "id"), d->name);
 	twx_opts_free(o);
 	free(text);
 	return why;

@@ -305,15 +305,9 @@ static const struct sample samples[] = {
 	  .notes = "-device virtio-net-pci,netdev=v stays with QEMU: netdev v is of type "
 		   "vhost-vdpa, which "
 		   "twinax does not have\n" },
-	{ .args = "-netdev user,id=n0,smb=/x -device virtio-net-pci,netdev=n0",
-	  .notes = "-device virtio-net-pci,netdev=n0 stays with QEMU: netdev n0 has smb=, which "
-		   "twinax does not have\n" },
 	{ .args = "-netdev user,id=n0,smurf=1 -device virtio-net-pci,netdev=n0",
 	  .notes = "-device virtio-net-pci,netdev=n0 stays with QEMU: netdev n0: Invalid parameter "
 		   "'smurf'\n" },
-	{ .args = "-netdev user,id=n0,smb=/x -device virtio-net-pci,netdev=n0",
-	  .notes = "-device virtio-net-pci,netdev=n0 stays with QEMU: netdev n0 has smb=, which "
-		   "twinax does not have\n" },
 	{ .args = "-readconfig f -device virtio-net-pci,netdev=n0" },
 	/* Memory. */
 	{ .args = "-m 2G,slots=2,maxmem=4G -nic model=virtio",

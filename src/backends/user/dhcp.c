@@ -27,7 +27,6 @@
 #define SECOND_NS 1000000000ull
 #define OFFER_NS (30 * SECOND_NS)
 #define REST_NS (600 * SECOND_NS)
-#define SEARCH_MAX 1024
 #define MAGIC 0x63825363u
 
 /* BOOTP's message: offsets of what is used. */
@@ -64,6 +63,7 @@ enum {
 	OPT_SERVER = 54,
 	OPT_MESSAGE = 56,
 	OPT_SIZE = 57,
+	OPT_CLIENT = 61,
 	OPT_TFTP = 66,
 	OPT_BOOTFILE = 67,
 	OPT_SEARCH = 119,
@@ -81,7 +81,7 @@ struct lease {
 
 struct user_dhcp {
 	struct lease leases[USER_LEASES];
-	uint8_t search[SEARCH_MAX]; /* option 119, encoded */
+	uint8_t search[USER_SEARCH_MAX]; /* option 119: never longer than the names spelled out */
 	uint32_t search_len;
 };
 
@@ -91,7 +91,9 @@ struct request {
 	uint8_t mac[6];
 	bool broadcast;
 	struct in_addr ciaddr, requested, server;
-	uint32_t size; /* of a reply */
+	uint32_t size;	       /* of a reply */
+	const uint8_t *client; /* its identifier, in the message; null: none */
+	uint8_t client_len;
 };
 
 struct reply {
@@ -112,30 +114,9 @@ static uint32_t find_suffix(const struct user_dhcp *s, const uint8_t *name, uint
 	return 0xffff;
 }
 
-/* "a.example" to 1 a 7 example 0. Length, or 0 if it is no domain name. */
-static uint32_t wire_name(const char *text, uint8_t out[256])
+static void add_search(struct user_dhcp *s, const uint8_t *name, uint32_t len)
 {
-	uint32_t n = 0;
-
-	while (*text) {
-		size_t len = strcspn(text, ".");
-
-		if (!len || len > 63 || n + len + 2 > 255)
-			return 0;
-		out[n++] = (uint8_t)len;
-		memcpy(out + n, text, len);
-		n += (uint32_t)len;
-		text += len;
-		if (*text == '.')
-			text++;
-	}
-	out[n++] = 0;
-	return n > 1 ? n : 0;
-}
-
-static bool add_search(struct user_dhcp *s, const uint8_t *name, uint32_t len)
-{
-	uint32_t at = 0, put = s->search_len, ref = 0xffff;
+	uint32_t at = 0, ref = 0xffff;
 
 	/* Leading labels until the rest is there already. */
 	while (name[at]) {
@@ -144,39 +125,27 @@ static bool add_search(struct user_dhcp *s, const uint8_t *name, uint32_t len)
 			break;
 		at += name[at] + 1u;
 	}
-	if (put + at + 2 > SEARCH_MAX)
-		return false;
-	memcpy(s->search + put, name, at);
-	put += at;
+	memcpy(s->search + s->search_len, name, at);
+	s->search_len += at;
 	if (ref != 0xffff) {
-		user_put16(s->search + put, 0xc000 | ref);
-		put += 2;
+		user_put16(s->search + s->search_len, 0xc000 | ref);
+		s->search_len += 2;
 	} else {
-		s->search[put++] = 0;
+		s->search[s->search_len++] = 0;
 	}
-	s->search_len = put;
-	return true;
 }
 
-int dhcp_init(struct user *u, const struct twx_opts *opts, struct twx_error *e)
+int dhcp_init(struct user *u, struct twx_error *e)
 {
 	struct user_dhcp *s = calloc(1, sizeof(*s));
+	uint32_t len;
 
 	if (!s)
 		return twx_error_set(e, ENOMEM, "out of memory");
 	u->dhcp = s;
-	for (size_t i = 0; i < twx_opts_list_len(opts, "dnssearch"); i++) {
-		const char *text = twx_opts_list_at(opts, "dnssearch", i);
-		uint8_t name[256];
-		uint32_t len = wire_name(text, name);
-
-		if (!len || !add_search(s, name, len)) {
-			twx_error_set(e, EINVAL,
-				      "Parameter 'dnssearch' expects a domain name%s, not '%s'",
-				      len ? " list of 1024 bytes at most" : "", text);
-			return twx_error_hint(e,
-					      "labels have 1 to 63 characters, names 253 at most");
-		}
+	for (uint32_t at = 0; at < u->search_len; at += len) {
+		len = (uint32_t)strlen((const char *)u->search + at) + 1;
+		add_search(s, u->search + at, len);
 	}
 	return 0;
 }
@@ -272,6 +241,10 @@ static void read_option(struct request *r, uint8_t code, const uint8_t *v, uint8
 		memcpy(&r->server, v, 4);
 	else if (code == OPT_SIZE && len == 2)
 		r->size = user_get16(v);
+	else if (code == OPT_CLIENT && len >= 2) {
+		r->client = v;
+		r->client_len = len;
+	}
 }
 
 /* False if it is no request that can be answered. A cut-off option ends the list; it is not read.
@@ -369,6 +342,8 @@ static void reply_begin(struct user *u, struct reply *m, const uint8_t *data,
 		return;
 	put_option(m, OPT_TYPE, (uint8_t[]){ r->type == DISCOVER ? OFFER : DHCP_ACK }, 1);
 	put_option(m, OPT_SERVER, &u->cfg.host, 4);
+	if (r->client) /* RFC 6842 */
+		put_option(m, OPT_CLIENT, r->client, r->client_len);
 }
 
 /* What both protocols say about booting. */

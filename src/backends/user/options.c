@@ -8,9 +8,6 @@
 #include "backends/user/user.h"
 #include "base/macros.h"
 
-/* What QEMU has and we do not have yet is in the table to be refused by a sentence that says so. */
-#define LATER "not supported yet"
-
 const struct twx_opt_desc user_options[] = {
 	{ "net", TWX_OPT_STR, "10.0.2.0/24", "virtual network", "ADDR[/LEN|/MASK]" },
 	{ "ip", TWX_OPT_STR, NULL, "old name of net, with /24", "ADDR" },
@@ -48,23 +45,11 @@ const struct twx_opt_desc user_options[] = {
 	  "ADDR" },
 	{ "ipv6-dns", TWX_OPT_STR, NULL, "IPv6 address of the name server, PREFIX::3 by default",
 	  "ADDR" },
-	{ "smb", TWX_OPT_STR, NULL, LATER, "DIR" },
-	{ "smbserver", TWX_OPT_STR, NULL, LATER, "ADDR" },
+	{ "smb", TWX_OPT_STR, NULL,
+	  "folder that the guest finds as \\\\SMBSERVER\\qemu (takes smbd)", "DIR" },
+	{ "smbserver", TWX_OPT_STR, NULL, "address of the SMB server, x.x.x.4 by default", "ADDR" },
 	{ NULL },
 };
-
-static int check_unsupported(const struct twx_opts *o, struct twx_error *e)
-{
-	static const char *const later[] = { "smb", "smbserver" };
-
-	for (size_t i = 0; i < array_size(later); i++) {
-		if (!twx_opts_given(o, later[i]))
-			continue;
-		twx_error_set(e, EOPNOTSUPP, "Parameter '%s' is " LATER, later[i]);
-		return twx_error_hint(e, "leave '%s' out", later[i]);
-	}
-	return 0;
-}
 
 static bool given(const struct twx_opts *o, const char *const keys[], size_t n)
 {
@@ -160,6 +145,22 @@ static int parse_addrs6(struct user_config *c, const struct twx_opts *o, struct 
 	if (!memcmp(&c->dns6, &c->host6, sizeof(c->dns6)))
 		return twx_error_set(e, EINVAL, "IPv6 DNS must be different from host");
 	return 0;
+}
+
+/* RFC 8200, 5: no link of IPv6 carries less. */
+static int check_mtu6(struct user_config *c, const struct twx_opts *o, struct twx_error *e)
+{
+	static const char *const v6[] = { "ipv6",	    "ipv6-net",	 "ipv6-prefix",
+					  "ipv6-prefixlen", "ipv6-host", "ipv6-dns" };
+
+	if (!c->ipv6 || c->mtu >= 1280)
+		return 0;
+	if (c->ipv4 && !given(o, v6, array_size(v6))) {
+		c->ipv6 = false;
+		return 0;
+	}
+	twx_error_set(e, EINVAL, "Parameter 'mtu' is %u, but IPv6 takes 1280 at least", c->mtu);
+	return twx_error_hint(e, "give mtu=1280 or more, or ipv6=off");
 }
 
 /* Mask of a network given without one: the classes as QEMU has them. */
@@ -323,7 +324,7 @@ int user_config_parse(struct user_config *c, const struct twx_opts *o, struct tw
 	const char *net = twx_opts_str(o, "net"), *peek = twx_opts_str(o, "x-peek-off");
 	const char *resolver = twx_opts_str(o, "dns-host");
 	bool old = !twx_opts_given(o, "net") && twx_opts_given(o, "ip");
-	int ret = check_unsupported(o, e);
+	int ret = 0;
 
 	c->restricted = twx_opts_bool(o, "restrict");
 	c->mtu = (uint32_t)twx_opts_int(o, "mtu");
@@ -331,6 +332,8 @@ int user_config_parse(struct user_config *c, const struct twx_opts *o, struct tw
 	c->peek_off = !peek || !strcmp(peek, "auto") ? -1 : !strcmp(peek, "on");
 	if (!ret)
 		ret = parse_families(c, o, e);
+	if (!ret)
+		ret = check_mtu6(c, o, e);
 	if (!ret)
 		ret = parse_net(c, old ? twx_opts_str(o, "ip") : net, old, e);
 	if (!ret)

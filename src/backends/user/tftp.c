@@ -3,12 +3,12 @@
  * network. */
 
 /*
- * Requests for the host alias, port 69. A session is a guest address and port (its TID); ours is 69
- * for all of them. Mode octet alone. Names are looked up beneath the tftp= folder by the kernel
- * (openat2, RESOLVE_BENEATH): a leading slash means that folder, "..", absolute symlinks and
- * symlinks that lead out are refused, and only regular files are served. One block is under way at
- * a time; it is sent again after a second (option timeout) up to five times. A repeated
- * acknowledgment sends nothing (RFC 1123, 4.2.3.1). Block numbers wrap.
+ * Requests for the host alias, port 69, by IPv4 and IPv6. A session is a guest address and port
+ * (its TID); ours is 69 for all of them. Mode octet alone. Names are looked up beneath the tftp=
+ * folder by the kernel (openat2, RESOLVE_BENEATH): a leading slash means that folder, "..",
+ * absolute symlinks and symlinks that lead out are refused, and only regular files are served. One
+ * block is under way at a time; it is sent again after a second (option timeout) up to five times.
+ * A repeated acknowledgment sends nothing (RFC 1123, 4.2.3.1). Block numbers wrap.
  *
  * Bounds: 20 sessions, the longest silent one gives way; blksize up to what fits the MTU.
  */
@@ -37,10 +37,15 @@
 enum { RRQ = 1, WRQ = 2, DATA = 3, ACK = 4, ERROR = 5, OACK = 6 };
 enum { ERR_UNDEFINED = 0, ERR_NOT_FOUND = 1, ERR_ACCESS = 2, ERR_ILLEGAL = 4 };
 
+/* Who speaks: the guest's address and port, and the address of ours that it asked. */
+struct tid {
+	struct in6_addr guest, us;
+	uint16_t port;
+};
+
 struct session {
 	struct user *u;
-	struct in_addr guest;
-	uint16_t port;
+	struct tid tid;
 	int fd; /* -1: slot is free */
 	uint32_t blksize;
 	uint64_t block; /* under way; 0: the OACK */
@@ -108,16 +113,7 @@ void tftp_fini(struct user *u)
 
 /* --- packets to the guest --- */
 
-static void to_guest(struct user *u, struct in_addr guest, uint16_t port, const void *pkt,
-		     uint32_t len)
-{
-	struct in6_addr src = user_mapped(u->cfg.host), dst = user_mapped(guest);
-
-	udp_to_guest(u, &src, PORT, &dst, port, pkt, len);
-}
-
-static void send_error(struct user *u, struct in_addr guest, uint16_t port, uint16_t code,
-		       const char *text)
+static void send_error(struct user *u, const struct tid *to, uint16_t code, const char *text)
 {
 	uint8_t pkt[128];
 	size_t len = min(strlen(text) + 1, sizeof(pkt) - 4);
@@ -126,12 +122,12 @@ static void send_error(struct user *u, struct in_addr guest, uint16_t port, uint
 	user_put16(pkt + 2, code);
 	memcpy(pkt + 4, text, len);
 	pkt[4 + len - 1] = 0;
-	to_guest(u, guest, port, pkt, 4 + (uint32_t)len);
+	udp_to_guest(u, &to->us, PORT, &to->guest, to->port, pkt, 4 + (uint32_t)len);
 }
 
 static void send_packet(struct session *s)
 {
-	to_guest(s->u, s->guest, s->port, s->pkt, s->len);
+	udp_to_guest(s->u, &s->tid.us, PORT, &s->tid.guest, s->tid.port, s->pkt, s->len);
 	twx_timer_set(&s->timer, twx_loop_now(s->u->loop) + s->timeout);
 }
 
@@ -155,7 +151,7 @@ static void send_block(struct session *s)
 		ssize_t n = pread(s->fd, s->pkt + 4 + got, s->blksize - got, at);
 
 		if (n < 0) {
-			send_error(s->u, s->guest, s->port, ERR_UNDEFINED, "Read error");
+			send_error(s->u, &s->tid, ERR_UNDEFINED, "Read error");
 			session_end(s);
 			return;
 		}
@@ -205,9 +201,8 @@ static int open_beneath(int root, const char *name, off_t *size)
 	return fd;
 }
 
-/* The session of this guest port, else a free slot, else the longest silent one, ended. */
-static struct session *session_for(struct user_tftp *t, struct in_addr guest, uint16_t port,
-				   bool make)
+/* The session of this guest port, else a free slot, else the longest silent one. */
+static struct session *session_for(struct user_tftp *t, const struct tid *tid, bool make)
 {
 	struct session *free_slot = NULL, *silent = &t->sessions[0];
 
@@ -216,7 +211,7 @@ static struct session *session_for(struct user_tftp *t, struct in_addr guest, ui
 
 		if (s->fd < 0)
 			free_slot = s;
-		else if (s->guest.s_addr == guest.s_addr && s->port == port)
+		else if (user_same(&s->tid.guest, &tid->guest) && s->tid.port == tid->port)
 			return s;
 		else if (s->last_heard < silent->last_heard)
 			silent = s;
@@ -259,7 +254,8 @@ static bool options(struct session *s, const uint8_t *at, const uint8_t *end, of
 	while ((key = next_string(&at, end)) && (value = next_string(&at, end))) {
 		if (!strcasecmp(key, "blksize") && !blksize && number(value, 8, 65464, &v)) {
 			blksize = true;
-			s->blksize = min((uint32_t)v, s->u->cfg.mtu - 32);
+			s->blksize =
+				min((uint32_t)v, s->u->cfg.mtu - user_ip_len(&s->tid.guest) - 12);
 			accept_option(s, "blksize", s->blksize);
 		} else if (!strcasecmp(key, "timeout") && !timeout && number(value, 1, 255, &v)) {
 			timeout = true;
@@ -296,7 +292,7 @@ static void start(struct session *s, int fd, off_t size, const uint8_t *at, cons
 	send_block(s);
 }
 
-static void read_request(struct user *u, struct in_addr guest, uint16_t port, const uint8_t *at,
+static void read_request(struct user *u, const struct tid *tid, const uint8_t *at,
 			 const uint8_t *end)
 {
 	const char *name = next_string(&at, end), *mode = name ? next_string(&at, end) : NULL;
@@ -305,25 +301,24 @@ static void read_request(struct user *u, struct in_addr guest, uint16_t port, co
 	int fd;
 
 	if (!mode || !*name) {
-		send_error(u, guest, port, ERR_ILLEGAL, "Malformed request");
+		send_error(u, tid, ERR_ILLEGAL, "Malformed request");
 		return;
 	}
 	if (strcasecmp(mode, "octet")) {
-		send_error(u, guest, port, ERR_ILLEGAL, "Unsupported transfer mode");
+		send_error(u, tid, ERR_ILLEGAL, "Unsupported transfer mode");
 		return;
 	}
-	s = session_for(u->tftp, guest, port, true);
+	s = session_for(u->tftp, tid, true);
 	session_end(s);
 	fd = open_beneath(u->tftp->root, name, &size);
 	if (fd < 0) {
 		bool denied = fd == -EXDEV || fd == -EACCES || fd == -EPERM || fd == -ELOOP;
 
-		send_error(u, guest, port, denied ? ERR_ACCESS : ERR_NOT_FOUND,
+		send_error(u, tid, denied ? ERR_ACCESS : ERR_NOT_FOUND,
 			   denied ? "Access violation" : "File not found");
 		return;
 	}
-	s->guest = guest;
-	s->port = port;
+	s->tid = *tid;
 	start(s, fd, size, at, end);
 }
 
@@ -342,22 +337,22 @@ static void acknowledged(struct session *s, uint16_t block)
 
 void tftp_input(struct user *u, const struct user_pkt *p, const uint8_t *data, uint32_t len)
 {
-	struct in_addr guest = user_v4(&p->src);
-	uint16_t port = user_get16(p->l4), op;
+	struct tid tid = { p->src, p->dst, user_get16(p->l4) };
 	struct session *s;
+	uint16_t op;
 
 	/* A request comes from an address; a source of 0.0.0.0 is a DHCP client's alone. */
-	if (len < 4 || !guest.s_addr) {
+	if (len < 4 || (!p->v6 && !user_v4(&p->src).s_addr)) {
 		twx_port_drop(u->port, TWX_DROP_TOO_SHORT, p->frame->len);
 		return;
 	}
 	op = user_get16(data);
 	if (op == RRQ && u->tftp) {
-		read_request(u, guest, port, data + 2, data + len);
+		read_request(u, &tid, data + 2, data + len);
 	} else if (op == RRQ || op == WRQ) {
-		send_error(u, guest, port, ERR_ACCESS, "Access violation");
+		send_error(u, &tid, ERR_ACCESS, "Access violation");
 	} else if ((op == ACK || op == ERROR) && u->tftp) {
-		s = session_for(u->tftp, guest, port, false);
+		s = session_for(u->tftp, &tid, false);
 		if (s && op == ACK)
 			acknowledged(s, user_get16(data + 2));
 		else if (s)

@@ -519,9 +519,11 @@ static server_fn *server6(const struct user *u, const struct user_pkt *p, uint16
 {
 	/* RFC 8415, 7.1: all relay agents and servers of the link. */
 	static const struct in6_addr all = { .s6_addr = { 0xff, 2, [13] = 1, [15] = 2 } };
+	struct in6_addr host = user_gateway(u, &p->dst);
 
-	return dport == 547 && (user_same(&p->dst, &all) || user_owns(u, &p->dst)) ? dhcp6_input
-										   : NULL;
+	if (dport == 547 && (user_same(&p->dst, &all) || user_owns(u, &p->dst)))
+		return dhcp6_input;
+	return dport == 69 && user_same(&p->dst, &host) ? tftp_input : NULL;
 }
 
 /* DHCP and TFTP servers of our own; they read a private copy. */

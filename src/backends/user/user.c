@@ -30,8 +30,7 @@
  *
  * Differences from QEMU (libslirp): TTL is checked and decremented; IPv4 sources outside the
  * virtual network, loopback and multicast destinations are dropped; broadcast does not reach the
- * host's loopback; protocols are never rewritten (no emulation of FTP, IRC, ident). smb is not
- * there.
+ * host's loopback; protocols are never rewritten (no emulation of FTP, IRC, ident).
  *
  * RFC 791, 792, 826, 894, 1122, 1812.
  */
@@ -616,12 +615,14 @@ static void user_close(struct twx_backend *b)
 	hostfwd_fini(u);
 	relay_fini(u);
 	guestfwd_fini(u);
+	smb_fini(u);
 	udp_fini(u);
 	icmp_fini(u);
 	tftp_fini(u);
 	dhcp6_fini(u);
 	dhcp_fini(u);
 	ndp_fini(u);
+	search_fini(u);
 	dns_fini(u);
 	frag_fini(u);
 	twx_loop_undefer(u->loop, &u->flush_task);
@@ -698,11 +699,13 @@ static int user_open(struct twx_backend *b, const struct twx_opts *opts, struct 
 	if (!ret)
 		ret = dns_init(u);
 	if (!ret)
-		ret = dhcp_init(u, opts, e);
-	if (!ret && u->cfg.ipv6)
+		ret = search_init(u, opts, e);
+	if (!ret)
+		ret = dhcp_init(u, e);
+	if (!ret)
 		ret = ndp_init(u, e);
-	if (!ret && u->cfg.ipv6)
-		ret = dhcp6_init(u, opts, e);
+	if (!ret)
+		ret = dhcp6_init(u, e);
 	if (!ret)
 		ret = tftp_init(u, e);
 	if (!ret)
@@ -715,6 +718,8 @@ static int user_open(struct twx_backend *b, const struct twx_opts *opts, struct 
 		ret = hostfwd_add(u, twx_opts_list_at(opts, "hostfwd", i), e);
 	for (size_t i = 0; !ret && i < twx_opts_list_len(opts, "guestfwd"); i++)
 		ret = guestfwd_add(u, twx_opts_list_at(opts, "guestfwd", i), e);
+	if (!ret)
+		ret = smb_init(u, opts, e);
 	if (ret)
 		user_close(b);
 	else

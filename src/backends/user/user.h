@@ -21,8 +21,9 @@
 #define USER_LEASES 16 /* DHCP addresses from dhcpstart on, as QEMU's */
 #define USER_NEIGHS 64 /* guest addresses whose MAC is remembered */
 #define USER_OUT_ARENA 131072
-#define USER_OWN 16    /* addresses of guestfwd= */
-#define USER_IDLE_S 60 /* of a datagram flow (RFC 5508, REQ-2) */
+#define USER_OWN 16	     /* addresses of guestfwd= */
+#define USER_IDLE_S 60	     /* of a datagram flow (RFC 5508, REQ-2) */
+#define USER_SEARCH_MAX 1024 /* names of dnssearch= in wire form */
 #define USER_PARKED 16 /* frames that wait for the answer to an ARP request or a solicitation */
 #define USER_IP4_LEN 20
 #define USER_IP6_LEN 40
@@ -103,6 +104,7 @@ struct user_dhcp;    /* dhcp.c */
 struct user_dhcp6;   /* dhcp6.c */
 struct user_ndp;     /* ndp.c */
 struct user_tftp;    /* tftp.c */
+struct user_smb;     /* smb.c */
 struct user_frag;    /* frag.c */
 struct user_tcp;     /* tcp.c: bounds, buffers, per-burst state */
 struct user_udp;     /* udp.c */
@@ -146,6 +148,9 @@ struct user {
 	struct user_dhcp6 *dhcp6;
 	struct user_ndp *ndp;
 	struct user_tftp *tftp;
+	struct user_smb *smb;
+	uint8_t *search; /* the names of dnssearch=, one behind the other; null: none */
+	uint32_t search_len;
 	struct user_frag *frag;
 	struct user_tcp *tcp;
 	struct user_udp *udp;
@@ -408,12 +413,16 @@ void orphan_resume(struct user *u); /* the guest takes frames again */
 /* A segment of a connection that no flow knows: it is about to be reset. */
 void orphan_answered(struct user *u, const struct flow_key *key);
 
-int dhcp_init(struct user *u, const struct twx_opts *opts, struct twx_error *e);
+/* --- search.c: dnssearch= --- */
+int search_init(struct user *u, const struct twx_opts *opts, struct twx_error *e);
+void search_fini(struct user *u);
+
+int dhcp_init(struct user *u, struct twx_error *e);
 void dhcp_input(struct user *u, const struct user_pkt *p, const uint8_t *data, uint32_t len);
 void dhcp_fini(struct user *u);
 
 /* --- dhcp6.c: DHCPv6 (RFC 8415) --- */
-int dhcp6_init(struct user *u, const struct twx_opts *opts, struct twx_error *e);
+int dhcp6_init(struct user *u, struct twx_error *e);
 /* A datagram to ff02::1:2 (or an address of ours), port 547: @data is its private copy. */
 void dhcp6_input(struct user *u, const struct user_pkt *p, const uint8_t *data, uint32_t len);
 void dhcp6_fini(struct user *u);
@@ -421,6 +430,10 @@ void dhcp6_fini(struct user *u);
 int tftp_init(struct user *u, struct twx_error *e);
 void tftp_input(struct user *u, const struct user_pkt *p, const uint8_t *data, uint32_t len);
 void tftp_fini(struct user *u);
+
+/* smb=, with QEMU's errors; smb_fini() comes after guestfwd_fini(). */
+int smb_init(struct user *u, const struct twx_opts *opts, struct twx_error *e);
+void smb_fini(struct user *u);
 
 int frag_init(struct user *u);
 /* A fragment; when it completes a packet, that is passed on as one frame. */
