@@ -4,9 +4,12 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
+#include "base/loop_virtual.h"
 #include "user_guest6.h"
 
 enum { RS = 133, RA, NS, NA };
@@ -319,6 +322,53 @@ static void introduction_is_by_unicast(void **state)
 	guest6_free(&p);
 }
 
+/* Moves the loop's clock, which has to be done from one of its callbacks. */
+struct clock {
+	struct twx_watch watch;
+	int fd;
+};
+
+static void clock_moves(struct twx_watch *w, uint32_t events)
+{
+	uint64_t seconds;
+
+	assert_int_equal(read(w->fd, &seconds, 8), 8);
+	assert_true(
+		loop_virtual_advance(w->loop, twx_loop_now(w->loop) + seconds * 1000000000u, 100));
+}
+
+static uint32_t advertisements(struct guest *g, struct clock *c, uint64_t seconds)
+{
+	struct guest6_pkt p;
+	uint32_t n = 0;
+
+	assert_int_equal(write(c->fd, &seconds, 8), 8);
+	while (answered(g, &p)) {
+		assert_int_equal(p.l4[0], RA);
+		assert_addr6(p.src, "fe80::2");
+		assert_addr6(p.dst, "ff02::1");
+		guest6_free(&p);
+		n++;
+	}
+	return n;
+}
+
+/* RFC 4861, 6.2.4: three soon after the start, then far between, within their lifetime. */
+static void router_advertises_itself_to_all(void **state)
+{
+	struct guest *g = *state;
+	struct clock c = { .fd = eventfd(0, EFD_CLOEXEC) };
+
+	assert_int_equal(loop_virtual_start(g->loop), 0);
+	assert_int_equal(twx_watch_add(&c.watch, g->loop, c.fd, EPOLLIN, clock_moves), 0);
+	assert_int_equal(advertisements(g, &c, 10), 0);
+	assert_int_equal(advertisements(g, &c, 50), 3);
+	assert_int_equal(advertisements(g, &c, 3600), 12);
+	twx_watch_del(&c.watch);
+	close(c.fd);
+	loop_virtual_stop(g->loop);
+}
+
 /* Without IPv6 nobody answers, and nobody advertises. */
 static void off_is_off(void **state)
 {
@@ -361,6 +411,7 @@ int main(void)
 		on_guest(solicitation_from_nowhere),
 		on_guest(guest_is_learned_and_asked_for),
 		on_guest(introduction_is_by_unicast),
+		on_guest(router_advertises_itself_to_all),
 		cmocka_unit_test(off_is_off),
 	};
 
