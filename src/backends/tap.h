@@ -59,6 +59,7 @@ struct tap {
 	int hdr_len;		  /* of the vnet header, as the interface has it */
 	unsigned int can_offload; /* TUN_F_* that the kernel knows */
 	unsigned int offload;	  /* TUN_F_* set now */
+	bool uncut;		  /* more than the receiver takes: the core cuts */
 	bool by_fd;
 	char up[256], down[256]; /* scripts; empty: none */
 	bool is_up;		 /* the up script, if any, has succeeded */

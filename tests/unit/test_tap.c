@@ -280,6 +280,19 @@ static void test_no_offload_for_a_plain_receiver(void **state)
 	assert_true(longest(c) <= 1514);
 }
 
+/* One that only finishes checksums as well, but the kernel is asked for long frames all the same;
+ * none of them goes into a lease, which nobody would cut. */
+static void test_long_frames_are_cut_here(void **state)
+{
+	struct ctx *c = *state;
+
+	c->nic.lends = true;
+	gso_from_host(c, TWX_CAP_CSUM);
+	assert_true(longest(c) <= 1514);
+	assert_true(c->nic.port.count.seg_sw > 0);
+	assert_int_equal(c->nic.commits, 0);
+}
+
 /* The driver gives its offloads up while large frames wait in the kernel: they arrive cut, none is
  * lost. */
 static void test_offloads_given_up(void **state)
@@ -465,6 +478,7 @@ int main(void)
 		T(test_gso_from_host),
 		T(test_gso_from_host_into_lease),
 		T(test_no_offload_for_a_plain_receiver),
+		T(test_long_frames_are_cut_here),
 		T(test_offloads_given_up),
 		T(test_jumbo_mtu_raised_later),
 		T(test_busy_receiver_loses_nothing),
