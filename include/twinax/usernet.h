@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The user-mode network while it runs: its forwards. */
+/* The user-mode network while it runs: its forwards and egress rules. */
 #ifndef TWINAX_USERNET_H
 #define TWINAX_USERNET_H
 
@@ -46,6 +46,17 @@ struct twx_usernet_fwd {
 /* Forwards one by one: @i is 0 at first, then what the last call returned; 0 is the end. */
 TWX_EXPORT uint32_t twx_usernet_hostfwd_next(struct twx_backend *b, uint32_t i,
 					     struct twx_usernet_fwd *out);
+
+/* An egress rule, allow= or deny=, in the order that counts. Set size = sizeof before the call. */
+struct twx_usernet_rule {
+	size_t size;
+	bool allow;
+	const char *text; /* "tcp:*.example.com:443"; lives as long as the backend */
+	uint64_t hits;	  /* flows and DNS queries that it has decided */
+};
+/* Rule @i; the last one, "any", is what happens to the rest. False behind it, or if there are none. */
+TWX_EXPORT bool twx_usernet_rule_at(struct twx_backend *b, uint32_t i,
+				    struct twx_usernet_rule *out);
 
 /* QEMU's `info usernet`, all user networks of @net, as malloc()ed text with "\n" line ends. */
 TWX_EXPORT char *twx_usernet_info(struct twx_net *net);

@@ -423,27 +423,58 @@ static bool resolver_parse(char *s, struct sockaddr_storage *out)
 	return true;
 }
 
-/* "nameserver", blanks, an address, then blanks or anything; other lines are not ours. */
-static bool resolver_line(const char *line, size_t len, struct sockaddr_storage *out)
+/* The next word of [*at, end), of which as much as fits is copied; false at the end. */
+static bool resolver_word(const char **at, const char *end, char *word, size_t size)
 {
-	static const char word[] = "nameserver";
-	const size_t word_len = sizeof(word) - 1;
-	char addr[INET6_ADDRSTRLEN + 1 + IF_NAMESIZE];
-	size_t at = word_len, n = 0;
+	size_t n = 0;
 
-	if (len <= word_len || memcmp(line, word, word_len))
-		return false;
-	while (at < len && (line[at] == ' ' || line[at] == '\t'))
-		at++;
-	if (at == word_len)
-		return false;
-	for (; at < len && !strchr(" \t\r", line[at]); at++) {
-		if (n == sizeof(addr) - 1)
-			return false;
-		addr[n++] = line[at];
+	while (*at < end && strchr(" \t\r", **at))
+		++*at;
+	for (; *at < end && !strchr(" \t\r", **at); ++*at)
+		if (n < size)
+			word[n++] = **at;
+	/* What does not fit is no word of ours. */
+	if (n == size)
+		n = 0;
+	word[n] = '\0';
+	return n || *at < end;
+}
+
+static int resolver_number(const char *s, int most)
+{
+	char *end;
+	long v = strtol(s, &end, 10);
+
+	return end == s || *end || v < 1 ? 0 : v < most ? (int)v : most;
+}
+
+/* resolv.conf(5): "timeout" has a bound of 30 there, "attempts" one of 5. */
+static void resolver_option(const char *word, struct hostops_resolv *out)
+{
+	if (!strcmp(word, "rotate"))
+		out->rotate = true;
+	else if (!strncmp(word, "timeout:", 8))
+		out->timeout = resolver_number(word + 8, 30);
+	else if (!strncmp(word, "attempts:", 9))
+		out->attempts = resolver_number(word + 9, 5);
+}
+
+/* "nameserver", blanks, an address, then blanks or anything; "options" and its words. A keyword
+ * begins the line. */
+static void resolver_line(const char *line, const char *end, struct hostops_resolv *out)
+{
+	char word[INET6_ADDRSTRLEN + 1 + IF_NAMESIZE];
+
+	if (line == end || *line == ' ' || *line == '\t' ||
+	    !resolver_word(&line, end, word, sizeof(word)))
+		return;
+	if (!strcmp(word, "nameserver") && resolver_word(&line, end, word, sizeof(word))) {
+		if (out->n < HOSTOPS_RESOLVERS && resolver_parse(word, &out->server[out->n]))
+			out->n++;
+	} else if (!strcmp(word, "options")) {
+		while (resolver_word(&line, end, word, sizeof(word)))
+			resolver_option(word, out);
 	}
-	addr[n] = '\0';
-	return resolver_parse(addr, out);
 }
 
 static size_t resolver_read(const struct twx_hostops *h, char *buf, size_t size)
@@ -466,24 +497,22 @@ static size_t resolver_read(const struct twx_hostops *h, char *buf, size_t size)
 	return len;
 }
 
-int hostops_resolvers(const struct twx_hostops *h, struct sockaddr_storage *out, int max)
+void hostops_resolv_conf(const struct twx_hostops *h, struct hostops_resolv *out)
 {
 	char *buf = malloc(RESOLV_CONF_MAX + 1);
 	char *line = buf, *end;
-	int n = 0;
 
+	memset(out, 0, sizeof(*out));
 	if (!buf)
-		return 0;
+		return;
 	end = buf + resolver_read(h, buf, RESOLV_CONF_MAX);
-	while (line < end && n < max) {
+	while (line < end) {
 		char *nl = memchr(line, '\n', (size_t)(end - line));
 
 		if (!nl)
 			nl = end;
-		if (resolver_line(line, (size_t)(nl - line), &out[n]))
-			n++;
+		resolver_line(line, nl, out);
 		line = nl + 1;
 	}
 	free(buf);
-	return n;
 }

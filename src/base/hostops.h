@@ -73,7 +73,14 @@ int hostops_spawn_on(const struct twx_hostops *h, char *const argv[], int stdio,
 int hostops_make_dir(const struct twx_hostops *h, char *path);
 /* Removes such a folder and all that is in it. */
 int hostops_remove_dir(const struct twx_hostops *h, char *path);
-/* Name servers of /etc/resolv.conf, port 53; how many (0 if none), at most @max. */
-int hostops_resolvers(const struct twx_hostops *h, struct sockaddr_storage *out, int max);
+/* What /etc/resolv.conf says; all zero if there is none. */
+#define HOSTOPS_RESOLVERS 8
+struct hostops_resolv {
+	struct sockaddr_storage server[HOSTOPS_RESOLVERS]; /* port 53, in the file's order */
+	int n;
+	int timeout, attempts; /* "options timeout:N attempts:N", seconds; 0: not given */
+	bool rotate;	       /* "options rotate" */
+};
+void hostops_resolv_conf(const struct twx_hostops *h, struct hostops_resolv *out);
 
 #endif

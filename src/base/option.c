@@ -279,3 +279,22 @@ const char *twx_opts_list_at(const struct twx_opts *o, const char *key, size_t a
 			return o->entries[i].value;
 	return NULL;
 }
+
+static bool opts_is_one_of(const struct opts_entry *entry, const char *const *keys)
+{
+	while (*keys && !opts_is_item(entry, *keys))
+		keys++;
+	return *keys;
+}
+
+const char *opts_in_order(const struct twx_opts *o, const char *const *keys, size_t at,
+			  const char **key)
+{
+	for (size_t i = 0; i < o->n; i++) {
+		if (!opts_is_one_of(&o->entries[i], keys) || at--)
+			continue;
+		*key = o->entries[i].key;
+		return o->entries[i].value;
+	}
+	return NULL;
+}

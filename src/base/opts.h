@@ -44,6 +44,10 @@ struct twx_opts {
 int opts_append(struct twx_opts *o, const char *key, size_t key_len, const char *value,
 		size_t value_len, enum opts_kind kind);
 struct opts_entry *opts_find(const struct twx_opts *o, const char *key); /* the last one, or null */
+/* The value number @at among those of all @keys (ends with null) in the order that they were given,
+ * and its key; null behind the last. */
+const char *opts_in_order(const struct twx_opts *o, const char *const *keys, size_t at,
+			  const char **key);
 bool opts_is_child(const char *key, const char *parent, size_t parent_len); /* "parent.something" */
 
 /* Names of one letter or underscore, then letters, digits, - and _; between dots if @dotted. */

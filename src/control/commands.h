@@ -92,6 +92,7 @@ enum qmp_status qmp_device_del(struct qmp_call *call);
 enum qmp_status qmp_hostfwd_add(struct qmp_call *call);
 enum qmp_status qmp_hostfwd_remove(struct qmp_call *call);
 enum qmp_status qmp_query_hostfwd(struct qmp_call *call);
+enum qmp_status qmp_query_rules(struct qmp_call *call);
 
 /* devices.c, for the human monitor too. @text is an option list, @id the one in it or null. */
 int control_netdev_add(struct twx_net *net, const char *text, const char *id, struct twx_error *e);

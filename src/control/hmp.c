@@ -279,6 +279,20 @@ static void info_usernet(struct hmp_call *c)
 	free(text);
 }
 
+static void info_rules(struct hmp_call *c)
+{
+	struct twx_error e = { 0 };
+	struct twx_backend *b = twx_usernet_find(c->net, c->n_words > 2 ? c->words[2] : NULL, &e);
+	struct twx_usernet_rule r = { .size = sizeof(r) };
+	uint32_t i;
+
+	if (!b)
+		fprintf(c->out, "%s\n", e.what);
+	for (i = 0; b && twx_usernet_rule_at(b, i, &r); i++)
+		fprintf(c->out, "%5s %-40s %10llu\n", r.allow ? "allow" : "deny", r.text,
+			(unsigned long long)r.hits);
+}
+
 static void info_name(struct hmp_call *c)
 {
 	if (c->vm && c->vm->name)
@@ -293,6 +307,8 @@ static void info_version(struct hmp_call *c)
 static const struct hmp_command topics[] = {
 	{ "info name", "", "the name that the machine was given", info_name },
 	{ "info network", "", "ports, their peers and filters", info_network },
+	{ "info rules", "[NETDEV]", "egress rules of a user network, and what each has decided",
+	  info_rules },
 	{ "info stats", "", "frames and bytes of every port", info_stats },
 	{ "info status", "", "whether the machine, or the network, runs", info_status },
 	{ "info usernet", "", "forwards and flows of the user networks", info_usernet },

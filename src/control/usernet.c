@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Commands about user-mode networks: forwards while they run. */
+/* Commands about user-mode networks: forwards and egress rules. */
 #include "control/commands.h"
 
 static struct twx_backend *find(struct qmp_call *call)
@@ -46,5 +46,21 @@ enum qmp_status qmp_query_hostfwd(struct qmp_call *call)
 	call->ret = json_array();
 	while ((i = twx_usernet_hostfwd_next(b, i, &f)) != 0)
 		json_array_append_new(call->ret, forward(&f));
+	return QMP_DONE;
+}
+
+enum qmp_status qmp_query_rules(struct qmp_call *call)
+{
+	struct twx_backend *b = find(call);
+	struct twx_usernet_rule r = { .size = sizeof(r) };
+	uint32_t i;
+
+	if (!b)
+		return QMP_FAILED;
+	call->ret = json_array();
+	for (i = 0; twx_usernet_rule_at(b, i, &r); i++)
+		json_array_append_new(
+			call->ret, json_pack("{sssosI}", "action", r.allow ? "allow" : "deny",
+					     "rule", qmp_text(r.text), "hits", (json_int_t)r.hits));
 	return QMP_DONE;
 }

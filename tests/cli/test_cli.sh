@@ -261,6 +261,7 @@ ok "\"path\": \"$dir/fwd-80\"" ctl "$dir/q" query-hostfwd netdev=n0
 ok '' ctl "$dir/q" hostfwd_remove "rule=unix:$dir/fwd-80"
 [ ! -e "$dir/fwd-80" ] || complain "a forward's socket stays behind"
 bad "host forwarding rule for unix:$dir/fwd-80 not found" '' ctl "$dir/q" hostfwd_remove netdev=n0 "rule=unix:$dir/fwd-80"
+ok '[]' ctl "$dir/q" query-rules
 for words in 'frobnicate' 'set_link zz on' 'set_link n0'; do
 	# shellcheck disable=SC2086
 	timeout 10 "$twinax" ctl "$dir/q" $words >/dev/null 2>"$dir/err" && complain "ctl $words succeeds"
@@ -275,6 +276,17 @@ start b -netdev $user -device $nic -qmp "unix:$dir/q"
 kill -INT "$pid"
 gone "$pid" 0
 [ ! -e "$dir/s" ] && [ ! -e "$dir/q" ] || complain 'SIGINT left sockets behind'
+
+# Egress rules in their order.
+start r -netdev "$user,deny=10.0.0.0/8,allow=tcp:*.example.com:443" -device $nic -qmp "unix:$dir/q"
+ok '"rule": "tcp:*.example.com:443"' ctl "$dir/q" query-rules netdev=n0
+timeout 10 "$twinax" ctl "$dir/q" info rules n0 | tr -s ' ' | tr '\n' '|' | grep -qF ' deny 10.0.0.0/8 0|allow tcp:*.example.com:443 0| deny any 0|' || complain "info rules: $("$twinax" ctl "$dir/q" info rules)"
+fails "unrecognized netdev id 'zz'" info rules zz
+kill -INT "$pid"
+gone "$pid" 0
+bad "Invalid egress rule '10.0.0.0/33' (Bad prefix length)" 'a network' serve -netdev "$user,allow=10.0.0.0/33"
+bad 'outbound-if=nosuch0: there is no such interface' 'ip link' serve -netdev $user,outbound-if=nosuch0
+bad 'allow= contradicts restrict=on' '' serve -netdev $user,restrict=on,allow=any
 
 # A socket file that nobody listens on is replaced.
 start c -netdev $user -device $nic -qmp "unix:$dir/q"

@@ -28,12 +28,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input in = { data, size };
 	struct twx_hostops ops = { .size = sizeof(ops), .opaque = &in, .open = open_input };
-	struct sockaddr_storage out[3];
-	int n = hostops_resolvers(&ops, out, 3);
+	struct hostops_resolv out;
 
-	assert(n >= 0 && n <= 3);
-	for (int i = 0; i < n; i++) {
-		const struct sockaddr_in6 *sin6 = (const void *)&out[i];
+	hostops_resolv_conf(&ops, &out);
+	assert(out.n >= 0 && out.n <= HOSTOPS_RESOLVERS);
+	assert(out.timeout >= 0 && out.timeout <= 30 && out.attempts >= 0 && out.attempts <= 5);
+	for (int i = 0; i < out.n; i++) {
+		const struct sockaddr_in6 *sin6 = (const void *)&out.server[i];
 
 		assert(sin6->sin6_family == AF_INET || sin6->sin6_family == AF_INET6);
 		assert(sin6->sin6_port == htons(53));

@@ -434,25 +434,25 @@ static void serve(const char *text)
 }
 
 /* The servers of @text as "a b c". */
-static const char *resolvers(const char *text, int max)
+static const char *resolvers(const char *text)
 {
 	static char out[512];
-	struct sockaddr_storage ss[8];
-	int n;
+	struct hostops_resolv conf;
+	const struct sockaddr_storage *ss = conf.server;
 
 	serve(text);
-	n = hostops_resolvers(&served_ops, ss, max);
+	hostops_resolv_conf(&served_ops, &conf);
 	out[0] = '\0';
-	for (int i = 0; i < n; i++) {
-		struct sockaddr_in *sin = (void *)&ss[i];
-		struct sockaddr_in6 *sin6 = (void *)&ss[i];
+	for (int i = 0; i < conf.n; i++) {
+		const struct sockaddr_in *sin = (const void *)&ss[i];
+		const struct sockaddr_in6 *sin6 = (const void *)&ss[i];
 		bool v4 = ss[i].ss_family == AF_INET;
 		char addr[64];
 		size_t at = strlen(out);
 
 		assert_int_equal(ntohs(v4 ? sin->sin_port : sin6->sin6_port), 53);
-		inet_ntop(ss[i].ss_family, v4 ? (void *)&sin->sin_addr : &sin6->sin6_addr, addr,
-			  sizeof(addr));
+		inet_ntop(ss[i].ss_family, v4 ? (const void *)&sin->sin_addr : &sin6->sin6_addr,
+			  addr, sizeof(addr));
 		snprintf(out + at, sizeof(out) - at, "%s%s", at ? " " : "", addr);
 		if (!v4 && sin6->sin6_scope_id)
 			snprintf(out + strlen(out), sizeof(out) - strlen(out), "%%%u",
@@ -484,31 +484,57 @@ static void name_servers(void **state)
 		{ " nameserver 10.0.0.1\n", "" },
 		{ "nameserver 1111:2222:3333:4444:5555:6666:7777:8888:9999:aaaa:bbbb:cccc:dddd\n",
 		  "" },
-		{ "nameserver 1.1.1.1\nnameserver 2.2.2.2\nnameserver 3.3.3.3\n"
-		  "nameserver 4.4.4.4\n",
-		  "1.1.1.1 2.2.2.2 3.3.3.3" },
+		{ "nameserver 1.1.1.1\nnameserver 1.1.1.2\nnameserver 1.1.1.3\n"
+		  "nameserver 1.1.1.4\nnameserver 1.1.1.5\nnameserver 1.1.1.6\n"
+		  "nameserver 1.1.1.7\nnameserver 1.1.1.8\nnameserver 1.1.1.9\n",
+		  "1.1.1.1 1.1.1.2 1.1.1.3 1.1.1.4 1.1.1.5 1.1.1.6 1.1.1.7 1.1.1.8" },
 	};
 
 	assert_int_equal(if_nametoindex("lo"), 1);
 	for (size_t i = 0; i < array_size(cases); i++)
-		assert_string_equal(resolvers(cases[i].text, 3), cases[i].servers);
-	assert_string_equal(resolvers("nameserver 1.1.1.1\n", 0), "");
+		assert_string_equal(resolvers(cases[i].text), cases[i].servers);
+}
+
+static void resolver_options(void **state)
+{
+	static const struct {
+		const char *text;
+		int timeout, attempts;
+		bool rotate;
+	} cases[] = {
+		{ "options timeout:1 attempts:4 rotate\n", 1, 4, true },
+		{ "options ndots:2 edns0\noptions\ttimeout:90 \noptions attempts:77", 30, 5,
+		  false },
+		{ "options timeout: attempts:x rotated timeout:-1 attempts:2x\n", 0, 0, false },
+		{ "# options rotate\n options rotate\noption rotate\noptions", 0, 0, false },
+	};
+
+	for (size_t i = 0; i < array_size(cases); i++) {
+		struct hostops_resolv conf;
+
+		serve(cases[i].text);
+		hostops_resolv_conf(&served_ops, &conf);
+		assert_int_equal(conf.timeout, cases[i].timeout);
+		assert_int_equal(conf.attempts, cases[i].attempts);
+		assert_int_equal(conf.rotate, cases[i].rotate);
+	}
 }
 
 static void a_huge_resolver_file_is_cut(void **state)
 {
-	struct sockaddr_storage ss[3];
+	struct hostops_resolv conf;
 
 	memset(served, '\n', sizeof(served));
 	memcpy(served + 65536 - 10, "nameserver 1.1.1.1\n", 19);
 	served_len = sizeof(served);
-	assert_int_equal(hostops_resolvers(&served_ops, ss, 3), 0);
+	hostops_resolv_conf(&served_ops, &conf);
+	assert_int_equal(conf.n, 0);
 }
 
 static void a_missing_resolver_file_means_none(void **state)
 {
 	struct twx_hostops ops = { .size = sizeof(ops), .opaque = served };
-	struct sockaddr_storage ss[3];
+	struct hostops_resolv conf;
 
 	/* Without an entry, and with a size that ends before it, the kernel is asked. */
 	n_opens = 0;
@@ -518,7 +544,8 @@ static void a_missing_resolver_file_means_none(void **state)
 	assert_int_equal(n_opens, 0);
 	assert_int_equal(hostops_unlink(&served_ops, path("t")), 0);
 	serve("");
-	assert_int_equal(hostops_resolvers(&served_ops, ss, 3), 0);
+	hostops_resolv_conf(&served_ops, &conf);
+	assert_int_equal(conf.n, 0);
 	assert_int_equal(n_opens, 1);
 }
 
@@ -548,6 +575,7 @@ int main(void)
 		T(bad_fds_are_refused),
 		T(programs_start_with_default_signals),
 		cmocka_unit_test(name_servers),
+		cmocka_unit_test(resolver_options),
 		cmocka_unit_test(a_huge_resolver_file_is_cut),
 		T(a_missing_resolver_file_means_none),
 	};

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The user-mode network on a host that changes: resolv.conf, small MTU, routers' errors, no
- * descriptors. */
+/* The user-mode network on a host that changes: small MTU, routers' errors, no descriptors. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +18,6 @@
 #include <cmocka.h>
 
 #include "base/csum.h"
-#include "base/hostops.h"
 #include "backends/user/udp.h"
 #include "user_guest.h"
 
@@ -52,76 +50,6 @@ static int far_socket(uint16_t port)
 	a.sin_addr = guest_addr(FAR);
 	assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
 	return fd;
-}
-
-/* --- resolv.conf --- */
-
-static char conf[] = "/tmp/twinax-resolv-XXXXXX";
-
-static int open_conf(void *opaque, const char *path, int flags, mode_t mode)
-{
-	int fd = open(!strcmp(path, "/etc/resolv.conf") ? conf : path, flags, mode);
-
-	return fd < 0 ? -errno : fd;
-}
-
-static void write_conf(const char *text)
-{
-	int fd = open(conf, O_WRONLY | O_TRUNC | O_CLOEXEC);
-
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
-	close(fd);
-}
-
-static void is_refused(struct guest *g)
-{
-	uint8_t frame[128];
-	struct guest_pkt p;
-
-	guest_send(g, frame, guest_udp(g, frame, 1000, g->dns, 53, "?", 1));
-	assert_true(guest_recv_ip(g, IPPROTO_ICMP, &p, 1000));
-	assert_int_equal(p.src.s_addr, g->dns.s_addr);
-	assert_int_equal(p.l4[0] << 8 | p.l4[1], 0x303);
-	guest_pkt_free(&p);
-}
-
-static void resolver_follows_the_file(void **state)
-{
-	static const struct twx_hostops ops = { .size = sizeof(ops), .open = open_conf };
-	struct guest g;
-	struct sockaddr_in from;
-	uint8_t frame[128], buf[64];
-	struct guest_pkt p;
-	int fd, temp;
-
-	needs_a_namespace();
-	temp = mkstemp(conf);
-	assert_true(temp >= 0);
-	close(temp);
-	fd = far_socket(53);
-	write_conf("# nothing\nnameserver ::1\n");
-	assert_true(guest_open_on(&g, "", 0, &ops, NULL));
-	is_refused(&g);
-	write_conf("search example\nnameserver ::1\nnameserver " FAR "\nnameserver 192.0.2.9\n");
-	/* The file is looked at once a second at most. */
-	g.user->dns = (dns_fini(g.user), NULL);
-	assert_int_equal(dns_init(g.user), 0);
-	guest_send(&g, frame, guest_udp(&g, frame, 1000, g.dns, 53, "where?", 6));
-	assert_int_equal(host_recv(fd, buf, sizeof(buf), &from), 6);
-	assert_int_equal(sendto(fd, "there", 5, 0, (struct sockaddr *)&from, sizeof(from)), 5);
-	assert_true(guest_recv_ip(&g, IPPROTO_UDP, &p, 1000));
-	assert_int_equal(p.src.s_addr, g.dns.s_addr);
-	assert_int_equal(p.sport, 53);
-	guest_pkt_free(&p);
-	/* A second later the change is seen without help. */
-	write_conf("");
-	usleep(1100000);
-	guest_run(&g, 0);
-	is_refused(&g);
-	guest_close(&g);
-	close(fd);
-	unlink(conf);
 }
 
 /* --- paths that are narrower than the guest's link --- */
@@ -499,7 +427,6 @@ static bool arrange(void)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(resolver_follows_the_file),
 		with_guest(df_is_answered_by_the_paths_mtu),
 		with_guest(segments_over_the_mtu_go_one_by_one),
 		with_guest(merged_datagrams_over_the_mtu_arrive_too),

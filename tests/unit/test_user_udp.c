@@ -463,65 +463,21 @@ static void bad_datagrams_are_counted(void **state)
 	close(fd);
 }
 
-/* --- DNS --- */
-
-static void dns_alias_is_the_resolver(void **state)
-{
-	struct sockaddr_in from, via;
-	struct guest g;
-	char options[64];
-	uint8_t frame[128];
-	struct guest_pkt p;
-	uint16_t port;
-	int fd = guest_host_socket(SOCK_DGRAM, &port);
-
-	snprintf(options, sizeof(options), "dns-host=127.0.0.1:%u", port);
-	assert_true(guest_open(&g, options, 0, NULL));
-	reaches(&g, fd, 1000, g.dns, 53, "question", 8, &from);
-	host_send(fd, &from, "answer", 6);
-	expect(&g, g.dns, 53, 1000, "answer", 6);
-	/* The same server under its own name, from another port. */
-	reaches(&g, fd, 1001, g.host, port, "question", 8, &via);
-	host_send(fd, &via, "answer", 6);
-	expect(&g, g.host, port, 1001, "answer", 6);
-	/* The alias has no other ports. */
-	guest_send(&g, frame, guest_udp(&g, frame, 1000, g.dns, 54, "x", 1));
-	assert_true(guest_recv_ip(&g, IPPROTO_ICMP, &p, 1000));
-	assert_int_equal(p.src.s_addr, g.dns.s_addr);
-	assert_int_equal(p.l4[0] << 8 | p.l4[1], 0x303);
-	guest_pkt_free(&p);
-	/* The resolver is gone: the guest hears so from the alias, about the alias. */
-	close(fd);
-	guest_send(&g, frame, guest_udp(&g, frame, 1002, g.dns, 53, "x", 1));
-	assert_true(guest_recv_ip(&g, IPPROTO_ICMP, &p, 1000));
-	assert_int_equal(p.src.s_addr, g.dns.s_addr);
-	assert_int_equal(p.l4[0] << 8 | p.l4[1], 0x303);
-	assert_memory_equal(p.data + 12, frame + 26, 8);
-	assert_memory_equal(p.data + 20, frame + 34, 4);
-	guest_pkt_free(&p);
-	guest_close(&g);
-}
-
 /* --- bounds --- */
 
-static void idle_flows_end_dns_first(void **state)
+static void idle_flows_end(void **state)
 {
 	struct sockaddr_in from;
 	struct guest g;
-	char options[64];
 	uint16_t port;
 	int fd = guest_host_socket(SOCK_DGRAM, &port);
 	uint64_t now;
 
-	snprintf(options, sizeof(options), "dns-host=127.0.0.1:%u", port);
-	assert_true(guest_open(&g, options, 0, NULL));
+	assert_true(guest_open(&g, "", 0, NULL));
 	reaches(&g, fd, 1000, g.host, port, "x", 1, &from);
-	reaches(&g, fd, 1001, g.dns, 53, "x", 1, &from);
 	now = twx_loop_now(g.loop);
-	assert_int_equal(g.user->flows.count[FLOW_UDP], 2);
-	udp_age(g.user, now + 9000000000);
-	assert_int_equal(g.user->flows.count[FLOW_UDP], 2);
-	udp_age(g.user, now + 11000000000);
+	assert_int_equal(g.user->flows.count[FLOW_UDP], 1);
+	udp_age(g.user, now + 59000000000);
 	assert_int_equal(g.user->flows.count[FLOW_UDP], 1);
 	udp_age(g.user, now + 61000000000);
 	assert_int_equal(g.user->flows.count[FLOW_UDP], 0);
@@ -696,8 +652,7 @@ int main(void)
 		with_guest(last_hop_is_told_by_the_gateway),
 		with_guest(ttl_is_passed_on_less_one),
 		with_guest(bad_datagrams_are_counted),
-		cmocka_unit_test(dns_alias_is_the_resolver),
-		cmocka_unit_test(idle_flows_end_dns_first),
+		cmocka_unit_test(idle_flows_end),
 		cmocka_unit_test(flows_are_bounded_and_the_oldest_gives_way),
 		cmocka_unit_test(eviction_within_a_burst_loses_nothing),
 		with_guest(busy_guest_leaves_data_in_the_socket),

@@ -389,7 +389,8 @@ static void tell(struct user *u, int err)
 	u->icmp->told = true;
 }
 
-static struct flow *open_flow(struct user *u, const struct flow_key *key)
+static struct flow *open_flow(struct user *u, const struct flow_key *key,
+			      const struct sockaddr_storage *to)
 {
 	uint64_t now = twx_loop_now(u->loop);
 	bool raw;
@@ -398,6 +399,10 @@ static struct flow *open_flow(struct user *u, const struct flow_key *key)
 
 	if (fd < 0) {
 		tell(u, -fd);
+		return NULL;
+	}
+	if (sock_outbound(u, fd, (const struct sockaddr *)to)) {
+		close(fd);
 		return NULL;
 	}
 	if (u->flows.count[FLOW_ICMP] >= MAX_FLOWS)
@@ -433,13 +438,15 @@ static void forward(struct user *u, const struct user_pkt *p)
 
 	/* Any port but zero: an echo has none. */
 	ret = user_map_out(u, &p->dst, 7, IPPROTO_ICMP, &to, &m.msg_namelen);
+	if (!ret && u->rules)
+		ret = user_may_go(u, &p->dst, 0, IPPROTO_ICMP);
 	if (ret || n < 0) {
 		user_refuse(u, p, ret);
 		return;
 	}
 	f = flow_find(&u->flows, &key);
 	if (!f)
-		f = open_flow(u, &key);
+		f = open_flow(u, &key, &to);
 	if (!f) {
 		twx_port_drop(u->port, TWX_DROP_HOST_ERROR, p->frame->len);
 		return;

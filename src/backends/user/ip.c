@@ -181,9 +181,12 @@ static bool source_ok(const struct user *u, const struct user_pkt *p)
 
 void user_refuse(struct user *u, const struct user_pkt *p, int err)
 {
-	twx_port_drop(u->port, err == -EACCES ? TWX_DROP_DENIED : TWX_DROP_NOT_FOR_US,
-		      p->frame->len);
-	if (err == -ECONNREFUSED && user_owns(u, &p->dst))
+	bool denied = err == -EACCES || err == -EPERM;
+
+	twx_port_drop(u->port, denied ? TWX_DROP_DENIED : TWX_DROP_NOT_FOR_US, p->frame->len);
+	if (err == -EPERM)
+		user_complain(u, USER_PROHIBITED, 0, NULL, p->ip, p->ip_here);
+	else if (err == -ECONNREFUSED && user_owns(u, &p->dst))
 		user_complain(u, USER_NO_PORT, 0, &p->dst, p->ip, p->ip_here);
 	else if (err == -EADDRNOTAVAIL && user_on_link(u, &p->dst) && !user_owns(u, &p->dst))
 		user_complain(u, USER_NO_HOST, 0, NULL, p->ip, p->ip_here);

@@ -2,6 +2,8 @@
 /* Options of the user-mode network: QEMU's names, defaults and error sentences, and what we add. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <net/if.h>
+#include <netdb.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,6 +38,20 @@ const struct twx_opt_desc user_options[] = {
 	{ "max-flows", TWX_OPT_INT, "32768", "connections and UDP ports at a time", NULL, 64,
 	  1 << 20 },
 	{ "dns-host", TWX_OPT_STR, NULL, "resolver to use instead of the host's", "ADDR[:PORT]" },
+	{ "allow", TWX_OPT_LIST, NULL,
+	  "egress rule: connections that match may leave; the first rule that matches decides, "
+	  "what "
+	  "none does may not leave if there is an allow",
+	  "[tcp:|udp:|icmp:]NET|NAME|*.NAME|host|dns|any[:PORT[-PORT]]" },
+	{ "deny", TWX_OPT_LIST, NULL, "egress rule: connections that match may not leave",
+	  "as allow" },
+	{ "rule", TWX_OPT_LIST, NULL, "the two as one list, for JSON, where order is a list's",
+	  "allow:RULE|deny:RULE" },
+	{ "host-loopback", TWX_OPT_BOOL, "on",
+	  "the gateway's address leads to the host's loopback" },
+	{ "outbound-if", TWX_OPT_STR, NULL, "interface by which traffic leaves the host", "NAME" },
+	{ "outbound-addr", TWX_OPT_LIST, NULL,
+	  "address of the host that it leaves from, one a family", "ADDR" },
 	{ "x-peek-off", TWX_OPT_ENUM, "auto", "SO_PEEK_OFF for TCP", "auto|on|off" },
 	{ "ipv6-net", TWX_OPT_STR, NULL, "virtual IPv6 network, fec0::/64 by default",
 	  "PREFIX[/LEN]" },
@@ -258,29 +274,39 @@ static int parse_addrs(struct user_config *c, const struct twx_opts *o, struct t
 	return 0;
 }
 
+/* "ADDR", "ADDR:PORT", "V6ADDR", "[V6ADDR]:PORT"; V6ADDR with a scope behind % if need be. */
 static int parse_dns_host(struct user_config *c, const char *text, struct twx_error *e)
 {
-	const char *colon = strchr(text, ':');
-	size_t len = colon ? (size_t)(colon - text) : strlen(text);
-	unsigned long port = 53;
-	char addr[32] = "", *end = addr;
+	struct addrinfo hints = { .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV,
+				  .ai_socktype = SOCK_DGRAM },
+			*found = NULL;
+	bool brackets = *text == '[';
+	const char *start = text + brackets, *end = strchr(start, brackets ? ']' : ':'), *port;
+	char addr[INET6_ADDRSTRLEN + 1 + IF_NAMESIZE];
+	size_t len;
 
-	if (len < sizeof(addr))
-		memcpy(addr, text, len);
-	if (colon) {
-		port = strtoul(colon + 1, &end, 10);
-		if (end == colon + 1)
-			port = 0;
+	/* Two colons and no brackets: all of it is an address. */
+	if (!end || (!brackets && strchr(end + 1, ':')))
+		end = start + strlen(start);
+	port = end + (brackets && *end);
+	len = (size_t)(end - start);
+	if (len && len < sizeof(addr)) {
+		memcpy(addr, start, len);
+		addr[len] = 0;
+		port = *port == ':' ? port + 1 : *port ? "" : "53";
+		if (strspn(port, "0123456789") == strlen(port) && *port &&
+		    !getaddrinfo(addr, port, &hints, &found) &&
+		    ((const union user_addr *)found->ai_addr)->in.sin_port) {
+			memcpy(&c->dns_host, found->ai_addr, found->ai_addrlen);
+			freeaddrinfo(found);
+			return 0;
+		}
 	}
-	if (inet_pton(AF_INET, addr, &c->dns_host.sin_addr) != 1 || *end || !port || port > 65535) {
-		twx_error_set(e, EINVAL, "Parameter 'dns-host' expects ADDR[:PORT], not '%s'",
-			      text);
-		return twx_error_hint(
-			e, "give the resolver's IPv4 address, for example dns-host=9.9.9.9");
-	}
-	c->dns_host.sin_family = AF_INET;
-	c->dns_host.sin_port = htons((uint16_t)port);
-	return 0;
+	if (found)
+		freeaddrinfo(found);
+	twx_error_set(e, EINVAL, "Parameter 'dns-host' expects ADDR[:PORT], not '%s'", text);
+	return twx_error_hint(
+		e, "give the resolver's address, for example dns-host=9.9.9.9 or [2620:fe::fe]:53");
 }
 
 static int copy_strings(struct user_config *c, const struct twx_opts *o, struct twx_error *e)
@@ -319,6 +345,17 @@ static int copy_strings(struct user_config *c, const struct twx_opts *o, struct 
 	return 0;
 }
 
+static int check_rules(const struct user_config *c, const struct twx_opts *o, struct twx_error *e)
+{
+	static const char *const keys[] = { "allow", "deny", "rule" };
+
+	for (size_t i = 0; i < array_size(keys); i++)
+		if (c->restricted && twx_opts_list_len(o, keys[i]))
+			return twx_error_set(
+				e, EINVAL, "%s= contradicts restrict=on: nothing leaves", keys[i]);
+	return 0;
+}
+
 int user_config_parse(struct user_config *c, const struct twx_opts *o, struct twx_error *e)
 {
 	const char *net = twx_opts_str(o, "net"), *peek = twx_opts_str(o, "x-peek-off");
@@ -327,6 +364,7 @@ int user_config_parse(struct user_config *c, const struct twx_opts *o, struct tw
 	int ret = 0;
 
 	c->restricted = twx_opts_bool(o, "restrict");
+	c->host_loopback = twx_opts_bool(o, "host-loopback");
 	c->mtu = (uint32_t)twx_opts_int(o, "mtu");
 	c->max_flows = (uint32_t)twx_opts_int(o, "max-flows");
 	c->peek_off = !peek || !strcmp(peek, "auto") ? -1 : !strcmp(peek, "on");
@@ -343,12 +381,17 @@ int user_config_parse(struct user_config *c, const struct twx_opts *o, struct tw
 	if (!ret && resolver)
 		ret = parse_dns_host(c, resolver, e);
 	if (!ret)
+		ret = outbound_parse(c, o, e);
+	if (!ret)
+		ret = check_rules(c, o, e);
+	if (!ret)
 		ret = copy_strings(c, o, e);
 	return ret;
 }
 
 void user_config_free(struct user_config *c)
 {
+	free(c->out_if);
 	free(c->hostname);
 	free(c->domainname);
 	free(c->bootfile);

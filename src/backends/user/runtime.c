@@ -13,6 +13,7 @@
 #include <sys/un.h>
 
 #include "backends/user/fwd_rule.h"
+#include "backends/user/rules.h"
 #include "backends/user/tcp.h"
 #include "backends/user/udp.h"
 #include "base/macros.h"
@@ -119,6 +120,19 @@ uint32_t twx_usernet_hostfwd_next(struct twx_backend *b, uint32_t i, struct twx_
 	f.guest_port = r->guest_port;
 	memcpy(out, &f, min(out->size, sizeof(f)));
 	return i;
+}
+
+/* --- egress rules --- */
+
+bool twx_usernet_rule_at(struct twx_backend *b, uint32_t i, struct twx_usernet_rule *out)
+{
+	struct twx_usernet_rule r = { .size = out->size };
+	struct user *u = user_of(b);
+
+	if (!u || !rules_at(u->rules, i, &r.allow, &r.text, &r.hits))
+		return false;
+	memcpy(out, &r, min(out->size, sizeof(r)));
+	return true;
 }
 
 /* --- info usernet --- */

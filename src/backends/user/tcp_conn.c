@@ -150,29 +150,60 @@ static void connect_failed(struct user *u, struct flow *f, int err)
 	tcp_forget(u, f);
 }
 
-static int start_connect(struct user *u, struct flow *f, struct guestfwd *fwd,
-			 const struct sockaddr_storage *to, socklen_t len)
-{
-	int fd = fwd ? guestfwd_connect(fwd)
-		     : socket(to->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+/* A place where a connection of the guest can go. */
+struct target {
+	struct guestfwd *fwd; /* of guestfwd=, or */
+	bool dns;	      /* the forwarder, or */
+	struct sockaddr_storage to;
+	socklen_t len;
+};
 
+/* 0, or why not, as user_map_out() has it. */
+static int find_target(struct user *u, const struct flow_key *key, struct target *t)
+{
+	int err;
+
+	t->fwd = guestfwd_find(u, &key->peer, key->peer_port);
+	t->dns = !t->fwd && key->peer_port == 53 && user_is_dns(u, &key->peer);
+	if (t->fwd)
+		return 0;
+	if (t->dns)
+		return u->cfg.restricted ? -EACCES : 0;
+	err = user_map_out(u, &key->peer, key->peer_port, IPPROTO_TCP, &t->to, &t->len);
+	return err ? err : user_may_go(u, &key->peer, key->peer_port, IPPROTO_TCP);
+}
+
+static int start_connect(struct user *u, struct flow *f, const struct target *t)
+{
+	const struct sockaddr *to = (const struct sockaddr *)&t->to;
+	int err = 0, fd;
+
+	if (t->fwd || t->dns) {
+		fd = t->fwd ? guestfwd_connect(t->fwd) : dns_tcp_connect(u, &f->key.peer);
+	} else {
+		fd = socket(to->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+		fd = fd < 0 ? -errno : fd;
+	}
 	if (fd < 0)
-		return fwd ? fd : -errno;
+		return fd;
 	f->fd = fd;
 	setup_socket(u, f);
-	if (!fwd && connect(f->fd, (const struct sockaddr *)to, len) < 0 && errno != EINPROGRESS)
-		return -errno;
+	if (!t->fwd && !t->dns) {
+		err = sock_outbound(u, fd, to);
+		if (!err && connect(fd, to, t->len) < 0 && errno != EINPROGRESS)
+			err = -errno;
+	}
+	if (err)
+		return err;
 	return twx_watch_add(&flow_io(&u->flows, f)->watch, u->loop, f->fd, TCP_EVENTS, tcp_event);
 }
 
 void tcp_open(struct user *u, const struct flow_key *key, const struct tcp_seg *s)
 {
-	struct guestfwd *fwd = guestfwd_find(u, &key->peer, key->peer_port);
-	struct sockaddr_storage to;
+	struct target t = { 0 };
 	struct tcp_flow *tf;
 	struct flow *f;
-	socklen_t len = 0;
-	int err = fwd ? 0 : user_map_out(u, &key->peer, key->peer_port, IPPROTO_TCP, &to, &len);
+	int err = find_target(u, key, &t);
 
 	if (err == -ECONNREFUSED) {
 		tcp_send_rst_for(u, s);
@@ -192,7 +223,7 @@ void tcp_open(struct user *u, const struct flow_key *key, const struct tcp_seg *
 	tf->rcv_nxt = tf->rcv_edge = s->seq + 1;
 	tf->snd_wnd = tf->snd_wnd_max = s->wnd;
 	tcp_take_options(u, tf, s);
-	err = start_connect(u, f, fwd, &to, len);
+	err = start_connect(u, f, &t);
 	if (err)
 		connect_failed(u, f, -err);
 }

@@ -15,8 +15,9 @@
  * udp_recv.c. Errors: sock.c turns the sockets' error queues into ICMP.
  *
  * Bounds: a quarter of max-flows; the least recently used flow gives way. Idle flows end after 60 s
- * (less than RFC 4787's two minutes, as is usual for guests with few ports), after 10 s when they
- * only ever asked the DNS alias. Ports 0 are dropped. A checksum of 0 means none.
+ * (less than RFC 4787's two minutes, as is usual for guests with few ports). Egress rules are asked
+ * when a flow turns to another peer than that of its last datagram. Ports 0 are dropped. A checksum
+ * of 0 means none.
  */
 #include <errno.h>
 #include <netinet/udp.h>
@@ -32,8 +33,8 @@
 #define MAX_PENDING 64
 #define MAX_IOV 1024 /* as many as the kernel takes for one message */
 #define IDLE_NS (USER_IDLE_S * 1000000000ull)
-#define DNS_IDLE_NS 10000000000ull
 #define UDP_HDR 8
+#define CONTROL_ROOM (SOCK_OUTBOUND_ROOM + CMSG_SPACE(sizeof(uint16_t)))
 #define MAX_PAYLOAD 65507
 #define MAX_SEGMENTS 64 /* the kernel's bound since 4.18 */
 
@@ -93,12 +94,9 @@ void udp_age(struct user *u, uint64_t now)
 {
 	struct flow *f = flow_oldest(&u->flows, FLOW_UDP);
 
-	while (f && now - f->last_used > DNS_IDLE_NS) {
-		uint32_t next = f->lru_next;
-
-		if (udp_flow_of(f)->dns_only || now - f->last_used > IDLE_NS)
-			flow_end(u, f);
-		f = next ? &u->flows.flows[next - 1] : NULL;
+	while (f && now - f->last_used > IDLE_NS) {
+		flow_end(u, f);
+		f = flow_oldest(&u->flows, FLOW_UDP);
 	}
 	udp_recv_trim(u);
 }
@@ -131,19 +129,17 @@ struct flow *udp_flow_new(struct user *u, const struct flow_key *key)
 	return f;
 }
 
-/* A socket of IPv6 reaches IPv4 as well: a resolver behind the DNS alias may be there. */
 static int open_socket(bool v6)
 {
-	int one = 1, zero = 0;
+	int one = 1;
 	int fd = socket(v6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
 		return -errno;
-	setsockopt(fd, IPPROTO_IP, IP_RECVERR, &one, sizeof(one));
-	if (v6) {
+	if (v6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_RECVERR, &one, sizeof(one));
-		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof(zero));
-	}
+	else
+		setsockopt(fd, IPPROTO_IP, IP_RECVERR, &one, sizeof(one));
 	return fd;
 }
 
@@ -170,7 +166,6 @@ static int flow_open(struct user *u, const struct flow_key *key, struct flow **o
 		return -ENOBUFS;
 	}
 	f->fd = fd;
-	udp_flow_of(f)->dns_only = true;
 	if (twx_watch_add(&flow_io(&u->flows, f)->watch, u->loop, fd, EPOLLIN, udp_flow_event)) {
 		flow_end(u, f);
 		return -ENOBUFS;
@@ -179,30 +174,11 @@ static int flow_open(struct user *u, const struct flow_key *key, struct flow **o
 	return 0;
 }
 
-/* Ports lie at the same place in both families. */
-static bool same_end(const union user_addr *a, const struct sockaddr *b)
-{
-	const union user_addr *ub = (const union user_addr *)b;
-
-	if (a->sa.sa_family != b->sa_family || a->in.sin_port != ub->in.sin_port)
-		return false;
-	return b->sa_family == AF_INET ? a->in.sin_addr.s_addr == ub->in.sin_addr.s_addr
-				       : user_same(&a->in6.sin6_addr, &ub->in6.sin6_addr);
-}
-
 struct user_end udp_seen_as(struct user *u, const struct flow *f, const struct sockaddr *real)
 {
-	const union user_addr *r = &((const struct udp_flow *)f->proto)->resolver;
-	struct user_end seen;
-
-	if (f->key.kind == FLOW_UDP && r->sa.sa_family && same_end(r, real)) {
-		seen.addr = user_name_server(u, &f->key.guest);
-		seen.port = 53;
-		return seen;
-	}
-	seen.addr = user_map_in(u, real, &f->key.guest);
-	seen.port = ntohs(((const union user_addr *)real)->in.sin_port);
-	return seen;
+	/* Ports lie at the same place in both families. */
+	return (struct user_end){ user_map_in(u, real, &f->key.guest),
+				  ntohs(((const union user_addr *)real)->in.sin_port) };
 }
 
 /* --- sending --- */
@@ -213,21 +189,28 @@ struct udp_out {
 	int first[MAX_PENDING],
 		count[MAX_PENDING];    /* pending datagrams of a message: adjacent ones */
 	uint32_t segment[MAX_PENDING]; /* UDP_SEGMENT; 0: one datagram */
-	_Alignas(struct cmsghdr) char control[MAX_PENDING][CMSG_SPACE(sizeof(uint16_t))];
+	_Alignas(struct cmsghdr) char control[MAX_PENDING][CONTROL_ROOM];
 	int n;
 };
 
-static void set_segment(struct msghdr *m, char *control, uint16_t size)
+/* What the datagrams of a message ask of the kernel: the size to cut them at, the way out. */
+static void set_control(struct user *u, struct msghdr *m, char *control, uint16_t segment)
 {
+	size_t len = sock_outbound_control(u, control, CONTROL_ROOM, m->msg_name);
+	struct msghdr rest = { .msg_control = control + len,
+			       .msg_controllen = CMSG_SPACE(sizeof(segment)) };
 	struct cmsghdr *c;
 
-	m->msg_control = control;
-	m->msg_controllen = CMSG_SPACE(sizeof(size));
-	c = CMSG_FIRSTHDR(m);
-	c->cmsg_level = IPPROTO_UDP;
-	c->cmsg_type = UDP_SEGMENT;
-	c->cmsg_len = CMSG_LEN(sizeof(size));
-	memcpy(CMSG_DATA(c), &size, sizeof(size));
+	if (segment) {
+		c = CMSG_FIRSTHDR(&rest);
+		c->cmsg_level = IPPROTO_UDP;
+		c->cmsg_type = UDP_SEGMENT;
+		c->cmsg_len = CMSG_LEN(sizeof(segment));
+		memcpy(CMSG_DATA(c), &segment, sizeof(segment));
+		len += CMSG_SPACE(sizeof(segment));
+	}
+	m->msg_control = len ? control : NULL;
+	m->msg_controllen = len;
 }
 
 /* Sends alike: same socket, peer and header fields. */
@@ -261,8 +244,9 @@ static int mergeable(const struct user_udp *s, int i)
 	return n;
 }
 
-static void add_message(struct user_udp *s, struct udp_out *o, int i, int count)
+static void add_message(struct user *u, struct udp_out *o, int i, int count)
 {
+	struct user_udp *s = u->udp;
 	const struct udp_pending *p = &s->pending[i];
 	struct msghdr *m = &o->msgs[o->n].msg_hdr;
 	int n_iov = 0;
@@ -280,8 +264,7 @@ static void add_message(struct user_udp *s, struct udp_out *o, int i, int count)
 			      .msg_iov = s->iov + p->iov,
 			      .msg_iovlen = (size_t)n_iov };
 	o->segment[o->n] = p->gso ? p->gso : count > 1 ? p->len : 0;
-	if (o->segment[o->n])
-		set_segment(m, o->control[o->n], (uint16_t)o->segment[o->n]);
+	set_control(u, m, o->control[o->n], (uint16_t)o->segment[o->n]);
 	o->n++;
 }
 
@@ -301,12 +284,12 @@ static void send_pieces(struct user *u, struct flow *f, const struct msghdr *who
 			const struct udp_pending *p, uint32_t size)
 {
 	uint32_t total = (uint32_t)iov_len(whole->msg_iov, whole->msg_iovlen);
+	_Alignas(struct cmsghdr) char control[CONTROL_ROOM];
 	struct msghdr m = *whole;
 	struct iovec iov[64];
 
 	m.msg_iov = iov;
-	m.msg_control = NULL;
-	m.msg_controllen = 0;
+	set_control(u, &m, control, 0);
 	for (uint32_t off = 0; off < total; off += size) {
 		uint32_t len = min(size, total - off);
 
@@ -392,7 +375,7 @@ static void send_group(struct user *u, int i)
 			break;
 		if (f && !udp_flow_of(f)->no_segment)
 			count = mergeable(s, i);
-		add_message(s, &o, i, count);
+		add_message(u, &o, i, count);
 		i += count;
 	}
 	TWX_TRACE(u->port->trace, TWX_HOP_SENDMSG, u->port->name, first->len, o.n);
@@ -448,42 +431,28 @@ void udp_queue(struct user *u, const struct user_pkt *p, int fd, struct flow *f,
 
 /* --- input --- */
 
-/* Where user_map_out() leads, in words that a socket of the guest's family understands; as that. */
-static int map_peer(struct user *u, const struct user_pkt *p, uint16_t dport, union user_addr *to)
+/* Is it where the flow's last datagram went? */
+static bool was_allowed(struct flow *f, const struct user_pkt *p, uint16_t dport)
 {
-	struct sockaddr_storage ss;
-	union user_addr *real = (union user_addr *)&ss;
-	socklen_t len;
-	int ret = user_map_out(u, &p->dst, dport, IPPROTO_UDP, &ss, &len);
+	const struct user_end *last = f ? &udp_flow_of(f)->allowed : NULL;
 
-	if (ret)
-		return ret;
-	memset(to, 0, sizeof(*to));
-	if (p->v6 == (real->sa.sa_family == AF_INET6)) {
-		memcpy(to, real, len);
-		return 0;
-	}
-	if (!p->v6)
-		return -ECONNREFUSED;
-	to->in6.sin6_family = AF_INET6;
-	to->in6.sin6_port = real->in.sin_port;
-	to->in6.sin6_addr = user_mapped(real->in.sin_addr);
-	return 0;
+	return last && last->port == dport && user_same(&last->addr, &p->dst);
 }
 
 static void to_peer(struct user *u, const struct user_pkt *p, uint16_t sport, uint16_t dport)
 {
 	struct flow_key key = { .guest = p->src, .guest_port = sport, .kind = FLOW_UDP };
-	union user_addr to;
-	struct udp_flow *uf;
-	struct flow *f;
-	int ret = map_peer(u, p, dport, &to);
+	struct flow *f = flow_find(&u->flows, &key);
+	struct sockaddr_storage ss;
+	socklen_t len;
+	int ret = user_map_out(u, &p->dst, dport, IPPROTO_UDP, &ss, &len);
 
+	if (!ret && u->rules && !was_allowed(f, p, dport))
+		ret = user_may_go(u, &p->dst, dport, IPPROTO_UDP);
 	if (ret) {
 		user_refuse(u, p, ret);
 		return;
 	}
-	f = flow_find(&u->flows, &key);
 	if (!f)
 		ret = flow_open(u, &key, &f);
 	if (ret) {
@@ -492,15 +461,8 @@ static void to_peer(struct user *u, const struct user_pkt *p, uint16_t sport, ui
 		return;
 	}
 	flow_touch(&u->flows, f, twx_loop_now(u->loop));
-	uf = udp_flow_of(f);
-	if (user_is_dns(u, &p->dst)) {
-		uf->resolver = to;
-	} else {
-		uf->dns_only = false;
-		if (!memcmp(&uf->resolver, &to, sizeof(to)))
-			uf->resolver.sa.sa_family = AF_UNSPEC; /* asked by its own name last */
-	}
-	udp_queue(u, p, f->fd, f, &to);
+	udp_flow_of(f)->allowed = (struct user_end){ p->dst, dport };
+	udp_queue(u, p, f->fd, f, (const union user_addr *)&ss);
 }
 
 typedef void server_fn(struct user *u, const struct user_pkt *p, const uint8_t *data, uint32_t len);
@@ -569,7 +531,11 @@ void udp_input(struct user *u, const struct user_pkt *whole)
 		return;
 	if (!p.v6 && !user_v4(&p.src).s_addr)
 		goto bad;
-	if (!hostfwd_udp_reply(u, &p))
+	if (hostfwd_udp_reply(u, &p))
+		return;
+	if (dport == 53 && user_is_dns(u, &p.dst))
+		dns_input(u, &p);
+	else
 		to_peer(u, &p, sport, dport);
 	return;
 bad:

@@ -8,15 +8,14 @@
 /* In struct flow's proto. */
 struct udp_flow {
 	struct user_sock sock;
-	bool dns_only;	 /* has spoken to the DNS alias alone: ages sooner */
 	bool no_segment; /* UDP_SEGMENT was refused: the device, or its MTU */
 	bool gro;
 	bool paused;	      /* not watched for reading, in the list of udp_recv.c */
 	uint32_t paused_next; /* index + 1 */
 	uint32_t n_received;
-	union user_addr resolver; /* answers from here come from the DNS alias; family 0: none */
-	union user_addr peer;	  /* flows of a forward (key.peer set, no fd): the real peer */
-	uint32_t fwd;		  /* and which forward it came through */
+	struct user_end allowed; /* where the last datagram went; port 0: nowhere yet */
+	union user_addr peer;	 /* flows of a forward (key.peer set, no fd): the real peer */
+	uint32_t fwd;		 /* and which forward it came through */
 };
 _Static_assert(sizeof(struct udp_flow) <= sizeof(((struct flow *)0)->proto), "fits a flow");
 

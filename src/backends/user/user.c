@@ -41,6 +41,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "backends/user/rules.h"
 #include "backends/user/user.h"
 #include "base/csum.h"
 #include "base/macros.h"
@@ -432,9 +433,7 @@ int user_map_out(struct user *u, const struct in6_addr *dst, uint16_t port, uint
 
 	if (u->cfg.restricted)
 		return -EACCES;
-	if (user_is_dns(u, dst))
-		return port == 53 && dns_resolver(u, to, to_len) ? 0 : -ECONNREFUSED;
-	if (is_host(u, dst)) {
+	if (is_host(u, dst) && (u->cfg.host_loopback || !port)) {
 		put_addr(to, to_len, v4 ? &loopback : &in6addr_loopback, port);
 		return port ? 0 : -EADDRNOTAVAIL;
 	}
@@ -444,6 +443,16 @@ int user_map_out(struct user *u, const struct in6_addr *dst, uint16_t port, uint
 		return -EADDRNOTAVAIL;
 	put_addr(to, to_len, dst, port);
 	return 0;
+}
+
+int user_may_go(struct user *u, const struct in6_addr *dst, uint16_t port, uint8_t proto)
+{
+	struct rules_to to = { .addr = *dst, .port = port, .proto = proto };
+
+	if (!u->rules)
+		return 0;
+	to.place = is_host(u, dst) ? RULES_HOST : user_is_dns(u, dst) ? RULES_DNS : RULES_ELSEWHERE;
+	return rules_allow(u->rules, &to, twx_loop_now(u->loop)) ? 0 : -EPERM;
 }
 
 struct in6_addr user_map_in(struct user *u, const struct sockaddr *from,
@@ -634,6 +643,7 @@ static void user_close(struct twx_backend *b)
 		free(u->parked[i].data);
 	if (u->arena)
 		munmap(u->arena, USER_OUT_ARENA);
+	rules_free(u->rules);
 	user_config_free(&u->cfg);
 }
 
@@ -694,6 +704,10 @@ static int user_open(struct twx_backend *b, const struct twx_opts *opts, struct 
 	u->ready_task.fn = ready_task;
 	twx_timer_init(&u->age_timer, u->loop, age);
 	ret = setup(u, opts, e);
+	if (!ret)
+		ret = outbound_check(u, e);
+	if (!ret)
+		ret = rules_new(&u->rules, opts, e);
 	if (!ret)
 		ret = frag_init(u);
 	if (!ret)

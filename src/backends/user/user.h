@@ -30,6 +30,13 @@
 #define USER_IP6_FRAG_LEN 8
 #define USER_HDR_MAX (USER_ETH_LEN + USER_IP6_LEN) /* of our own packets, in front of L4 */
 
+/* A host-side address; unused bytes are zero, so that two of them can be compared as bytes. */
+union user_addr {
+	struct sockaddr sa;
+	struct sockaddr_in in;
+	struct sockaddr_in6 in6;
+};
+
 /* All IPv4 addresses in network order. */
 struct user_config {
 	bool restricted;
@@ -40,8 +47,11 @@ struct user_config {
 	char *hostname, *domainname, *bootfile, *tftp_root, *tftp_server_name; /* owned */
 	uint32_t mtu;
 	uint32_t max_flows;
-	struct sockaddr_in dns_host; /* the resolver to use; family 0: the host's own */
-	int peek_off;		     /* -1 probe, 0 do without SO_PEEK_OFF, 1 required */
+	union user_addr dns_host;   /* the resolver to use; family 0: the host's own */
+	bool host_loopback;	    /* the host alias leads to the host's loopback */
+	char *out_if;		    /* owned; null: any */
+	union user_addr out4, out6; /* source addresses; family 0: any */
+	int peek_off;		    /* -1 probe, 0 do without SO_PEEK_OFF, 1 required */
 };
 
 struct user_neigh {
@@ -88,13 +98,7 @@ struct user_end {
 	uint16_t port;
 };
 
-/* A host-side address; unused bytes are zero, so that two of them can be compared as bytes. */
-union user_addr {
-	struct sockaddr sa;
-	struct sockaddr_in in;
-	struct sockaddr_in6 in6;
-};
-
+struct rules;	     /* rules.c */
 struct user_fwd;     /* hostfwd.c */
 struct relay;	     /* relay.c */
 struct guestfwd;     /* guestfwd.c */
@@ -132,7 +136,10 @@ struct user {
 	struct twx_task ready_task; /* deferred twx_port_ready() */
 	bool sending; /* a frame is on its way to the guest: receive() takes nothing */
 	uint16_t ip_id;
-	uint32_t ip6_id; /* of fragments */
+	uint32_t ip6_id;	/* of fragments */
+	struct rules *rules;	/* null: everything is allowed */
+	unsigned int out_index; /* of cfg.out_if, at that time */
+	uint64_t out_index_at;
 	struct user_fwd *fwd;
 	struct relay *relays;
 	uint32_t n_relays;
@@ -199,17 +206,18 @@ bool user_neigh_may_ask(struct user *u, const struct in6_addr *ip);
 
 /*
  * Where a connection or datagram of the guest to @dst really goes: the host alias becomes
- * 127.0.0.1 or ::1, the DNS alias the resolver of resolv.conf (of any family), others stay. 0,
- * -EACCES (restrict),
- * -ECONNREFUSED (an alias of ours, and nothing is there: DNS alias with another port, no resolver),
+ * 127.0.0.1 or ::1, others stay. 0, -EACCES (restrict),
+ * -ECONNREFUSED (an alias of ours, and nothing is there; the DNS alias has the forwarder alone),
  * -EADDRNOTAVAIL (multicast, broadcast, loopback, unspecified, port 0, an address of the virtual
  * network that nobody has).
  */
 int user_map_out(struct user *u, const struct in6_addr *dst, uint16_t port, uint8_t proto,
 		 struct sockaddr_storage *to, socklen_t *to_len);
-/* Drops a packet that user_map_out() refused with @err; the guest is told where a router or host
- * would tell: port unreachable on an alias of ours, host unreachable for an address of its network
- * that nobody has. */
+/* By the egress rules (rules.h): 0 or -EPERM. */
+int user_may_go(struct user *u, const struct in6_addr *dst, uint16_t port, uint8_t proto);
+/* Drops a packet that user_map_out() or user_may_go() refused with @err; the guest is told where a
+ * router or host would tell: "prohibited" for the rules, port unreachable on an alias of ours, host
+ * unreachable for an address of its network that nobody has. */
 void user_refuse(struct user *u, const struct user_pkt *p, int err);
 /* The address under which @guest sees a host-side peer: loopback, unspecified, whatever lies inside
  * the virtual network, and what is not of the guest's family become the host alias. */
@@ -472,8 +480,20 @@ void relay_fini(struct user *u);
 
 int dns_init(struct user *u);
 void dns_fini(struct user *u);
-/* The resolver that the DNS alias stands for now; false if the host has none. */
-bool dns_resolver(struct user *u, struct sockaddr_storage *to, socklen_t *to_len);
+/* A datagram to port 53 of the DNS alias, length and checksum verified. */
+void dns_input(struct user *u, const struct user_pkt *p);
+/* A connected socket for a new connection to it, or -errno: -ECONNREFUSED when the host has no
+ * resolver. */
+int dns_tcp_connect(struct user *u, const struct in6_addr *alias);
+
+/* --- outbound.c --- */
+int outbound_parse(struct user_config *c, const struct twx_opts *o, struct twx_error *e);
+int outbound_check(struct user *u, struct twx_error *e);
+/* Prepares a socket that is about to connect to @to, or to send there: 0 or -errno. */
+int sock_outbound(struct user *u, int fd, const struct sockaddr *to);
+/* The same as control data of one datagram; its length, 0: none is needed. */
+#define SOCK_OUTBOUND_ROOM 48
+size_t sock_outbound_control(struct user *u, void *control, size_t room, const struct sockaddr *to);
 
 extern const struct twx_backend_type user_backend;
 
