@@ -508,7 +508,29 @@ static void loop_unlock(struct twx_loop *loop)
 		pthread_mutex_unlock(&loop->lock->turn);
 }
 
-/* One round. Work for the next one may be left in loop->deferred. */
+/* What follows the wait. Work for the next round may be left in loop->deferred. */
+static int loop_callbacks(struct twx_loop *loop, int n_events, twx_task_fn *first,
+			  struct twx_task *t)
+{
+	int n;
+
+	loop_lock(loop);
+	loop->n_events = n_events;
+	loop_look(loop);
+	loop->in_round = loop->dispatching = true;
+	loop->woken = false;
+	if (first)
+		first(t);
+	n = loop_run_watches(loop);
+	n += loop_run_timers(loop);
+	n += loop_run_tasks(loop);
+	loop->in_round = loop->dispatching = false;
+	loop_arm(loop);
+	loop->more = loop->deferred.head != NULL;
+	loop_unlock(loop);
+	return n;
+}
+
 static int loop_round(struct twx_loop *loop, int timeout_ms)
 {
 	int n;
@@ -518,19 +540,7 @@ static int loop_round(struct twx_loop *loop, int timeout_ms)
 	n = epoll_wait(loop->epoll_fd, loop->events, LOOP_EVENTS, loop->more ? 0 : timeout_ms);
 	if (n < 0 && errno != EINTR)
 		return -errno;
-	loop_lock(loop);
-	loop->n_events = max(n, 0);
-	loop_look(loop);
-	loop->in_round = loop->dispatching = true;
-	loop->woken = false;
-	n = loop_run_watches(loop);
-	n += loop_run_timers(loop);
-	n += loop_run_tasks(loop);
-	loop->in_round = loop->dispatching = false;
-	loop_arm(loop);
-	loop->more = loop->deferred.head != NULL;
-	loop_unlock(loop);
-	return n;
+	return loop_callbacks(loop, max(n, 0), NULL, NULL);
 }
 
 bool loop_in_round(const struct twx_loop *loop)
@@ -651,6 +661,23 @@ bool loop_virtual_advance(struct twx_loop *loop, uint64_t when, unsigned int bud
 	}
 	loop->now = max(loop->now, when);
 	return true;
+}
+
+bool loop_hosted_round(struct twx_loop *loop, uint64_t now, bool look, struct twx_task *first)
+{
+	int n = 0;
+
+	assert(loop->stands && !loop->in_round);
+	if (look)
+		n = epoll_wait(loop->epoll_fd, loop->events, LOOP_EVENTS, 0);
+	loop->now = max(loop->now, now);
+	loop_callbacks(loop, max(n, 0), first ? first->fn : NULL, first);
+	return loop->more;
+}
+
+void loop_hosted_wake(struct twx_loop *loop)
+{
+	loop_wake(loop);
 }
 
 bool loop_is_entered(const struct twx_loop *loop)

@@ -29,6 +29,16 @@ bool loop_virtual_advance(struct twx_loop *loop, uint64_t when, unsigned int bud
  */
 void loop_settle(struct twx_loop *loop);
 
+/*
+ * For a loop that stands because it lives in somebody else's, clock and all: one round at the time
+ * @now, which is never before the last one's. With @look the descriptors are looked at; @first, a
+ * task that is deferred nowhere, runs before everything else. True: there is work for another round
+ * at once. Not from a callback.
+ */
+bool loop_hosted_round(struct twx_loop *loop, uint64_t now, bool look, struct twx_task *first);
+/* Makes twx_loop_fd() readable for whoever waits for it; from any thread. */
+void loop_hosted_wake(struct twx_loop *loop);
+
 /* Whether the caller is one of its callbacks: while that waits, all the others do. */
 bool loop_in_round(const struct twx_loop *loop);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The same guest frames into `user` and into libslirp, replies compared field by field. */
+/* The same guest frames into our libslirp and into the system's, replies compared field by field.
+ */
 #ifndef DIFF_H
 #define DIFF_H
 
@@ -14,17 +15,13 @@
 #define FRAME_MAX 2048
 #define REPLIES_MAX 256
 
-/* A stack under test. step() runs what is due and waits up to @ms for more. */
-struct stack_ops {
-	const char *name;
-	void *(*open)(const char *tftp_root);
-	void (*input)(void *stack, const uint8_t *frame, size_t len);
-	void (*step)(void *stack, int ms);
-	void (*skip)(void *stack,
-		     int ms); /* lets timers of @ms pass, where the stack's clock allows it */
-	void (*close)(void *stack);
-};
-extern const struct stack_ops stack_slirp, stack_twinax;
+/* A library under test with its stack. */
+struct stack;
+struct stack *stack_open(const char *library, const char *tftp_root);
+void stack_input(struct stack *s, const uint8_t *frame, size_t len);
+void stack_step(struct stack *s, int ms); /* runs what is due and waits up to @ms for more */
+void stack_skip(struct stack *s, int ms); /* timers of @ms pass */
+void stack_close(struct stack *s);
 
 struct reply {
 	uint32_t len;
@@ -33,8 +30,7 @@ struct reply {
 
 /* One run of all scenarios on one stack. */
 struct ctx {
-	const struct stack_ops *ops;
-	void *stack;
+	struct stack *stack;
 	struct reply replies[REPLIES_MAX];
 	int n_replies;
 	struct transcript *log;

@@ -190,8 +190,7 @@ void gtcp_follow(struct ctx *c, struct gtcp *t)
 		c->n_replies = 0;
 		if ((t->got == before && fin == t->got_fin) || t->no_ack || t->got_rst)
 			break;
-		c->ops->input(c->stack, f,
-			      gtcp_build(c, t, f, ACK, t->snd_nxt, t->rcv_nxt, NULL, 0));
+		stack_input(c->stack, f, gtcp_build(c, t, f, ACK, t->snd_nxt, t->rcv_nxt, NULL, 0));
 	}
 	flag_text(s.flags, flags);
 	log_field(c, "tcp.any", "%s", n ? "yes" : "no");
@@ -220,7 +219,7 @@ void gtcp_raw(struct ctx *c, struct gtcp *t, uint8_t flags, uint32_t seq, uint32
 {
 	uint8_t f[FRAME_MAX];
 
-	c->ops->input(c->stack, f, gtcp_build(c, t, f, flags, seq, ack, data, len));
+	stack_input(c->stack, f, gtcp_build(c, t, f, flags, seq, ack, data, len));
 	gtcp_follow(c, t);
 }
 
@@ -269,7 +268,7 @@ int host_accept(struct ctx *c, int l)
 
 		if (fd >= 0)
 			return fd;
-		c->ops->step(c->stack, 2);
+		stack_step(c->stack, 2);
 	}
 	return -1;
 }
@@ -281,7 +280,7 @@ int host_read(struct ctx *c, int fd, void *buf, size_t len)
 
 		if (n >= 0 || errno != EAGAIN)
 			return (int)n;
-		c->ops->step(c->stack, 2);
+		stack_step(c->stack, 2);
 	}
 	errno = EAGAIN;
 	return -1;

@@ -66,29 +66,28 @@ void run_quiet(struct ctx *c)
 	while (quiet < 4) {
 		int before = c->n_replies;
 
-		c->ops->step(c->stack, 2);
+		stack_step(c->stack, 2);
 		quiet = c->n_replies == before ? quiet + 1 : 0;
 	}
-	c->ops->skip(c->stack, 260); /* a delayed acknowledgement */
+	stack_skip(c->stack, 10); /* a delayed acknowledgement */
 }
 
 void exchange(struct ctx *c, const uint8_t *frame, size_t len)
 {
-	c->ops->input(c->stack, frame, len);
+	stack_input(c->stack, frame, len);
 	run_quiet(c);
 	log_replies(c);
 }
 
-static void run(const struct stack_ops *ops, struct transcript *log, const char *tftp_root)
+static void run(const char *library, struct transcript *log, const char *tftp_root)
 {
 	struct ctx *c = calloc(1, sizeof(*c));
 	static const uint8_t mac[6] = { 0x52, 0x54, 0, 0x12, 0x34, 0x56 };
 
-	c->ops = ops;
 	c->log = log;
 	memcpy(c->mac, mac, 6);
 	ctx_current = c;
-	c->stack = ops->open(tftp_root);
+	c->stack = stack_open(library, tftp_root);
 	scenarios_l2(c);
 	scenarios_dhcp(c);
 	scenarios_icmp(c);
@@ -96,7 +95,7 @@ static void run(const struct stack_ops *ops, struct transcript *log, const char 
 	scenarios_tftp(c);
 	scenarios_tcp(c);
 	scenarios_forward(c);
-	ops->close(c->stack);
+	stack_close(c->stack);
 	free(c);
 }
 
@@ -247,20 +246,24 @@ static int prepare(char *dir, size_t size, char *tftp, size_t tftp_size)
 	return isolate(dir);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	static struct transcript ours, theirs;
 	char dir[64], tftp[96], cmd[96];
 	int r;
 
+	if (argc != 3) {
+		fprintf(stderr, "usage: %s OUR-LIBRARY THEIR-LIBRARY\n", argv[0]);
+		return 2;
+	}
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	while (differences[n_known].exchange)
 		n_known++;
 	known_hits = calloc((size_t)n_known + 1, sizeof(int));
 	r = prepare(dir, sizeof(dir), tftp, sizeof(tftp));
 	if (!r) {
-		run(&stack_slirp, &theirs, tftp);
-		run(&stack_twinax, &ours, tftp);
+		run(argv[2], &theirs, tftp);
+		run(argv[1], &ours, tftp);
 		r = judge(&ours, &theirs);
 		umount("/etc/resolv.conf");
 	}

@@ -286,7 +286,7 @@ static void udp_round(struct ctx *c, const char *name, int fd, uint32_t dst, uin
 
 	log_begin(c, "udp %s %zu x%d", name, len, answers);
 	fill(data, len, (uint32_t)len + 3);
-	c->ops->input(c->stack, f, pkt_udp(c, f, GUEST_IP, sport, dst, dport, data, len));
+	stack_input(c->stack, f, pkt_udp(c, f, GUEST_IP, sport, dst, dport, data, len));
 	run_quiet(c);
 	n = recvfrom(fd, got, sizeof(got), 0, (struct sockaddr *)&from, &alen);
 	log_field(c, "host.got", "%zd %08x", n, n > 0 ? data_hash(got, (size_t)n) : 0);
@@ -392,7 +392,7 @@ static void udp_fragments(struct ctx *c, int fd)
 			put16(f + 20,
 			      cases[i].part[k].off / 8u | (cases[i].part[k].more ? 0x2000u : 0));
 			pkt_fix_ip(f);
-			c->ops->input(c->stack, f, flen);
+			stack_input(c->stack, f, flen);
 		}
 		run_quiet(c);
 		n = recv(fd, got, sizeof(got), 0);
@@ -413,9 +413,9 @@ static void udp_dns(struct ctx *c)
 
 	for (uint16_t i = 0; i < 4; i++) {
 		log_begin(c, "dns query %u", i);
-		c->ops->input(c->stack, f,
-			      pkt_udp(c, f, GUEST_IP, (uint16_t)(5300 + i), DNS_IP, 53, query,
-				      sizeof(query)));
+		stack_input(c->stack, f,
+			    pkt_udp(c, f, GUEST_IP, (uint16_t)(5300 + i), DNS_IP, 53, query,
+				    sizeof(query)));
 		run_quiet(c);
 		n = recvfrom(fd, got, sizeof(got), 0, (struct sockaddr *)&from, &alen);
 		log_field(c, "host.got", "%zd %08x", n, n > 0 ? data_hash(got, (size_t)n) : 0);

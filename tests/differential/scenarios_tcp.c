@@ -56,16 +56,16 @@ static void tftp_fetch(struct ctx *c, const char *name, const char *file, const 
 	uint16_t port;
 
 	log_begin(c, "tftp %s", name);
-	c->ops->input(c->stack, f,
-		      pkt_udp(c, f, GUEST_IP, sport, HOST_IP, 69, m,
-			      tftp_request(m, 1, file, "octet", opts)));
+	stack_input(c->stack, f,
+		    pkt_udp(c, f, GUEST_IP, sport, HOST_IP, 69, m,
+			    tftp_request(m, 1, file, "octet", opts)));
 	run_quiet(c);
 	log_tftp(c, &port);
 	for (int i = with_oack ? 0 : 1; i < acks && port; i++) {
 		const uint8_t ack[4] = { 0, 4, 0, (uint8_t)i };
 
 		log_begin(c, "tftp %s ack %d", name, i);
-		c->ops->input(c->stack, f, pkt_udp(c, f, GUEST_IP, sport, HOST_IP, port, ack, 4));
+		stack_input(c->stack, f, pkt_udp(c, f, GUEST_IP, sport, HOST_IP, port, ack, 4));
 		run_quiet(c);
 		log_tftp(c, &port);
 	}
@@ -90,15 +90,15 @@ void scenarios_tftp(struct ctx *c)
 		tftp_fetch(c, names[i][0] ? names[i] : "no name", names[i], NULL,
 			   (uint16_t)(2010 + i), 2, false);
 	log_begin(c, "tftp write");
-	c->ops->input(c->stack, f,
-		      pkt_udp(c, f, GUEST_IP, 2020, HOST_IP, 69, m,
-			      tftp_request(m, 2, "small", "octet", NULL)));
+	stack_input(c->stack, f,
+		    pkt_udp(c, f, GUEST_IP, 2020, HOST_IP, 69, m,
+			    tftp_request(m, 2, "small", "octet", NULL)));
 	run_quiet(c);
 	log_tftp(c, &port);
 	log_begin(c, "tftp netascii");
-	c->ops->input(c->stack, f,
-		      pkt_udp(c, f, GUEST_IP, 2021, HOST_IP, 69, m,
-			      tftp_request(m, 1, "small", "netascii", NULL)));
+	stack_input(c->stack, f,
+		    pkt_udp(c, f, GUEST_IP, 2021, HOST_IP, 69, m,
+			    tftp_request(m, 1, "small", "netascii", NULL)));
 	run_quiet(c);
 	log_tftp(c, &port);
 	for (uint32_t len = 0; len < 6; len += 2) {
@@ -475,7 +475,7 @@ static void forward_udp(struct ctx *c)
 	run_quiet(c);
 	log_replies(c);
 	log_begin(c, "forward udp back");
-	c->ops->input(c->stack, f, pkt_udp(c, f, GUEST_IP, 7102, HOST_IP, 7500, "world!", 6));
+	stack_input(c->stack, f, pkt_udp(c, f, GUEST_IP, 7102, HOST_IP, 7500, "world!", 6));
 	run_quiet(c);
 	n = recv(fd, got, sizeof(got), 0);
 	log_field(c, "host.got", "%zd %08x", n, n > 0 ? data_hash(got, (size_t)n) : 0);

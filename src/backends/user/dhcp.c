@@ -512,6 +512,8 @@ void dhcp_input(struct user *u, const struct user_pkt *p, const uint8_t *data, u
 {
 	struct request r;
 
+	if (u->cfg.no_dhcp)
+		return;
 	if (!parse(u, data, len, &r)) {
 		twx_port_drop(u->port, TWX_DROP_BAD_PACKET, p->frame->len);
 		return;
@@ -540,4 +542,29 @@ void dhcp_input(struct user *u, const struct user_pkt *p, const uint8_t *data, u
 	default:
 		twx_port_drop(u->port, TWX_DROP_BAD_PACKET, p->frame->len);
 	}
+}
+
+/* --- leases that outlive the process --- */
+
+bool dhcp_lease(struct user *u, uint32_t i, uint8_t mac[6], uint32_t *left)
+{
+	const struct lease *l = &u->dhcp->leases[i];
+	uint64_t now = twx_loop_now(u->loop);
+
+	if (!l->known || l->resting)
+		return false;
+	memcpy(mac, l->mac, 6);
+	*left = l->until > now ? (uint32_t)min((l->until - now) / 1000000000, (uint64_t)UINT32_MAX) : 0;
+	return true;
+}
+
+void dhcp_lease_set(struct user *u, uint32_t i, const uint8_t mac[6], uint32_t left)
+{
+	struct lease *l = &u->dhcp->leases[i], *other = lease_by_mac(u, mac);
+
+	if (!usable(u, l))
+		return;
+	if (other && other != l)
+		*other = (struct lease){ 0 };
+	lease_take(l, mac, twx_loop_now(u->loop) + left * 1000000000ull);
 }

@@ -75,6 +75,8 @@ struct guestfwd {
 	uint16_t port;
 	char *command;	   /* cmd: */
 	struct pump *pump; /* a chardev */
+	guestfwd_take_fn *hook;
+	void *hook_opaque;
 	struct program *programs;
 	struct guestfwd *next;
 };
@@ -484,6 +486,20 @@ static bool own_address(struct user *u, const struct in6_addr *addr)
 	return true;
 }
 
+static int enter(struct guestfwd *g, struct twx_error *e)
+{
+	struct user *u = g->u;
+
+	if (!own_address(u, &g->addr)) {
+		guestfwd_free(g);
+		return twx_error_set(e, E2BIG, "guestfwd= has more than %zu addresses",
+				     array_size(u->own));
+	}
+	g->next = u->guestfwds;
+	u->guestfwds = g;
+	return 0;
+}
+
 int guestfwd_add(struct user *u, const char *rule, struct twx_error *e)
 {
 	struct guestfwd *g = calloc(1, sizeof(*g));
@@ -504,15 +520,78 @@ int guestfwd_add(struct user *u, const char *rule, struct twx_error *e)
 		g->command = strdup(target + 4);
 	if (!err && !g->command && !g->pump)
 		err = twx_error_set(e, ENOMEM, "out of memory");
-	if (!err && !own_address(u, &g->addr))
-		err = twx_error_set(e, E2BIG, "guestfwd= has more than %zu addresses",
-				    array_size(u->own));
 	if (err) {
 		guestfwd_free(g);
 		return err;
 	}
-	g->next = u->guestfwds;
-	u->guestfwds = g;
+	return enter(g, e);
+}
+
+/* Without a text: a command, or a hook. */
+static int add_at(struct user *u, struct in_addr *addr, uint16_t port, struct guestfwd init,
+		  struct twx_error *e)
+{
+	struct guestfwd *g = malloc(sizeof(*g));
+
+	if (!g) {
+		free(init.command);
+		return twx_error_set(e, ENOMEM, "out of memory");
+	}
+	*g = init;
+	g->u = u;
+	g->addr = user_mapped(*addr);
+	g->port = port;
+	if (!is_free(g)) {
+		guestfwd_free(g);
+		return twx_error_set(e, EADDRINUSE,
+				     "Conflicting/invalid host:port in guest forwarding rule");
+	}
+	*addr = user_v4(&g->addr);
+	return enter(g, e);
+}
+
+int guestfwd_add_hook(struct user *u, struct in_addr *addr, uint16_t port, guestfwd_take_fn *take,
+		      void *opaque, struct twx_error *e)
+{
+	return add_at(u, addr, port, (struct guestfwd){ .hook = take, .hook_opaque = opaque }, e);
+}
+
+int guestfwd_add_command(struct user *u, struct in_addr *addr, uint16_t port, const char *command,
+			 struct twx_error *e)
+{
+	char *copy = strdup(command);
+
+	if (!copy)
+		return twx_error_set(e, ENOMEM, "out of memory");
+	return add_at(u, addr, port, (struct guestfwd){ .command = copy }, e);
+}
+
+/* The address is nobody's again, unless another rule has it. */
+static void disown(struct user *u, const struct in6_addr *addr)
+{
+	for (const struct guestfwd *g = u->guestfwds; g; g = g->next)
+		if (user_same(&g->addr, addr))
+			return;
+	for (uint32_t i = 0; i < u->n_own; i++) {
+		if (u->own[i].s_addr == user_v4(addr).s_addr) {
+			u->own[i] = u->own[--u->n_own];
+			return;
+		}
+	}
+}
+
+int guestfwd_remove(struct user *u, struct in_addr addr, uint16_t port)
+{
+	struct in6_addr mapped = user_mapped(addr);
+	struct guestfwd **at = &u->guestfwds, *g = guestfwd_find(u, &mapped, port);
+
+	if (!g)
+		return -ENOENT;
+	while (*at != g)
+		at = &(*at)->next;
+	*at = g->next;
+	disown(u, &mapped);
+	guestfwd_free(g);
 	return 0;
 }
 
@@ -522,7 +601,10 @@ int guestfwd_connect(struct guestfwd *g)
 
 	if (err)
 		return err;
-	err = g->command ? program_start(g, fd[1]) : pump_start(g->pump, fd[1]);
+	if (g->hook)
+		err = g->hook(g->hook_opaque, fd[1]);
+	else
+		err = g->command ? program_start(g, fd[1]) : pump_start(g->pump, fd[1]);
 	if (!err)
 		return fd[0];
 	close(fd[0]);

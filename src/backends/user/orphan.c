@@ -328,6 +328,46 @@ void orphan_answered(struct user *u, const struct flow_key *key)
 	}
 }
 
+/* --- a guest that has moved --- */
+
+static struct user_orphans *orphans_new(struct user *u)
+{
+	struct user_orphans *o = calloc(1, sizeof(*o));
+
+	if (!o)
+		return NULL;
+	o->user = u;
+	o->fd = -1;
+	twx_timer_init(&o->timer, u->loop, probe_due);
+	u->orphans = o;
+	return o;
+}
+
+void orphan_expect(struct user *u, const struct flow_key *key, const uint8_t mac[6])
+{
+	struct user_orphans *o = u->orphans ? u->orphans : orphans_new(u);
+	struct record r = { .key = *key }, *list;
+
+	memcpy(r.mac, mac, 6);
+	if (!o || o->n >= u->cfg.max_flows || !usable(u, &r))
+		return;
+	list = reallocarray(o->list, o->n + 1, sizeof(*list));
+	if (!list)
+		return;
+	o->list = list;
+	load_some(o, &r, 1);
+}
+
+void orphan_begin(struct user *u)
+{
+	struct user_orphans *o = u->orphans;
+
+	if (!o || !o->n)
+		return;
+	o->round = o->next = 0;
+	twx_timer_set(&o->timer, twx_loop_now(u->loop));
+}
+
 /* --- beginning and end --- */
 
 static char *path_of(const struct user *u, const char *prefix)
@@ -341,16 +381,12 @@ void orphan_init(struct user *u)
 {
 	struct twx_net *net = u->backend->net;
 	const char *prefix = net_state_prefix(net);
-	struct user_orphans *o = prefix ? calloc(1, sizeof(*o)) : NULL;
+	struct user_orphans *o = prefix ? orphans_new(u) : NULL;
 	int err;
 
 	if (!o)
 		return;
-	o->user = u;
-	o->fd = -1;
 	o->path = path_of(u, prefix);
-	twx_timer_init(&o->timer, u->loop, probe_due);
-	u->orphans = o;
 	err = o->path ? begin(o) : -ENOMEM;
 	/* Where there is no such folder, the socket beside it cannot be made either, and says so.
 	 */

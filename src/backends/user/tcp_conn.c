@@ -164,7 +164,8 @@ static int find_target(struct user *u, const struct flow_key *key, struct target
 	int err;
 
 	t->fwd = guestfwd_find(u, &key->peer, key->peer_port);
-	t->dns = !t->fwd && key->peer_port == 53 && user_is_dns(u, &key->peer);
+	t->dns = !t->fwd && !u->cfg.no_dns && key->peer_port == 53 &&
+		 user_is_dns(u, &key->peer);
 	if (t->fwd)
 		return 0;
 	if (t->dns)

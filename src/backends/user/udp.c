@@ -533,7 +533,7 @@ void udp_input(struct user *u, const struct user_pkt *whole)
 		goto bad;
 	if (hostfwd_udp_reply(u, &p))
 		return;
-	if (dport == 53 && user_is_dns(u, &p.dst))
+	if (dport == 53 && !u->cfg.no_dns && user_is_dns(u, &p.dst))
 		dns_input(u, &p);
 	else
 		to_peer(u, &p, sport, dport);

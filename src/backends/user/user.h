@@ -41,6 +41,7 @@ union user_addr {
 struct user_config {
 	bool restricted;
 	bool ipv4, ipv6; /* at least one */
+	bool no_dns, no_dhcp; /* these services are not there */
 	struct in_addr net, mask, host, dns, dhcp_start;
 	struct in6_addr prefix6, host6, dns6; /* prefix6: no bits behind the prefix */
 	uint8_t prefix6_len;		      /* 1..126 */
@@ -420,6 +421,10 @@ void orphan_wipe(struct user *u, struct flow *f);
 void orphan_resume(struct user *u); /* the guest takes frames again */
 /* A segment of a connection that no flow knows: it is about to be reset. */
 void orphan_answered(struct user *u, const struct flow_key *key);
+/* The guest has come from another process with a connection of its own: orphan_begin() then goes
+ * about all of them. One that cannot be is left out. */
+void orphan_expect(struct user *u, const struct flow_key *key, const uint8_t mac[6]);
+void orphan_begin(struct user *u);
 
 /* --- search.c: dnssearch= --- */
 int search_init(struct user *u, const struct twx_opts *opts, struct twx_error *e);
@@ -428,6 +433,9 @@ void search_fini(struct user *u);
 int dhcp_init(struct user *u, struct twx_error *e);
 void dhcp_input(struct user *u, const struct user_pkt *p, const uint8_t *data, uint32_t len);
 void dhcp_fini(struct user *u);
+/* The lease of the @i-th address, if there is one, and the seconds that are left of it. */
+bool dhcp_lease(struct user *u, uint32_t i, uint8_t mac[6], uint32_t *left);
+void dhcp_lease_set(struct user *u, uint32_t i, const uint8_t mac[6], uint32_t left);
 
 /* --- dhcp6.c: DHCPv6 (RFC 8415) --- */
 int dhcp6_init(struct user *u, struct twx_error *e);
@@ -461,6 +469,18 @@ bool hostfwd_udp_reply(struct user *u, const struct user_pkt *p);
 
 /* guestfwd=, with QEMU's errors. */
 int guestfwd_add(struct user *u, const char *rule, struct twx_error *e);
+/*
+ * Without a text, while it runs. @addr 0.0.0.0 becomes the first that is not a server's. A hook gets
+ * one end of a pair of connected TCP sockets for each connection, takes it in any case, and says 0
+ * or -errno.
+ */
+typedef int guestfwd_take_fn(void *opaque, int fd);
+int guestfwd_add_hook(struct user *u, struct in_addr *addr, uint16_t port, guestfwd_take_fn *take,
+		      void *opaque, struct twx_error *e);
+int guestfwd_add_command(struct user *u, struct in_addr *addr, uint16_t port, const char *command,
+			 struct twx_error *e);
+/* 0 or -ENOENT. Programs of its connections are ended; a hook's end of the others is its own. */
+int guestfwd_remove(struct user *u, struct in_addr addr, uint16_t port);
 void guestfwd_fini(struct user *u);
 /* The rule for an address and port, or null. */
 struct guestfwd *guestfwd_find(struct user *u, const struct in6_addr *addr, uint16_t port);

@@ -1,14 +1,29 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* libslirp through its own interface, as QEMU drives it. */
+/* A library with libslirp's interface, ours or the system's, driven as QEMU drives it. */
 #include <arpa/inet.h>
+#include <dlfcn.h>
 #include <poll.h>
 #include <slirp/libslirp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "diff.h"
 
-struct slirp_stack {
+/* The calls that the harness makes, of one library. */
+struct calls {
+	__typeof__(&slirp_new) new;
+	__typeof__(&slirp_cleanup) cleanup;
+	__typeof__(&slirp_input) input;
+	__typeof__(&slirp_pollfds_fill) fill;
+	__typeof__(&slirp_pollfds_poll) poll;
+	__typeof__(&slirp_add_hostfwd) add_hostfwd;
+	__typeof__(&slirp_version_string) version;
+};
+
+struct stack {
+	struct calls call;
+	void *library;
 	Slirp *slirp;
 	struct pollfd fds[256];
 	int n;
@@ -27,7 +42,7 @@ static void guest_error(const char *msg, void *opaque)
 
 static int64_t clock_get_ns(void *opaque)
 {
-	struct slirp_stack *s = opaque;
+	struct stack *s = opaque;
 	struct timespec t;
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
@@ -71,7 +86,7 @@ static const SlirpCb callbacks = {
 
 static int add_poll(int fd, int events, void *opaque)
 {
-	struct slirp_stack *s = opaque;
+	struct stack *s = opaque;
 	short ev = 0;
 
 	if (s->n == (int)(sizeof(s->fds) / sizeof(s->fds[0])))
@@ -88,7 +103,7 @@ static int add_poll(int fd, int events, void *opaque)
 
 static int get_revents(int idx, void *opaque)
 {
-	struct slirp_stack *s = opaque;
+	struct stack *s = opaque;
 	short r = s->fds[idx].revents;
 
 	return (r & POLLIN ? SLIRP_POLL_IN : 0) | (r & POLLOUT ? SLIRP_POLL_OUT : 0) |
@@ -101,9 +116,42 @@ static struct in_addr v4(uint32_t a)
 	return (struct in_addr){ htonl(a) };
 }
 
-static void *slirp_open(const char *tftp_root)
+static void *symbol(void *library, const char *name)
 {
-	struct slirp_stack *s = calloc(1, sizeof(*s));
+	void *f = dlsym(library, name);
+
+	if (!f) {
+		printf("FAIL %s\n", dlerror());
+		exit(1);
+	}
+	return f;
+}
+
+/* By its path, so that a second library of the same name does not become the first. */
+static void load(struct stack *s, const char *path)
+{
+	void *l = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+
+	if (!l) {
+		printf("FAIL %s\n", dlerror());
+		exit(1);
+	}
+	s->library = l;
+	s->call = (struct calls){
+		.new = symbol(l, "slirp_new"),
+		.cleanup = symbol(l, "slirp_cleanup"),
+		.input = symbol(l, "slirp_input"),
+		.fill = symbol(l, "slirp_pollfds_fill"),
+		.poll = symbol(l, "slirp_pollfds_poll"),
+		.add_hostfwd = symbol(l, "slirp_add_hostfwd"),
+		.version = symbol(l, "slirp_version_string"),
+	};
+	printf("%s: libslirp %s\n", path, s->call.version());
+}
+
+struct stack *stack_open(const char *library, const char *tftp_root)
+{
+	struct stack *s = calloc(1, sizeof(*s));
 	static const char *search[] = { "lab.example", "example", NULL };
 	SlirpConfig cfg = {
 		.version = 4,
@@ -120,54 +168,40 @@ static void *slirp_open(const char *tftp_root)
 		.bootfile = "boot.bin",
 	};
 
-	s->slirp = slirp_new(&cfg, &callbacks, s);
-	if (!s->slirp || slirp_add_hostfwd(s->slirp, 0, v4(INADDR_LOOPBACK), 7001, v4(0), 7101) ||
-	    slirp_add_hostfwd(s->slirp, 1, v4(INADDR_LOOPBACK), 7002, v4(0), 7102))
+	load(s, library);
+	s->slirp = s->call.new(&cfg, &callbacks, s);
+	if (!s->slirp || s->call.add_hostfwd(s->slirp, 0, v4(INADDR_LOOPBACK), 7001, v4(0), 7101) ||
+	    s->call.add_hostfwd(s->slirp, 1, v4(INADDR_LOOPBACK), 7002, v4(0), 7102))
 		abort();
 	return s;
 }
 
-static void slirp_in(void *stack, const uint8_t *frame, size_t len)
+void stack_input(struct stack *s, const uint8_t *frame, size_t len)
 {
-	struct slirp_stack *s = stack;
-
-	slirp_input(s->slirp, frame, (int)len);
+	s->call.input(s->slirp, frame, (int)len);
 }
 
-static void slirp_step(void *stack, int ms)
+void stack_step(struct stack *s, int ms)
 {
-	struct slirp_stack *s = stack;
 	uint32_t timeout = (uint32_t)ms;
 	int r;
 
 	s->n = 0;
-	slirp_pollfds_fill(s->slirp, &timeout, add_poll, s);
-	r = poll(s->fds, (nfds_t)s->n, ms);
-	slirp_pollfds_poll(s->slirp, r < 0, get_revents, s);
+	s->call.fill(s->slirp, &timeout, add_poll, s);
+	r = poll(s->fds, (nfds_t)s->n, (int)(timeout < (uint32_t)ms ? timeout : (uint32_t)ms));
+	s->call.poll(s->slirp, r < 0, get_revents, s);
 }
 
-static void slirp_skip(void *stack, int ms)
+void stack_skip(struct stack *s, int ms)
 {
-	struct slirp_stack *s = stack;
-
 	s->skew += ms * 1000000LL;
-	slirp_step(s, 0);
-	slirp_step(s, 0);
+	stack_step(s, 0);
+	stack_step(s, 0);
 }
 
-static void slirp_end(void *stack)
+void stack_close(struct stack *s)
 {
-	struct slirp_stack *s = stack;
-
-	slirp_cleanup(s->slirp);
+	s->call.cleanup(s->slirp);
+	dlclose(s->library);
 	free(s);
 }
-
-const struct stack_ops stack_slirp = {
-	.name = "libslirp",
-	.open = slirp_open,
-	.input = slirp_in,
-	.step = slirp_step,
-	.skip = slirp_skip,
-	.close = slirp_end,
-};
