@@ -145,6 +145,10 @@ static void options_in(struct tg_conn *c, const uint8_t *tcp)
 			c->mss_in = user_get16(tcp + i + 2);
 		if (tcp[i] == 3 && !c->no_wscale)
 			c->wscale_in = tcp[i + 2];
+		for (uint32_t k = 2; tcp[i] == 5 && k < tcp[i + 1]; k += 8, c->n_sacks++) {
+			c->sacks[c->n_sacks][0] = user_get32(tcp + i + k) - c->iss - 1;
+			c->sacks[c->n_sacks][1] = user_get32(tcp + i + k + 4) - c->iss - 1;
+		}
 		i += tcp[i + 1];
 	}
 }
@@ -194,6 +198,10 @@ static void ack_in(struct tg_conn *c, const uint8_t *tcp, uint32_t len)
 	if (ack == c->snd_una && !len && ack != c->snd_nxt && edge == c->snd_edge)
 		c->dupacks_in++;
 	c->acks_in += !len;
+	if (!len && !(tcp[13] & TG_SYN)) {
+		c->n_sacks = 0;
+		options_in(c, tcp);
+	}
 	c->zero_windows_in += !wnd;
 	if ((int32_t)(ack - c->snd_una) < 0)
 		return;
@@ -453,6 +461,10 @@ static uint32_t put_options(const struct tg_conn *c, uint8_t *opt)
 	}
 	if (!c->no_wscale) {
 		memcpy(opt + n, "\1\3\3\7", 4);
+		n += 4;
+	}
+	if (c->sack) {
+		memcpy(opt + n, "\1\1\4\2", 4);
 		n += 4;
 	}
 	return n;

@@ -34,8 +34,10 @@ struct tg_conn {
 	uint32_t rcv_buf, held; /* window: rcv_buf - held */
 	bool hold;		/* the application does not read */
 	bool no_wscale;
-	bool echoed;  /* what comes is what was sent */
-	uint16_t mss; /* announced; 0: none */
+	bool sack;		       /* agreed to in the SYN */
+	uint32_t n_sacks, sacks[4][2]; /* of the last segment without data, from iss + 1 on */
+	bool echoed;		       /* what comes is what was sent */
+	uint16_t mss;		       /* announced; 0: none */
 	uint32_t ack_owed;
 	bool mute; /* no ACKs */
 	uint64_t seed;

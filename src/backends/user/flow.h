@@ -40,6 +40,7 @@ struct flow_io {
 	struct twx_timer timer;
 	struct user *user;
 	void *tail; /* TCP: unsent bytes, malloc()ed; null mostly */
+	struct tcp_early *early; /* TCP: what came ahead of its turn (tcp_early.c) */
 };
 
 struct flow_table {

@@ -44,18 +44,19 @@
  * holds what lives for a burst, the bounce buffer and bounds.
  *
  * Limits: window 4 MiB (65535 without scaling); flight to the guest 1 MiB, 256 KiB without
- * SO_PEEK_OFF (tcp_hold.c); tails 16 MiB in all, holds as much; 1024 half-open connections; TIME-WAIT 4 s; SYN 5 retries;
+ * SO_PEEK_OFF (tcp_hold.c); tails 16 MiB in all, holds as much, and what came early, too; 4096
+ * half-open connections; TIME-WAIT 4 s; SYN 5 retries;
  * data 15; one answer in 10 ms to a connection's bare ACKs that do not fit.
  *
- * Left out: timestamps, selective acknowledgement, congestion control towards the guest (there is
- * no network between; after a loss see tcp_out.c), reassembly (what arrives out of order is
- * answered with duplicate ACKs), simultaneous open, the urgent pointer (urgent data is data).
+ * Left out: timestamps, the guest's selective acknowledgements (it gets ours), congestion control
+ * towards the guest (there is no network between; after a loss see tcp_out.c), simultaneous open,
+ * the urgent pointer (urgent data is data).
  *
  * Differences from libslirp: no copy in between, so the acknowledgement means "in the host's
  * kernel"; a reset from the host is a reset for the guest even while data waits; segments of
  * unknown flows are reset.
  *
- * RFC 9293, 5681, 5961, 6298, 6528, 7323 (window scale only).
+ * RFC 9293, 2018, 5681, 5961, 6298, 6528, 7323 (window scale only).
  */
 #include <errno.h>
 #include <stdlib.h>

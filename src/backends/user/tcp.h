@@ -17,8 +17,9 @@
 #define TCP_FLIGHT_MAX (1u << 20)	     /* unacknowledged by the guest */
 #define TCP_FLIGHT_MAX_NO_PEEK (256u << 10)  /* the same without SO_PEEK_OFF */
 #define TCP_TAIL_TOTAL (16u << 20)	     /* unsent tails of all flows */
+#define TCP_EARLY_TOTAL (16u << 20)	     /* of all flows, waiting for what is missing */
 #define TCP_GATHER_IOV 1024		     /* iovecs of one sendmsg(), UIO_MAXIOV */
-#define TCP_HALF_OPEN_MAX 1024		     /* connections whose handshake is not finished */
+#define TCP_HALF_OPEN_MAX 4096		     /* connections whose handshake is not finished */
 #define TCP_PUSH_READS 8		     /* frames to the guest in one turn of a flow */
 #define TCP_DUPACKS 2			     /* that mean a loss */
 #define TCP_LOSS_WINDOW 10u		     /* segments sent after it, at first */
@@ -67,11 +68,14 @@ enum {
 	TF_LOSS = 4096,	     /* resending up to `recover` */
 	TF_RTT = 8192,	     /* rtt_seq is being timed */
 	TF_WE_CLOSED_FIRST = 16384,
-	TF_WSCALE = 32768,    /* window scaling is offered, or agreed on */
-	TF_HUP = 65536,	      /* the host's FIN is in the socket's queue */
-	TF_ALIVE = 131072,    /* the guest has said something since the last timeout */
-	TF_RECORDED = 262144, /* for a successor, by orphan.c */
-	TF_TIMED = 524288,    /* the deadline is the retransmission's and runs */
+	TF_WSCALE = 32768,	/* window scaling is offered, or agreed on */
+	TF_HUP = 65536,		/* the host's FIN is in the socket's queue */
+	TF_ALIVE = 131072,	/* the guest has said something since the last timeout */
+	TF_RECORDED = 262144,	/* for a successor, by orphan.c */
+	TF_TIMED = 524288,	/* the deadline is the retransmission's and runs */
+	TF_SACK = 1048576,	/* selective acknowledgement is offered, or agreed on */
+	TF_EARLY = 2097152,	/* flow_io->early is not empty */
+	TF_EARLY_FIN = 4194304, /* the guest's FIN has come, at early_fin */
 };
 
 enum tcp_list_id { TCP_LIST_NONE, TCP_LIST_READY, TCP_LIST_HALF_OPEN, TCP_N_LISTS };
@@ -91,6 +95,8 @@ struct tcp_flow {
 	uint32_t rcv_edge; /* right edge that has been advertised; only grows */
 	uint32_t rcv_full; /* window when the room in the socket was last asked for */
 	uint32_t tail_off, tail_len, tail_cap; /* of flow_io->tail */
+	uint32_t early_last;		       /* in flow_io->early, what came last */
+	uint32_t early_fin;		       /* TF_EARLY_FIN: where it belongs */
 	/* host to guest */
 	uint32_t iss;
 	uint32_t snd_base; /* of the first byte that is still in the socket, or in the hold */
@@ -123,7 +129,7 @@ struct user_tcp {
 	bool port_busy; /* until tcp_resume() */
 	uint32_t n_touched;
 	uint32_t touched[TWX_BURST];
-	size_t tail_total;
+	size_t tail_total, early_total;
 	uint32_t max_flight; /* TCP_FLIGHT_MAX */
 	struct tcp_hold *holds[TCP_HOLDS];
 	uint8_t *bounce;	    /* TCP_GSO_FRAME; allocated when first needed */
@@ -137,9 +143,9 @@ struct tcp_seg {
 	const struct user_pkt *pkt;
 	uint32_t seq, ack;
 	uint32_t off, len; /* payload, within L4 */
-	uint16_t wnd, mss; /* mss, wscale: of a SYN's options */
+	uint16_t wnd, mss; /* mss, wscale, sack: of a SYN's options */
 	uint8_t flags, wscale;
-	bool has_wscale;
+	bool has_wscale, sack;
 };
 
 static inline bool seq_lt(uint32_t a, uint32_t b)
@@ -204,6 +210,16 @@ void tcp_gather_flush(struct user *u);
 void tcp_writable(struct user *u, struct flow *f);
 /* Moves rcv_edge to what the socket has room for, if that is worth it. */
 void tcp_window(struct user *u, struct flow *f);
+
+/* --- tcp_early.c --- */
+#define TCP_SACK_MAX 36
+/* Keeps the payload of a segment that begins behind rcv_nxt; may abort the flow. */
+void tcp_early(struct user *u, struct flow *f, const struct tcp_seg *s);
+/* rcv_nxt has moved: sends on what it has reached; may abort the flow. */
+void tcp_early_release(struct user *u, struct flow *f);
+/* The SACK option for what is held, up to TCP_SACK_MAX bytes, in whole words; its length. */
+uint32_t tcp_early_sack(struct user *u, struct flow *f, uint8_t *opt);
+void tcp_early_free(struct user *u, struct flow *f);
 
 /* --- tcp_out.c --- */
 enum tcp_push { TCP_PUSH_DONE, TCP_PUSH_MORE, TCP_PUSH_BUSY };

@@ -115,7 +115,9 @@ void tcp_take_options(struct user *u, struct tcp_flow *tf, const struct tcp_seg 
 
 	tf->mss = (uint16_t)max(mss, (uint32_t)TCP_MSS_MIN);
 	tf->read_hint = max((uint32_t)tf->mss, 16384u);
-	tf->flags &= ~(uint32_t)TF_WSCALE;
+	tf->flags &= ~(uint32_t)(TF_WSCALE | TF_SACK);
+	if (s->sack)
+		tf->flags |= TF_SACK;
 	if (s->has_wscale) {
 		tf->flags |= TF_WSCALE;
 		tf->snd_wscale = s->wscale;
@@ -286,7 +288,7 @@ void tcp_from_host_take(struct user *u, int fd, const struct in6_addr *from, uin
 	}
 	f->fd = fd;
 	setup_socket(u, f);
-	tcp_of(f)->flags |= TF_WSCALE;
+	tcp_of(f)->flags |= TF_WSCALE | TF_SACK;
 	if (twx_watch_add(&flow_io(&u->flows, f)->watch, u->loop, fd, TCP_EVENTS, tcp_event)) {
 		tcp_abort_host(u, f);
 		return;
@@ -332,6 +334,7 @@ void tcp_forget(struct user *u, struct flow *f)
 		t->gather.flow = NULL;
 	t->tail_total -= tcp_of(f)->tail_cap;
 	tcp_hold_put(u, tcp_of(f));
+	tcp_early_free(u, f);
 	orphan_wipe(u, f);
 	flow_free(&u->flows, f);
 }

@@ -9,6 +9,8 @@
  * EPOLLOUT. Since the right edge of the window never moves back (3.8.6), the guest may send up to
  * the edge whatever the socket does meanwhile, and the tail is bounded by the window.
  *
+ * What arrives ahead of its turn is kept by tcp_early.c.
+ *
  * The room in the socket is asked for by SO_MEMINFO, one call for both the limit and the use, and
  * only after half of the last window is used up. A quarter of it is left for the kernel's overhead
  * per buffer. When less than a third of the buffer is free the kernel would not call the socket
@@ -309,8 +311,10 @@ static void handle_data(struct user *u, struct flow *f, const struct tcp_seg *s)
 	if (tf->flags & TF_GUEST_FIN)
 		return;
 	if (seq_lt(tf->rcv_nxt, s->seq)) {
-		tf->dup_owed = (uint8_t)min(tf->dup_owed + wire_segments(s), 64u);
-		twx_port_drop(u->port, TWX_DROP_NOT_FOR_US, s->pkt->frame->len);
+		/* With SACK one ACK says all. */
+		if (!(tf->flags & TF_SACK))
+			tf->dup_owed = (uint8_t)min(tf->dup_owed + wire_segments(s), 64u);
+		tcp_early(u, f, s);
 		return;
 	}
 	skip = tf->rcv_nxt - s->seq;
@@ -319,17 +323,27 @@ static void handle_data(struct user *u, struct flow *f, const struct tcp_seg *s)
 	len = min(len - skip, room);
 	if (len)
 		gather_add(u, f, s, s->off + skip, len);
+	if (f->fd >= 0 && (tf->flags & TF_EARLY))
+		tcp_early_release(u, f);
 }
 
-static void handle_fin(struct user *u, struct flow *f, const struct tcp_seg *s)
+/* The guest's FIN, at @end. */
+static void take_fin(struct user *u, struct flow *f, uint32_t end)
 {
 	struct tcp_flow *tf = tcp_of(f);
 
 	/* Only now is it known whether all that came before it was taken. */
 	if (u->tcp->gather.flow == f)
 		tcp_gather_flush(u);
-	if (f->fd < 0 || (tf->flags & TF_GUEST_FIN) || s->seq + s->len != tf->rcv_nxt)
+	if (f->fd < 0 || (tf->flags & TF_GUEST_FIN))
 		return;
+	if (end != tf->rcv_nxt) {
+		if (seq_lt(tf->rcv_nxt, end)) {
+			tf->flags |= TF_EARLY_FIN;
+			tf->early_fin = end;
+		}
+		return;
+	}
 	tf->rcv_nxt++;
 	if (seq_lt(tf->rcv_edge, tf->rcv_nxt))
 		tf->rcv_edge = tf->rcv_nxt;
@@ -391,5 +405,7 @@ void tcp_segment(struct user *u, struct flow *f, const struct tcp_seg *s)
 	if (s->len)
 		handle_data(u, f, s);
 	if (s->flags & TCP_FIN)
-		handle_fin(u, f, s);
+		take_fin(u, f, s->seq + s->len);
+	else if (f->fd >= 0 && (tf->flags & TF_EARLY_FIN) && tf->early_fin == tf->rcv_nxt)
+		take_fin(u, f, tf->early_fin);
 }

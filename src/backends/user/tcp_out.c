@@ -295,7 +295,8 @@ static void sent(struct user *u, struct tcp_flow *tf, uint32_t n, uint32_t asked
 	tf->snd_nxt += n;
 	if (seq_lt(tf->snd_max, tf->snd_nxt))
 		tf->snd_max = tf->snd_nxt;
-	tf->flags &= ~(uint32_t)TF_ACK_NOW;
+	if (!(tf->flags & TF_EARLY)) /* the guest is owed a SACK, which data does not carry */
+		tf->flags &= ~(uint32_t)TF_ACK_NOW;
 	if (n == asked) {
 		tf->read_hint = min(tf->read_hint * 4, (uint32_t)TCP_GSO_FRAME - tf->hdr_len);
 		return;

@@ -18,8 +18,8 @@ struct tcp_hdr {
 } __attribute__((packed));
 _Static_assert(sizeof(struct tcp_hdr) == TCP_HDR_LEN, "wire format");
 
-enum { OPT_END = 0, OPT_NOP = 1, OPT_MSS = 2, OPT_WSCALE = 3 };
-enum { SYN_OPTIONS_LEN = 8 }; /* MSS, NOP, WSCALE */
+enum { OPT_END = 0, OPT_NOP = 1, OPT_MSS = 2, OPT_WSCALE = 3, OPT_SACK_OK = 4 };
+_Static_assert(4 + 4 + 4 <= TCP_SACK_MAX, "MSS, WSCALE and SACK fit");
 
 static void parse_option(struct tcp_seg *s, const uint8_t *opt, uint32_t len)
 {
@@ -28,6 +28,8 @@ static void parse_option(struct tcp_seg *s, const uint8_t *opt, uint32_t len)
 	} else if (opt[0] == OPT_WSCALE && len == 3) {
 		s->has_wscale = true;
 		s->wscale = min(opt[2], (uint8_t)14); /* RFC 7323, 2.3 */
+	} else if (opt[0] == OPT_SACK_OK && len == 2) {
+		s->sack = true;
 	}
 }
 
@@ -122,17 +124,21 @@ static uint32_t put_syn_options(const struct user *u, const struct tcp_flow *tf,
 {
 	uint32_t mss = tcp_mss_max(u, tf);
 
+	uint8_t *at = opt + 4;
+
 	opt[0] = OPT_MSS;
 	opt[1] = 4;
 	opt[2] = (uint8_t)(mss >> 8);
 	opt[3] = (uint8_t)mss;
-	if (!(tf->flags & TF_WSCALE))
-		return 4;
-	opt[4] = OPT_NOP;
-	opt[5] = OPT_WSCALE;
-	opt[6] = 3;
-	opt[7] = TCP_WSCALE;
-	return 8;
+	if (tf->flags & TF_WSCALE) {
+		memcpy(at, (uint8_t[]){ OPT_NOP, OPT_WSCALE, 3, TCP_WSCALE }, 4);
+		at += 4;
+	}
+	if (tf->flags & TF_SACK) {
+		memcpy(at, (uint8_t[]){ OPT_NOP, OPT_NOP, OPT_SACK_OK, 2 }, 4);
+		at += 4;
+	}
+	return (uint32_t)(at - opt);
 }
 
 /* A complete segment without data, checksum and all, into the batch for the guest. */
@@ -156,10 +162,14 @@ static void send_bare(struct user *u, const struct flow_key *key, const struct t
 void tcp_send_control(struct user *u, struct flow *f, uint8_t flags, uint32_t seq)
 {
 	struct tcp_flow *tf = tcp_of(f);
-	uint8_t opt[SYN_OPTIONS_LEN] = { 0 };
-	uint32_t opt_len = flags & TCP_SYN ? put_syn_options(u, tf, opt) : 0;
+	uint8_t opt[TCP_SACK_MAX];
+	uint32_t opt_len = 0;
 	struct tcp_hdr h;
 
+	if (flags & TCP_SYN)
+		opt_len = put_syn_options(u, tf, opt);
+	else if (flags == TCP_ACK && (tf->flags & TF_SACK) && (tf->flags & TF_EARLY))
+		opt_len = tcp_early_sack(u, f, opt);
 	fill_header(&h, &f->key, flags, seq, tf->rcv_nxt, window_field(tf, flags), opt_len);
 	send_bare(u, &f->key, &h, opt, opt_len);
 	if (flags & TCP_ACK)
