@@ -409,32 +409,6 @@ static void datagrams_go_both_ways(void **state)
 	close(fd);
 }
 
-static void an_ipv4_resolver_is_behind_the_alias(void **state)
-{
-	struct guest g;
-	struct twx_error e = { 0 };
-	struct sockaddr_in from;
-	socklen_t from_len = sizeof(from);
-	char options[64];
-	uint8_t frame[256], buf[64];
-	struct guest_pkt p;
-	uint16_t port;
-	int fd = guest_host_socket(SOCK_DGRAM, &port);
-
-	snprintf(options, sizeof(options), "dns-host=127.0.0.1:%u", port);
-	assert_true(guest_open(&g, options, 0, &e));
-	guest_send(&g, frame, guest_udp6(&g, frame, 1000, DNS, 53, "question", 8));
-	guest_run(&g, 10);
-	assert_int_equal(recvfrom(fd, buf, sizeof(buf), 0, (struct sockaddr *)&from, &from_len), 8);
-	assert_int_equal(sendto(fd, "answer", 6, 0, (struct sockaddr *)&from, from_len), 6);
-	assert_true(guest_recv_ip6(&g, IPPROTO_UDP, &p, 1000));
-	assert_addr(&p.src6, DNS);
-	assert_int_equal(p.sport, 53);
-	guest_pkt_free(&p);
-	close(fd);
-	guest_close(&g);
-}
-
 /* --- fragments from the guest --- */
 
 static uint32_t fragment(struct guest *g, uint8_t *frame, const char *dst, uint32_t off, bool more,
@@ -690,7 +664,6 @@ int main(void)
 		with_guest(aliases_answer_pings),
 		with_guest(pings_leave_the_host),
 		with_guest(datagrams_go_both_ways),
-		cmocka_unit_test(an_ipv4_resolver_is_behind_the_alias),
 		with_guest(fragments_are_put_together),
 		with_guest(bad_fragments_are_told),
 		with_guest(missing_fragments_are_told),

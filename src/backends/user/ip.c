@@ -202,7 +202,7 @@ static bool is_local(const struct user *u, const struct user_pkt *p)
 		     : user_is_broadcast(u, a) || IN_MULTICAST(ntohl(a.s_addr));
 }
 
-void user_dispatch(struct user *u, const struct user_pkt *p)
+static inline void dispatch(struct user *u, const struct user_pkt *p)
 {
 	/* RFC 1812, 5.3.1: a router's part; our own addresses are the journey's end. */
 	if (p->ttl <= 1 && !is_local(u, p)) {
@@ -222,6 +222,11 @@ void user_dispatch(struct user *u, const struct user_pkt *p)
 	}
 }
 
+void user_dispatch(struct user *u, const struct user_pkt *p)
+{
+	dispatch(u, p);
+}
+
 void user_input_ip4(struct user *u, const struct twx_frame *f)
 {
 	struct user_pkt p;
@@ -238,5 +243,5 @@ void user_input_ip4(struct user *u, const struct twx_frame *f)
 			frag_input(u, &p);
 		return;
 	}
-	user_dispatch(u, &p);
+	dispatch(u, &p);
 }

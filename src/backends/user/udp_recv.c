@@ -37,8 +37,10 @@ struct udp_recv {
 	uint8_t *slots; /* BATCH * SLOT, then BATCH * SPILL */
 	bool blocked;	/* the guest refused frames */
 	bool spilled;
-	uint32_t paused;      /* first flow of the list, index + 1 */
-	uint32_t ip_len, mtu; /* of this batch */
+	uint32_t paused; /* first flow of the list, index + 1 */
+	/* of this batch */
+	uint32_t ip_len, mtu;
+	bool known; /* the guest's MAC */
 	struct mmsghdr msgs[BATCH];
 	union user_addr from[BATCH];
 	struct iovec in[BATCH][2];
@@ -249,7 +251,7 @@ static void one(struct user *u, struct udp_recv *r, int i, const struct udp_targ
 		return;
 	if (len > SLOT - DATA_OFF)
 		r->spilled = true;
-	if (headers + step > r->mtu || headers + len > 65535 || !user_neigh_find(u, &t->guest)) {
+	if (headers + step > r->mtu || headers + len > 65535 || !r->known) {
 		slow(u, r, i, len, step, t, &src);
 		return;
 	}
@@ -270,6 +272,7 @@ int udp_recv_batch(struct user *u, int fd, const struct udp_target *t)
 	TWX_TRACE(u->port->trace, TWX_HOP_RECVMSG, u->port->name, r->msgs[0].msg_len, n);
 	r->ip_len = user_ip_len(&t->guest);
 	r->mtu = user_mtu(u, r->ip_len == USER_IP6_LEN);
+	r->known = user_neigh_find(u, &t->guest);
 	for (int i = 0; i < n; i++) {
 		one(u, r, i, t);
 		r->msgs[i].msg_hdr.msg_namelen = sizeof(r->from[i]);

@@ -179,11 +179,10 @@ static uint8_t *put_eth(uint8_t *frame, const uint8_t *to, const uint8_t *from, 
 	return frame + USER_ETH_LEN;
 }
 
-uint8_t *user_ip4_header(struct user *u, uint8_t *frame, struct in_addr src, struct in_addr dst,
-			 uint8_t proto, uint32_t l4_len)
+static uint8_t *ip4_header(struct user *u, uint8_t *frame, const struct in6_addr *src,
+			   const struct in6_addr *dst, uint8_t proto, uint32_t l4_len)
 {
-	struct in6_addr to = user_mapped(dst);
-	uint8_t *ip = put_eth(frame, user_neigh_find(u, &to), u->mac, ETH_IP4);
+	uint8_t *ip = put_eth(frame, user_neigh_find(u, dst), u->mac, ETH_IP4);
 	be16 sum;
 
 	ip[0] = 0x45;
@@ -194,11 +193,19 @@ uint8_t *user_ip4_header(struct user *u, uint8_t *frame, struct in_addr src, str
 	ip[8] = 64;
 	ip[9] = proto;
 	user_put16(ip + 10, 0);
-	memcpy(ip + 12, &src, 4);
-	memcpy(ip + 16, &dst, 4);
+	memcpy(ip + 12, &src->s6_addr32[3], 4);
+	memcpy(ip + 16, &dst->s6_addr32[3], 4);
 	sum = csum_fold(csum_partial(ip, USER_IP4_LEN, 0));
 	memcpy(ip + 10, &sum, 2);
 	return ip + USER_IP4_LEN;
+}
+
+uint8_t *user_ip4_header(struct user *u, uint8_t *frame, struct in_addr src, struct in_addr dst,
+			 uint8_t proto, uint32_t l4_len)
+{
+	struct in6_addr from = user_mapped(src), to = user_mapped(dst);
+
+	return ip4_header(u, frame, &from, &to, proto, l4_len);
 }
 
 uint8_t *user_ip6_header(struct user *u, uint8_t *frame, const struct in6_addr *src,
@@ -223,7 +230,7 @@ uint8_t *user_ip_header(struct user *u, uint8_t *frame, const struct in6_addr *s
 			const struct in6_addr *dst, uint8_t proto, uint32_t l4_len)
 {
 	if (user_is_v4(dst))
-		return user_ip4_header(u, frame, user_v4(src), user_v4(dst), proto, l4_len);
+		return ip4_header(u, frame, src, dst, proto, l4_len);
 	return user_ip6_header(u, frame, src, dst, proto, l4_len);
 }
 
@@ -300,9 +307,14 @@ bool user_may_be_guest(const struct user *u, const struct in6_addr *ip)
 
 void user_neigh_learn(struct user *u, const struct in6_addr *ip, const uint8_t mac[6])
 {
-	struct user_neigh *n;
+	struct user_neigh *n = &u->neighs[u->neigh_hint];
 	bool news;
 
+	/* The one that spoke last, as mostly. */
+	if (user_same(&n->ip, ip) && !memcmp(n->mac, mac, 6)) {
+		n->last_used = twx_loop_now(u->loop);
+		return;
+	}
 	if (!user_may_be_guest(u, ip) || (mac[0] & 1) || !memcmp(mac, no_mac, 6))
 		return;
 	n = neigh_make(u, ip);
@@ -358,17 +370,18 @@ bool user_on_link(const struct user *u, const struct in6_addr *a)
 /* The first of own6[]: what setup() enters there. */
 enum { OWN6_HOST, OWN6_HOST_LL, OWN6_DNS, OWN6_DNS_LL, OWN6_N };
 
-static bool is_host(const struct user *u, const struct in6_addr *a)
+static bool is_host6(const struct user *u, const struct in6_addr *a)
 {
-	if (user_is_v4(a))
-		return user_v4(a).s_addr == u->cfg.host.s_addr;
 	return user_same(a, &u->own6[OWN6_HOST]) || user_same(a, &u->own6[OWN6_HOST_LL]);
 }
 
-bool user_is_dns(const struct user *u, const struct in6_addr *a)
+static bool is_host(const struct user *u, const struct in6_addr *a)
 {
-	if (user_is_v4(a))
-		return user_v4(a).s_addr == u->cfg.dns.s_addr;
+	return user_is_v4(a) ? user_v4(a).s_addr == u->cfg.host.s_addr : is_host6(u, a);
+}
+
+bool user_is_dns6(const struct user *u, const struct in6_addr *a)
+{
 	return user_same(a, &u->own6[OWN6_DNS]) || user_same(a, &u->own6[OWN6_DNS_LL]);
 }
 
@@ -406,43 +419,64 @@ static bool is_nobody6(const struct user *u, const struct in6_addr *a)
 	       user_on_link(u, a);
 }
 
-static void put_addr(struct sockaddr_storage *to, socklen_t *len, const struct in6_addr *a,
-		     uint16_t port)
+static int map_out4(struct user *u, struct in_addr dst, uint16_t port, struct sockaddr_storage *to,
+		    socklen_t *to_len)
 {
-	union user_addr *ua = (union user_addr *)to;
+	struct sockaddr_in *in = (struct sockaddr_in *)to;
+	bool host = dst.s_addr == u->cfg.host.s_addr;
 
-	memset(ua, 0, sizeof(*ua));
-	if (user_is_v4(a)) {
-		ua->in.sin_family = AF_INET;
-		ua->in.sin_port = htons(port);
-		ua->in.sin_addr = user_v4(a);
-		*len = sizeof(ua->in);
-		return;
+	memset(to, 0, sizeof(union user_addr));
+	in->sin_family = AF_INET;
+	in->sin_port = htons(port);
+	in->sin_addr = dst;
+	*to_len = sizeof(*in);
+	if (host && (u->cfg.host_loopback || !port)) {
+		in->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+		return port ? 0 : -EADDRNOTAVAIL;
 	}
-	ua->in6.sin6_family = AF_INET6;
-	ua->in6.sin6_port = htons(port);
-	ua->in6.sin6_addr = *a;
-	*len = sizeof(ua->in6);
+	if (user_is_ours(u, dst))
+		return -ECONNREFUSED;
+	return !port || is_nobody4(u, dst) ? -EADDRNOTAVAIL : 0;
+}
+
+static int map_out6(struct user *u, const struct in6_addr *dst, uint16_t port,
+		    struct sockaddr_storage *to, socklen_t *to_len)
+{
+	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)to;
+
+	memset(to, 0, sizeof(union user_addr));
+	in6->sin6_family = AF_INET6;
+	in6->sin6_port = htons(port);
+	in6->sin6_addr = *dst;
+	*to_len = sizeof(*in6);
+	if (is_host6(u, dst) && (u->cfg.host_loopback || !port)) {
+		in6->sin6_addr = in6addr_loopback;
+		return port ? 0 : -EADDRNOTAVAIL;
+	}
+	if (user_owns(u, dst))
+		return -ECONNREFUSED;
+	return !port || is_nobody6(u, dst) ? -EADDRNOTAVAIL : 0;
 }
 
 int user_map_out(struct user *u, const struct in6_addr *dst, uint16_t port, uint8_t proto,
 		 struct sockaddr_storage *to, socklen_t *to_len)
 {
-	bool v4 = user_is_v4(dst);
-	struct in6_addr loopback = user_mapped((struct in_addr){ htonl(INADDR_LOOPBACK) });
-
 	if (u->cfg.restricted)
 		return -EACCES;
-	if (is_host(u, dst) && (u->cfg.host_loopback || !port)) {
-		put_addr(to, to_len, v4 ? &loopback : &in6addr_loopback, port);
-		return port ? 0 : -EADDRNOTAVAIL;
-	}
-	if (user_owns(u, dst))
-		return -ECONNREFUSED;
-	if (!port || (v4 ? is_nobody4(u, user_v4(dst)) : is_nobody6(u, dst)))
-		return -EADDRNOTAVAIL;
-	put_addr(to, to_len, dst, port);
-	return 0;
+	return user_is_v4(dst) ? map_out4(u, user_v4(dst), port, to, to_len)
+			       : map_out6(u, dst, port, to, to_len);
+}
+
+/* Not IPv4 to IPv4. */
+static struct in6_addr map_in_else(struct user *u, const union user_addr *from,
+				   const struct in6_addr *guest)
+{
+	const struct in6_addr *a = &from->in6.sin6_addr;
+
+	if (from->sa.sa_family != AF_INET6 || user_is_v4(guest) || user_is_v4(a) ||
+	    is_nobody6(u, a))
+		return user_gateway(u, guest);
+	return *a;
 }
 
 int user_may_go(struct user *u, const struct in6_addr *dst, uint16_t port, uint8_t proto)
@@ -459,18 +493,14 @@ struct in6_addr user_map_in(struct user *u, const struct sockaddr *from,
 			    const struct in6_addr *guest)
 {
 	const union user_addr *ua = (const union user_addr *)from;
-	struct in6_addr a = in6addr_any;
+	struct in_addr a;
 
-	if (from->sa_family == AF_INET)
-		a = user_mapped(ua->in.sin_addr);
-	else if (from->sa_family == AF_INET6)
-		a = ua->in6.sin6_addr;
-	if (user_is_v4(&a) != user_is_v4(guest) ||
-	    (user_is_v4(&a) ? !user_v4(&a).s_addr || is_loopback(user_v4(&a)) ||
-				      user_in_net(u, user_v4(&a))
-			    : is_nobody6(u, &a)))
-		return user_gateway(u, guest);
-	return a;
+	if (unlikely(from->sa_family != AF_INET || !user_is_v4(guest)))
+		return map_in_else(u, ua, guest);
+	a = ua->in.sin_addr;
+	if (!a.s_addr || is_loopback(a) || user_in_net(u, a))
+		a = u->cfg.host;
+	return user_mapped(a);
 }
 
 /* --- the port --- */

@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include <twinax/net.h>
@@ -165,6 +166,29 @@ struct user {
 	struct user_orphans *orphans; /* null: nothing is recorded */
 };
 
+/* --- addresses --- */
+
+static inline struct in_addr user_v4(const struct in6_addr *a)
+{
+	return (struct in_addr){ a->s6_addr32[3] };
+}
+static inline bool user_is_v4(const struct in6_addr *a)
+{
+	uint64_t front;
+
+	/* Asked for every packet: fewer steps than IN6_IS_ADDR_V4MAPPED(). */
+	memcpy(&front, a, sizeof(front));
+	return a->s6_addr32[2] == htonl(0xffff) && !front;
+}
+static inline bool user_same(const struct in6_addr *a, const struct in6_addr *b)
+{
+	return !memcmp(a, b, sizeof(*a));
+}
+static inline uint32_t user_ip_len(const struct in6_addr *a)
+{
+	return user_is_v4(a) ? USER_IP4_LEN : USER_IP6_LEN;
+}
+
 /* --- user.c --- */
 
 /* Room for a frame of @len bytes (at most USER_OUT_ARENA), zeroed up to 60 bytes if shorter;
@@ -210,7 +234,8 @@ bool user_neigh_may_ask(struct user *u, const struct in6_addr *ip);
  * 127.0.0.1 or ::1, others stay. 0, -EACCES (restrict),
  * -ECONNREFUSED (an alias of ours, and nothing is there; the DNS alias has the forwarder alone),
  * -EADDRNOTAVAIL (multicast, broadcast, loopback, unspecified, port 0, an address of the virtual
- * network that nobody has).
+ * network that nobody has). At least sizeof(union user_addr) bytes of @to are filled, unused ones
+ * with zeros.
  */
 int user_map_out(struct user *u, const struct in6_addr *dst, uint16_t port, uint8_t proto,
 		 struct sockaddr_storage *to, socklen_t *to_len);
@@ -249,7 +274,11 @@ bool user_may_be_guest(const struct user *u, const struct in6_addr *a);
 struct in6_addr user_gateway(const struct user *u, const struct in6_addr *like);
 /* Likewise the DNS alias; and is it one? */
 struct in6_addr user_name_server(const struct user *u, const struct in6_addr *like);
-bool user_is_dns(const struct user *u, const struct in6_addr *a);
+bool user_is_dns6(const struct user *u, const struct in6_addr *a);
+static inline bool user_is_dns(const struct user *u, const struct in6_addr *a)
+{
+	return user_is_v4(a) ? user_v4(a).s_addr == u->cfg.dns.s_addr : user_is_dns6(u, a);
+}
 /* All ones, or the last address of the virtual network. */
 static inline bool user_is_broadcast(const struct user *u, struct in_addr a)
 {
@@ -306,22 +335,6 @@ static inline void user_put32(uint8_t *p, uint32_t v)
 {
 	user_put16(p, v >> 16);
 	user_put16(p + 2, v);
-}
-static inline struct in_addr user_v4(const struct in6_addr *a)
-{
-	return (struct in_addr){ a->s6_addr32[3] };
-}
-static inline bool user_is_v4(const struct in6_addr *a)
-{
-	return IN6_IS_ADDR_V4MAPPED(a);
-}
-static inline bool user_same(const struct in6_addr *a, const struct in6_addr *b)
-{
-	return IN6_ARE_ADDR_EQUAL(a, b);
-}
-static inline uint32_t user_ip_len(const struct in6_addr *a)
-{
-	return user_is_v4(a) ? USER_IP4_LEN : USER_IP6_LEN;
 }
 static inline struct in6_addr user_mapped(struct in_addr a)
 {
