@@ -91,10 +91,24 @@ static int cmd_help(int argc, char **argv)
 	return 0;
 }
 
+/* The programs that this one is by another name: a link to it. */
+static const struct {
+	const char *name;
+	int (*run)(int argc, char **argv);
+} personalities[] = {
+	{ "slirp4netns", cmd_slirp4netns },
+};
+
 int main(int argc, char **argv)
 {
+	const char *name = argc ? strrchr(argv[0], '/') : NULL;
 	const struct cli_command *c;
-	const char *name;
+	size_t i;
+
+	name = name ? name + 1 : argc ? argv[0] : "";
+	for (i = 0; i < sizeof(personalities) / sizeof(personalities[0]); i++)
+		if (!strcmp(name, personalities[i].name))
+			return personalities[i].run(argc, argv);
 
 	if (argc < 2) {
 		usage(stderr);

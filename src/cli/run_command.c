@@ -161,10 +161,10 @@ static const char *forbidden(int err)
 	}
 }
 
-static int refused(int err)
+static int refused(const struct run_command *c, int err)
 {
-	return cli_fail_text("run", forbidden(err), "cannot make a user and network namespace: %s",
-			     strerror(err));
+	return cli_fail_text(c->name, forbidden(err),
+			     "cannot make a user and network namespace: %s", strerror(err));
 }
 
 static int open_ns(pid_t pid, const char *name)
@@ -180,23 +180,23 @@ static int prepare(struct run_command *c)
 	int code, err;
 
 	if (!hear(c->sock, &code))
-		return cli_fail_text("run", NULL, "the child ended early");
+		return cli_fail_text(c->name, NULL, "the child ended early");
 	if (code)
-		return refused(code);
+		return refused(c, code);
 	err = write_maps(c->pid);
 	if (err)
-		return cli_fail_text("run", forbidden(-err),
+		return cli_fail_text(c->name, forbidden(-err),
 				     "cannot map this user into the user namespace: %s",
 				     strerror(-err));
 	if (!say(c->sock, 0) || !hear(c->sock, &code))
-		return cli_fail_text("run", NULL, "the child ended early");
+		return cli_fail_text(c->name, NULL, "the child ended early");
 	if (code)
-		return refused(code);
+		return refused(c, code);
 	c->user_ns = open_ns(c->pid, "user");
 	c->net_ns = open_ns(c->pid, "net");
 	c->mnt_ns = open_ns(c->pid, "mnt");
 	if (c->user_ns < 0 || c->net_ns < 0 || c->mnt_ns < 0)
-		return cli_fail_text("run", NULL, "cannot open the namespaces in /proc: %s",
+		return cli_fail_text(c->name, NULL, "cannot open the namespaces in /proc: %s",
 				     strerror(errno));
 	return 0;
 }
@@ -206,7 +206,8 @@ int run_command_start(struct run_command *c, char *const *argv)
 	int socks[2];
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, socks))
-		return cli_fail_text("run", NULL, "cannot make a socket pair: %s", strerror(errno));
+		return cli_fail_text(c->name, NULL, "cannot make a socket pair: %s",
+				     strerror(errno));
 	fflush(NULL);
 	c->pid = fork();
 	if (!c->pid) {
@@ -217,7 +218,7 @@ int run_command_start(struct run_command *c, char *const *argv)
 	c->sock = socks[0];
 	if (c->pid < 0) {
 		c->pid = 0;
-		return cli_fail_text("run", NULL, "cannot fork: %s", strerror(errno));
+		return cli_fail_text(c->name, NULL, "cannot fork: %s", strerror(errno));
 	}
 	return prepare(c);
 }
@@ -227,11 +228,11 @@ int run_command_go(struct run_command *c, const char *name)
 	int code;
 
 	if (!say(c->sock, 0))
-		return cli_fail_text("run", NULL, "the child ended early");
+		return cli_fail_text(c->name, NULL, "the child ended early");
 	/* The socket closes when COMMAND runs. */
 	if (!hear(c->sock, &code))
 		return 0;
-	cli_fail_text("run", NULL, "cannot run %s: %s", name, strerror(code));
+	cli_fail_text(c->name, NULL, "cannot run %s: %s", name, strerror(code));
 	return code == ENOENT ? 127 : 126;
 }
 

@@ -29,7 +29,7 @@ static char *resolv_conf(const struct twx_guest_config *g)
 	mem = in ? open_memstream(&out, &len) : NULL;
 	if (mem && g->dns.s_addr)
 		fprintf(mem, "nameserver %s\n", inet_ntop(AF_INET, &g->dns, addr, sizeof(addr)));
-	if (mem && !IN6_IS_ADDR_UNSPECIFIED(&g->dns6))
+	else if (mem && !IN6_IS_ADDR_UNSPECIFIED(&g->dns6))
 		fprintf(mem, "nameserver %s\n", inet_ntop(AF_INET6, &g->dns6, addr, sizeof(addr)));
 	for (cap = 0; mem && getline(&line, &cap, in) > 0;)
 		if (!strncmp(line, "search", 6) || !strncmp(line, "domain", 6) ||
@@ -57,7 +57,7 @@ static int connect_fd(struct run_world *w, struct twx_backend *b, int fd)
 		close(fd);
 	else
 		err = twx_port_pair(tap->ports[0], b->ports[0], &e);
-	return err ? cli_fail("run", &e) : 0;
+	return err ? cli_fail(w->session.command, &e) : 0;
 }
 
 static int make_tap(struct run_world *w, struct twx_backend *b)
@@ -68,16 +68,16 @@ static int make_tap(struct run_world *w, struct twx_backend *b)
 
 	if (b->type->guest)
 		b->type->guest(b, &w->guest);
+	if (w->addr.s_addr && w->guest.addr.s_addr)
+		w->guest.addr = w->addr;
 	if (w->configure)
 		w->tap.guest = &w->guest;
-	if (!w->tap.mtu)
-		w->tap.mtu = w->guest.mtu;
 	if (w->resolv && (w->guest.dns.s_addr || !IN6_IS_ADDR_UNSPECIFIED(&w->guest.dns6)))
 		w->tap.resolv_conf = text = resolv_conf(&w->guest);
 	err = twx_netns_tap(&w->tap, &fd, &e);
 	free(text);
 	w->tap.resolv_conf = NULL;
-	return err ? cli_fail("run", &e) : connect_fd(w, b, fd);
+	return err ? cli_fail(w->session.command, &e) : connect_fd(w, b, fd);
 }
 
 int run_world_make(struct run_world *w)
@@ -88,7 +88,8 @@ int run_world_make(struct run_world *w)
 		return 1;
 	b = twx_backend_find(w->session.net, w->netdev);
 	if (!b)
-		return cli_fail_text("run", NULL, "there is no netdev '%s'", w->netdev);
+		return cli_fail_text(w->session.command, NULL, "there is no netdev '%s'",
+				     w->netdev);
 	if (make_tap(w, b) || session_make_kinds(&w->session, SESSION_OBJECT, SESSION_QMP))
 		return 1;
 	session_check(&w->session);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Interfaces, addresses and routes of the network namespace that the caller is in, by rtnetlink. */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
@@ -86,6 +87,12 @@ static int address(struct link *l, int family, const void *addr, size_t len, uin
 	ifa->ifa_index = l->index;
 	mnl_attr_put(msg(l), IFA_LOCAL, len, addr);
 	mnl_attr_put(msg(l), IFA_ADDRESS, len, addr);
+	if (family == AF_INET && prefix_len < 31) {
+		uint32_t a;
+
+		memcpy(&a, addr, 4);
+		mnl_attr_put_u32(msg(l), IFA_BROADCAST, a | htonl(0xffffffffu >> prefix_len));
+	}
 	if (family == AF_INET6) {
 		/* Nobody else is on this link: usable at once. */
 		ifa->ifa_flags = IFA_F_NODAD;

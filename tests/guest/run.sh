@@ -47,13 +47,26 @@ step "UDP datagrams in one frame" inside "$NETPEER udp 10.0.2.2 7777 20 60000"
 step "many short connections" inside "$NETPEER connects 10.0.2.2 7777 300"
 holds "a refusal comes at once" "$(inside 'busybox nc 10.0.2.2 9 </dev/null 2>&1')" '*refused*'
 
+busybox httpd -f -p '[::1]:8080' -h "$T/www" &
+until_true 10 busybox nc -w 1 ::1 8080 -e true
+holds "an IPv6 address" "$(inside 'ip -6 -o addr show tap0')" '*inet6 fec0::15/64*'
+holds "an IPv6 route" "$(inside 'ip -6 route')" '*default via fec0::2*'
+step "the gateway answers a ping by IPv6" inside 'ping -6 -c 2 -W 5 fec0::2'
+holds "a download's checksum by IPv6" "$(inside "busybox wget -q -O - 'http://[fec0::2]:8080/file' | sha256sum")" "$(sum "$T/www/file")*"
+holds "the same at an MTU of 1500" \
+	"$(run -mtu 1500 -- sh -c "busybox wget -q -O - 'http://[fec0::2]:8080/file' | sha256sum")" "$(sum "$T/www/file")*"
+holds "without IPv6" "$(timeout 60 "$TWINAX" run -netdev user,ipv6=off -- ip -6 route)" 'fe80::/64*'
+holds "without IPv4" "$(timeout 60 "$TWINAX" run -netdev user,ipv4=off -- sh -c 'ip route; cat /etc/resolv.conf')" 'nameserver fec0::3*'
+holds "the host's loopback is closed by default" \
+	"$(timeout 60 "$TWINAX" run -- sh -c 'busybox wget -O - http://10.0.2.2:8080/file 2>&1 | tail -n 1')" '*refused*'
+
 # --- published ports -----------------------------------------------------------------------------------------------
 
 mkfifo "$T/end"
 published() { # WHAT COMMAND...: while a namespace serves
 	t_what=$1
 	shift
-	run -p 127.0.0.1:2280:80 -p udp:2223:23 -p 2300-2302:100-102 -- sh -c "
+	run -p 127.0.0.1:2280:80 -p '[::1]:2281:80' -p udp:2223:23 -p 2300-2302:100-102 -- sh -c "
 		cd '$T/in'
 		busybox httpd -f -p 80 -h . & h=\$!
 		'$NETPEER' echo 0.0.0.0 23 & a=\$!
@@ -68,6 +81,8 @@ published() { # WHAT COMMAND...: while a namespace serves
 }
 upload_sum() { [ "$(busybox wget -q -O - http://127.0.0.1:2280/file | sha256sum)" = "$(sha256sum <"$T/in/file")" ]; }
 published "-p: a file out of the namespace" upload_sum
+upload_sum6() { [ "$(busybox wget -q -O - 'http://[::1]:2281/file' | sha256sum)" = "$(sha256sum <"$T/in/file")" ]; }
+published "-p: a file out of the namespace by IPv6" upload_sum6
 published "-p udp:" "$NETPEER" udp 127.0.0.1 2223 50 700
 published "-p with ranges" "$NETPEER" connects 127.0.0.1 2302 50
 holds "a port that is taken is an error" "$(run -p 127.0.0.1:8080:80 -- true 2>&1; echo "status $?")" '*8080*status 1'

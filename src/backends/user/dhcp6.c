@@ -145,6 +145,11 @@ static bool address(const struct user *u, uint32_t slot, struct in6_addr *a)
 	return !user_owns(u, a);
 }
 
+bool dhcp6_first(struct user *u, struct in6_addr *a)
+{
+	return address(u, 0, a);
+}
+
 static struct lease6 *lease_at(struct user *u, const struct in6_addr *wanted)
 {
 	struct in6_addr a;

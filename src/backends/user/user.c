@@ -598,15 +598,22 @@ static void user_info(struct twx_port *port, char *buf, size_t size)
 	snprintf(buf, size, "net=%s,restrict=%s", net, u->cfg.restricted ? "on" : "off");
 }
 
-/* What its DHCP server would tell the first that asks. */
+/* What its DHCP servers would tell the first that asks. */
 static void user_guest(const struct twx_backend *b, struct twx_guest_config *out)
 {
-	const struct user *u = b->priv;
+	struct user *u = b->priv;
 
-	out->addr = u->cfg.dhcp_start;
-	out->gateway = u->cfg.host;
-	out->dns = u->cfg.dns;
-	out->prefix_len = (uint8_t)__builtin_popcount(u->cfg.mask.s_addr);
+	if (u->cfg.ipv4) {
+		out->addr = u->cfg.dhcp_start;
+		out->gateway = u->cfg.host;
+		out->dns = u->cfg.dns;
+		out->prefix_len = (uint8_t)__builtin_popcount(u->cfg.mask.s_addr);
+	}
+	if (u->cfg.ipv6 && dhcp6_first(u, &out->addr6)) {
+		out->gateway6 = u->cfg.host6;
+		out->dns6 = u->cfg.dns6;
+		out->prefix6_len = u->cfg.prefix6_len;
+	}
 	out->mtu = u->cfg.mtu;
 }
 

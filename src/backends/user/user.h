@@ -455,6 +455,8 @@ int dhcp6_init(struct user *u, struct twx_error *e);
 /* A datagram to ff02::1:2 (or an address of ours), port 547: @data is its private copy. */
 void dhcp6_input(struct user *u, const struct user_pkt *p, const uint8_t *data, uint32_t len);
 void dhcp6_fini(struct user *u);
+/* The address that its first client gets; false: the network is too small. */
+bool dhcp6_first(struct user *u, struct in6_addr *a);
 
 int tftp_init(struct user *u, struct twx_error *e);
 void tftp_input(struct user *u, const struct user_pkt *p, const uint8_t *data, uint32_t len);
