@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A small peer for guest tests, run on the host's side and inside guests: echo server and clients that verify. */
+/* A small peer for guest tests, run on the host's side and inside guests: echo server and clients
+ * that verify. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/if_ether.h>
@@ -18,7 +19,8 @@
 
 #define MAX_CONNS 64
 #define MAX_DATAGRAM 65507
-#define ANSWER_MS 5000 /* how long an answer may take on a slow machine before it counts as lost */
+#define ANSWER_MS 5000 /* how long an answer may take on a slow machine before it counts as lost   \
+			*/
 
 static char buffer[MAX_DATAGRAM];
 static char expected[MAX_DATAGRAM];
@@ -29,18 +31,41 @@ static int die(const char *what)
 	exit(1);
 }
 
-static struct sockaddr_in address(const char *host, const char *port)
-{
-	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons((uint16_t)strtoul(port, NULL, 10)) };
+union addr {
+	struct sockaddr sa;
+	struct sockaddr_in in;
+	struct sockaddr_in6 in6;
+};
 
-	if (inet_pton(AF_INET, host, &a.sin_addr) != 1) {
+/* IPv4, or IPv6 with "%INTERFACE" behind it where that is needed. */
+static union addr address(const char *host, const char *port)
+{
+	union addr a = { .in.sin_family = AF_INET };
+	char plain[INET6_ADDRSTRLEN];
+	const char *scope = strchr(host, '%');
+
+	if (strchr(host, ':')) {
+		a.in6.sin6_family = AF_INET6;
+		a.in6.sin6_scope_id = scope ? if_nametoindex(scope + 1) : 0;
+	}
+	a.in.sin_port = htons((uint16_t)strtoul(port, NULL, 10)); /* at one place in both */
+	snprintf(plain, sizeof(plain), "%.*s", scope ? (int)(scope - host) : (int)strlen(host),
+		 host);
+	if (inet_pton(a.sa.sa_family, plain,
+		      a.sa.sa_family == AF_INET ? (void *)&a.in.sin_addr : &a.in6.sin6_addr) != 1) {
 		errno = EINVAL;
 		die(host);
 	}
 	return a;
 }
 
-/* Bytes that differ per message, so that an answer to another question does not pass for the right one. */
+static socklen_t length(const union addr *a)
+{
+	return a->sa.sa_family == AF_INET ? sizeof(a->in) : sizeof(a->in6);
+}
+
+/* Bytes that differ per message, so that an answer to another question does not pass for the right
+ * one. */
 static void fill(char *buf, size_t len, uint32_t seed)
 {
 	for (size_t i = 0; i < len; i++) {
@@ -58,12 +83,12 @@ static bool readable(int fd, int ms)
 
 static void echo_datagram(int fd)
 {
-	struct sockaddr_in from;
+	union addr from;
 	socklen_t len = sizeof(from);
-	ssize_t n = recvfrom(fd, buffer, sizeof(buffer), 0, (struct sockaddr *)&from, &len);
+	ssize_t n = recvfrom(fd, buffer, sizeof(buffer), 0, &from.sa, &len);
 
 	if (n >= 0)
-		sendto(fd, buffer, (size_t)n, 0, (struct sockaddr *)&from, len);
+		sendto(fd, buffer, (size_t)n, 0, &from.sa, len);
 }
 
 /* True while the connection lives. */
@@ -76,15 +101,15 @@ static bool echo_bytes(int fd)
 
 static int cmd_echo(char **arg)
 {
-	struct sockaddr_in a = address(arg[0], arg[1]);
+	union addr a = address(arg[0], arg[1]);
 	struct pollfd p[MAX_CONNS + 2];
 	int n = 2, one = 1;
 
-	p[0] = (struct pollfd){ .fd = socket(AF_INET, SOCK_STREAM, 0), .events = POLLIN };
-	p[1] = (struct pollfd){ .fd = socket(AF_INET, SOCK_DGRAM, 0), .events = POLLIN };
+	p[0] = (struct pollfd){ .fd = socket(a.sa.sa_family, SOCK_STREAM, 0), .events = POLLIN };
+	p[1] = (struct pollfd){ .fd = socket(a.sa.sa_family, SOCK_DGRAM, 0), .events = POLLIN };
 	setsockopt(p[0].fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	for (int i = 0; i < 2; i++) {
-		if (bind(p[i].fd, (struct sockaddr *)&a, sizeof(a)))
+		if (bind(p[i].fd, &a.sa, length(&a)))
 			die("bind");
 	}
 	if (listen(p[0].fd, MAX_CONNS))
@@ -108,11 +133,11 @@ static int cmd_echo(char **arg)
 	return 1;
 }
 
-static int connect_to(const struct sockaddr_in *a)
+static int connect_to(const union addr *a)
 {
-	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	int fd = socket(a->sa.sa_family, SOCK_STREAM, 0);
 
-	if (fd < 0 || connect(fd, (const struct sockaddr *)a, sizeof(*a)))
+	if (fd < 0 || connect(fd, &a->sa, length(a)))
 		die("connect");
 	return fd;
 }
@@ -137,7 +162,7 @@ static bool exchange(int fd, size_t len, uint32_t seed)
 /* connects ADDR PORT COUNT: one connection after the other, each echoed once and closed. */
 static int cmd_connects(char **arg)
 {
-	struct sockaddr_in a = address(arg[0], arg[1]);
+	union addr a = address(arg[0], arg[1]);
 	unsigned long count = strtoul(arg[2], NULL, 10);
 
 	for (unsigned long i = 0; i < count; i++) {
@@ -156,11 +181,12 @@ static int cmd_connects(char **arg)
 /* udp ADDR PORT COUNT SIZE: each datagram is asked again up to 3 times, since UDP may lose. */
 static int cmd_udp(char **arg)
 {
-	struct sockaddr_in a = address(arg[0], arg[1]);
-	unsigned long count = strtoul(arg[2], NULL, 10), size = strtoul(arg[3], NULL, 10), again = 0;
-	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+	union addr a = address(arg[0], arg[1]);
+	unsigned long count = strtoul(arg[2], NULL, 10), size = strtoul(arg[3], NULL, 10),
+		      again = 0;
+	int fd = socket(a.sa.sa_family, SOCK_DGRAM, 0);
 
-	if (size > MAX_DATAGRAM || connect(fd, (struct sockaddr *)&a, sizeof(a)))
+	if (size > MAX_DATAGRAM || connect(fd, &a.sa, length(&a)))
 		die("udp");
 	for (unsigned long i = 0; i < count; i++) {
 		bool good = false;
@@ -177,7 +203,8 @@ static int cmd_udp(char **arg)
 			}
 		}
 		if (!good) {
-			fprintf(stderr, "netpeer: datagram %lu of %lu bytes was not echoed\n", i, size);
+			fprintf(stderr, "netpeer: datagram %lu of %lu bytes was not echoed\n", i,
+				size);
 			return 1;
 		}
 	}
@@ -185,10 +212,11 @@ static int cmd_udp(char **arg)
 	return 0;
 }
 
-/* hold ADDR PORT: keeps one echoed connection busy until it ends; says how, and after how many exchanges. */
+/* hold ADDR PORT: keeps one echoed connection busy until it ends; says how, and after how many
+ * exchanges. */
 static int cmd_hold(char **arg)
 {
-	struct sockaddr_in a = address(arg[0], arg[1]);
+	union addr a = address(arg[0], arg[1]);
 	struct timespec pause = { .tv_nsec = 50 * 1000 * 1000 };
 	int fd = connect_to(&a);
 	unsigned long n = 0;
@@ -212,7 +240,8 @@ static int cmd_hold(char **arg)
 	return 0;
 }
 
-/* What stands at offset @off of every stream that is poured; a byte too many, too few or displaced shows. */
+/* What stands at offset @off of every stream that is poured; a byte too many, too few or displaced
+ * shows. */
 static uint64_t word_at(uint64_t off)
 {
 	return (off / 8 + 1) * 0x9e3779b97f4a7c15;
@@ -247,14 +276,15 @@ static void pour_into(int fd, size_t rate)
 	fflush(stdout);
 }
 
-/* pour ADDR PORT RATE: whoever connects is sent an endless stream, RATE bytes a second; 0: no limit. */
+/* pour ADDR PORT RATE: whoever connects is sent an endless stream, RATE bytes a second; 0: no
+ * limit. */
 static int cmd_pour(char **arg)
 {
-	struct sockaddr_in a = address(arg[0], arg[1]);
-	int fd = socket(AF_INET, SOCK_STREAM, 0), one = 1, conn;
+	union addr a = address(arg[0], arg[1]);
+	int fd = socket(a.sa.sa_family, SOCK_STREAM, 0), one = 1, conn;
 
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (bind(fd, (struct sockaddr *)&a, sizeof(a)) || listen(fd, MAX_CONNS))
+	if (bind(fd, &a.sa, length(&a)) || listen(fd, MAX_CONNS))
 		die("pour");
 	signal(SIGCHLD, SIG_IGN);
 	while ((conn = accept(fd, NULL, NULL)) >= 0) {
@@ -289,7 +319,7 @@ static bool as_poured(const char *buf, size_t len, uint64_t off)
 /* drain ADDR PORT FILE: takes what is poured until FILE exists, and says how it ended. */
 static int cmd_drain(char **arg)
 {
-	struct sockaddr_in a = address(arg[0], arg[1]);
+	union addr a = address(arg[0], arg[1]);
 	bool asked = false;
 	uint64_t got = 0;
 	int fd = connect_to(&a);
@@ -324,7 +354,7 @@ static int cmd_join(char **arg)
 	struct ip_mreqn m = { .imr_ifindex = 2 };
 	int fd = socket(AF_INET, SOCK_DGRAM, 0);
 
-	m.imr_multiaddr = address(arg[0], "0").sin_addr;
+	m.imr_multiaddr = address(arg[0], "0").in.sin_addr;
 	if (setsockopt(fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &m, sizeof(m)))
 		die("join");
 	printf("joined\n");
@@ -337,11 +367,13 @@ static int cmd_join(char **arg)
 static int cmd_frames(char **arg)
 {
 	uint8_t f[64] = { [6] = 0x02, [11] = 0x01 };
-	struct sockaddr_ll to = { .sll_family = AF_PACKET, .sll_ifindex = (int)if_nametoindex(arg[0]) };
+	struct sockaddr_ll to = { .sll_family = AF_PACKET,
+				  .sll_ifindex = (int)if_nametoindex(arg[0]) };
 	unsigned long vlan = strtoul(arg[2], NULL, 10), count = strtoul(arg[3], NULL, 10);
 	int fd = socket(AF_PACKET, SOCK_RAW, 0), type = 12;
 
-	if (sscanf(arg[1], "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", f, f + 1, f + 2, f + 3, f + 4, f + 5) != 6)
+	if (sscanf(arg[1], "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", f, f + 1, f + 2, f + 3, f + 4, f + 5) !=
+	    6)
 		return 2;
 	if (vlan) {
 		f[type++] = 0x81;
@@ -377,7 +409,8 @@ int main(int argc, char **argv)
 {
 	signal(SIGPIPE, SIG_IGN);
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
-		if (argc > 1 && !strcmp(argv[1], commands[i].name) && argc - 2 == commands[i].n_args)
+		if (argc > 1 && !strcmp(argv[1], commands[i].name) &&
+		    argc - 2 == commands[i].n_args)
 			return commands[i].run(argv + 2);
 	}
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
