@@ -6,7 +6,6 @@
 
 #include "base/macros.h"
 
-#define POINTERS_MAX 64 /* in one name */
 #define RECORDS_MAX 512 /* looked at in one answer */
 #define TYPE_A 1
 #define TYPE_CNAME 5
@@ -47,12 +46,13 @@ static bool add_label(struct dns_name *name, uint32_t *used, const uint8_t *labe
 	return true;
 }
 
-/* The name at @off; where it ends, or 0. RFC 1035, 4.1.4: a pointer leads back. */
+/* The name at @off; where it ends, or 0. RFC 1035, 4.1.4: a pointer leads to a prior name, so back,
+ * and never into the header. */
 static uint32_t read_name(const uint8_t *msg, uint32_t len, uint32_t off, struct dns_name *name)
 {
-	uint32_t end = 0, used = 0;
+	uint32_t end = 0, used = 0, start = off;
 
-	for (int pointers = 0; off < len;) {
+	while (off < len) {
 		uint8_t n = msg[off++];
 
 		if (!n) {
@@ -60,10 +60,13 @@ static uint32_t read_name(const uint8_t *msg, uint32_t len, uint32_t off, struct
 			return end ? end : off;
 		}
 		if ((n & 0xc0) == 0xc0) {
-			if (off == len || ++pointers > POINTERS_MAX)
+			if (off == len)
 				return 0;
 			end = end ? end : off + 1;
 			off = (n & 0x3fu) << 8 | msg[off];
+			if (off < DNS_HDR || off >= start)
+				return 0;
+			start = off;
 			continue;
 		}
 		if (n & 0xc0 || len - off < n || !add_label(name, &used, msg + off, n))
