@@ -108,6 +108,18 @@ step "one of IPv6 to IPv4" ctl_g hostfwd_add 'tcp:[::1]:8085-:80'
 holds "is the gateway, too" "$(get 'http://[::1]:8085/cgi-bin/from')" 10.0.2.2*
 step "one of a unix socket" ctl_g hostfwd_add "unix:$T/web-1.sock-:80"
 holds "is the gateway, too" "$(get --unix-socket "$T/web-1.sock" http://guest/cgi-bin/from)" 10.0.2.2*
+g6=$(in_guest g ip -6 -o addr show dev tap0 scope site | sed -n 's,.*inet6 \([^/]*\)/.*,\1,p' | head -n 1)
+ip addr add 2001:db8::10/128 dev lo
+ip addr add 2001:db8::11/128 dev lo
+step "one of IPv6 to IPv6" ctl_g hostfwd_add "tcp:[::]:8087-[$g6]:80"
+holds "the guest sees the client's address" "$(get --interface 2001:db8::10 'http://[2001:db8::11]:8087/cgi-bin/from')" *2001:db8::10*
+holds "loopback is the gateway" "$(get 'http://[::1]:8087/cgi-bin/from')" *fec0::2*
+in_guest g dnsmasq -d -C /dev/null -p 5300 --no-resolv --no-hosts --address=/in.test/192.0.2.88 >"$T/in.log" 2>&1 &
+until_true 10 grep -q started "$T/in.log"
+step "one of UDP, IPv6 to IPv6" ctl_g hostfwd_add "udp:[::1]:5388-[$g6]:5300"
+holds "goes there and back" "$(dig +short +time=5 -p 5388 @::1 in.test)" 192.0.2.88
+step "one of UDP, IPv6 to IPv4" ctl_g hostfwd_add "udp:[::1]:5389-:5300"
+holds "goes there and back" "$(dig +short +time=5 -p 5389 @::1 in.test)" 192.0.2.88
 holds "they are listed" "$(ctl_g info usernet)" "*TCP?HOST_FORWARD?*8085*10.0.2.15*80*UNIX?HOST_FORWARD?*web-1.sock*"
 step "one is removed" ctl_g hostfwd_remove tcp::8085
 holds "and leads nowhere" "$(get http://192.0.2.11:8085/cgi-bin/from; echo $?)" 7
@@ -137,9 +149,14 @@ holds "opens the way at every port" "$(fetch http://192.0.2.10:8082/cgi-bin/from
 holds "rules count" "$("$TWINAX" ctl "$T/r.qmp" info rules | awk '$3 > 0 { n++ } END { print n }')" 3
 guest_down r
 
-guest_up d 'deny=192.0.2.11,deny=tcp:any:8082'
+busybox httpd -p '[2001:db8::10]:8081' -h "$T/in"
+busybox httpd -p '[2001:db8::11]:8081' -h "$T/in"
+guest_up d 'deny=192.0.2.11,deny=tcp:any:8082,deny=2001:db8::11'
+until_true 20 in_guest d sh -c "ip -6 addr show dev tap0 | grep -q 'inet6 fec0'"
 holds "with deny rules alone the rest is allowed" "$(in_guest d curl -s --max-time 10 http://192.0.2.10:8081/cgi-bin/from)" 192.0.2.10*
 holds "but what they say" "$(in_guest d curl -s --max-time 10 http://192.0.2.11:8081/; echo $?)" 7
+holds "of IPv6, too" "$(in_guest d curl -s --max-time 10 'http://[2001:db8::11]:8081/'; echo $?)" 7
+holds "and the rest is allowed" "$(in_guest d curl -s --max-time 10 'http://[2001:db8::10]:8081/cgi-bin/from')" '*2001:db8::*'
 holds "of ports, too" "$(in_guest d curl -s --max-time 10 http://192.0.2.10:8082/; echo $?)" 7
 guest_down d
 

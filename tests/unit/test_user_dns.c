@@ -323,6 +323,30 @@ static void a_guest_that_asks_again_is_heard(void **state)
 	close(fd[1]);
 }
 
+static void a_late_answer_counts(void **state)
+{
+	struct dns_text m;
+	struct asked a[2];
+	struct guest g;
+	int fd;
+
+	open_with(&g, "", "nameserver 127.0.0.1\n");
+	fd = server(SOCK_DGRAM, "127.0.0.1");
+	ask(&g, 1000, 7);
+	a[0] = must_hear(&g, fd);
+	for (int i = 0; i < 5; i++) {
+		ask(&g, 1000, 7);
+		a[1] = must_hear(&g, fd);
+		assert_int_equal(a[1].len, a[0].len);
+		assert_memory_equal(a[1].data, a[0].data, a[0].len);
+	}
+	m = address(&a[0], "192.0.2.1");
+	reply(fd, &a[0], &m);
+	guest_gets(&g, 1000, 7, &m);
+	guest_close(&g);
+	close(fd);
+}
+
 static void silence_ends(void **state)
 {
 	struct dns_text m;
@@ -758,6 +782,7 @@ int main(void)
 		cmocka_unit_test(a_closed_port_is_no_resolver),
 		cmocka_unit_test(failures_go_on_to_the_next),
 		cmocka_unit_test(a_guest_that_asks_again_is_heard),
+		cmocka_unit_test(a_late_answer_counts),
 		cmocka_unit_test(silence_ends),
 		cmocka_unit_test(rotate_takes_turns),
 		cmocka_unit_test(the_file_is_followed),

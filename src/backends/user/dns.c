@@ -14,10 +14,11 @@
  * Who is asked: servers in the file's order ("rotate": each query begins with the next one), those
  * that lately did not answer last, for 30 s. The next one is asked when a server refuses the
  * datagram (ICMP), answers SERVFAIL, NOTIMP or REFUSED, or is silent for "timeout:" (2 s when not
- * given: the guest's own clock runs, too), and at once when the guest repeats its query. After
- * "attempts:" rounds (2), 30 s at most, the guest gets SERVFAIL, or what the last server answered:
- * its resolver goes on from there at once, where silence would cost it seven seconds. When the host
- * has no resolver at all, nothing listens at the alias: port unreachable.
+ * given: the guest's own clock runs, too), and at once when the guest repeats its query. Where
+ * there is one alone it has 5 s, and is sent the query again from the same socket, so that its late
+ * answer counts. After "attempts:" rounds (2), 30 s at most, the guest gets SERVFAIL, or what the
+ * last server answered: its resolver goes on from there at once, where silence would cost it
+ * seconds. When the host has no resolver at all, nothing listens at the alias: port unreachable.
  *
  * Bounds: 512 queries at a time, the oldest gives way; queries of 4 KiB.
  *
@@ -39,6 +40,7 @@
 #define REREAD_NS 1000000000ull
 #define DOWN_NS 30000000000ull
 #define TIMEOUT_NS 2000000000ull
+#define TIMEOUT_ALONE_NS 5000000000ull
 #define GIVE_UP_NS 30000000000ull
 #define ATTEMPTS 2
 #define QUERIES_MAX 512
@@ -106,7 +108,9 @@ bool dns_servers(struct user *u, struct dns_servers *s)
 
 	reread(u);
 	*s = (struct dns_servers){ .attempts = d->conf.attempts ? d->conf.attempts : ATTEMPTS };
-	s->timeout = d->conf.timeout ? (uint64_t)d->conf.timeout * 1000000000 : TIMEOUT_NS;
+	s->timeout = d->conf.n > 1 ? TIMEOUT_NS : TIMEOUT_ALONE_NS;
+	if (d->conf.timeout)
+		s->timeout = (uint64_t)d->conf.timeout * 1000000000;
 	if (d->conf.rotate && d->conf.n)
 		first = (int)(d->turn++ % (uint32_t)d->conf.n);
 	for (int down = 0; down < 2; down++) {
@@ -188,10 +192,17 @@ static void give_up(struct dns_query *q)
 
 static twx_watch_fn answer_event;
 
+static int send_query(const struct dns_query *q)
+{
+	return send(q->fd, q->msg, q->len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
 static int ask(struct dns_query *q, const union user_addr *server)
 {
 	int err = 0;
 
+	if (q->fd >= 0 && q->servers.n == 1)
+		return send_query(q);
 	twx_watch_del(&q->watch);
 	if (q->fd >= 0)
 		close(q->fd);
@@ -201,10 +212,10 @@ static int ask(struct dns_query *q, const union user_addr *server)
 	err = sock_outbound(q->u, q->fd, &server->sa);
 	if (err)
 		return err;
-	if (connect(q->fd, &server->sa, dns_addr_len(server)) < 0 ||
-	    send(q->fd, q->msg, q->len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+	if (connect(q->fd, &server->sa, dns_addr_len(server)) < 0)
 		return -errno;
-	return twx_watch_add(&q->watch, q->u->loop, q->fd, EPOLLIN, answer_event);
+	err = send_query(q);
+	return err ? err : twx_watch_add(&q->watch, q->u->loop, q->fd, EPOLLIN, answer_event);
 }
 
 /* The next server, or the end of the query. */
@@ -214,12 +225,14 @@ static void ask_next(struct dns_query *q)
 
 	while (q->tries < q->servers.n * q->servers.attempts && now < q->give_up) {
 		const union user_addr *server = &q->servers.at[q->tries++ % q->servers.n];
+		int err = ask(q, server);
 
-		if (!ask(q, server)) {
+		if (!err) {
 			twx_timer_set(&q->timer, now + q->servers.timeout);
 			return;
 		}
-		dns_mark(q->u, server, false);
+		if (err != -EMFILE && err != -ENFILE)
+			dns_mark(q->u, server, false);
 	}
 	give_up(q);
 }
@@ -344,10 +357,12 @@ void dns_input(struct user *u, const struct user_pkt *p)
 		return;
 	}
 	q = find_same(u, p, port, msg, len);
-	if (q) {
+	if (q && q->servers.n == 1)
+		send_query(q); /* the socket's next event tells how that went */
+	else if (q)
 		ask_next(q);
+	if (q)
 		return;
-	}
 	if (!dns_servers(u, &servers)) {
 		user_refuse(u, p, -ECONNREFUSED);
 		return;

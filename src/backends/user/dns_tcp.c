@@ -155,13 +155,16 @@ static void ask_next(struct dns_conn *c)
 	while (c->tries < c->servers.n) {
 		const union user_addr *server = &c->servers.at[c->tries++];
 
-		if (!connect_to(c, server)) {
+		int err = connect_to(c, server);
+
+		if (!err) {
 			c->state = DNS_ASKING;
 			c->query.done = 0;
 			wait_for(c, c->servers.timeout);
 			return;
 		}
-		dns_mark(c->u, server, false);
+		if (err != -EMFILE && err != -ENFILE)
+			dns_mark(c->u, server, false);
 	}
 	refuse(c, c->rcode);
 }
