@@ -207,8 +207,8 @@ static int open_stack(struct Slirp *s, const struct slirp_config *cfg, struct tw
 
 	if (ret)
 		return ret;
-	s->now = twx_loop_now(s->loop);
 	loop_virtual_start(s->loop);
+	s->now = twx_loop_now(s->loop);
 	net.loop = s->loop;
 	ret = twx_net_new(&s->net, &net, e);
 	if (ret)

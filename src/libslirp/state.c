@@ -263,9 +263,13 @@ static uint8_t *read_state(slirp_read_fn *read, void *opaque, uint32_t *len, str
 		return NULL;
 	}
 	*len = user_get32(head + 12);
-	if (user_get32(head + 8) != STATE_VERSION || *len > STATE_MAX) {
+	if (user_get32(head + 8) != STATE_VERSION) {
 		twx_error_set(e, EINVAL, "the saved state is of version %u, not %u",
 			      user_get32(head + 8), STATE_VERSION);
+		return NULL;
+	}
+	if (*len > STATE_MAX) {
+		twx_error_set(e, EINVAL, "the saved state is too long");
 		return NULL;
 	}
 	data = malloc(*len + 1);
