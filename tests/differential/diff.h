@@ -17,7 +17,7 @@
 
 /* A library under test with its stack. */
 struct stack;
-struct stack *stack_open(const char *library, const char *tftp_root);
+struct stack *stack_open(const char *library, const char *tftp_root, bool ipv6);
 void stack_input(struct stack *s, const uint8_t *frame, size_t len);
 void stack_step(struct stack *s, int ms); /* runs what is due and waits up to @ms for more */
 void stack_skip(struct stack *s, int ms); /* timers of @ms pass */
@@ -77,6 +77,12 @@ size_t pkt_icmp(struct ctx *c, uint8_t *f, uint32_t dst, uint8_t type, uint8_t c
 		const void *data, size_t len);
 void pkt_fix_ip(uint8_t *f);  /* header checksum again after an edit */
 void pkt_fix_udp(uint8_t *f); /* UDP or TCP checksum again */
+/* The same in IPv6: @len bytes of payload already at f + 54, its checksum is filled in. */
+size_t pkt6(struct ctx *c, uint8_t *f, const char *src, const char *dst, uint8_t proto,
+	    uint8_t hops, size_t len);
+size_t pkt6_udp(struct ctx *c, uint8_t *f, const char *src, uint16_t sport, const char *dst,
+		uint16_t dport, const void *data, size_t len);
+void log_ip6(struct ctx *c, const uint8_t *ip, uint32_t len);
 uint32_t data_hash(const void *data, size_t len);
 void fill(void *buf, size_t len, uint32_t seed);
 extern const uint8_t gateway_mac[6];
@@ -117,6 +123,7 @@ void scenarios_udp(struct ctx *c);
 void scenarios_tftp(struct ctx *c);
 void scenarios_tcp(struct ctx *c);
 void scenarios_forward(struct ctx *c);
+void scenarios_v6(struct ctx *c); /* on a stack that has it */
 
 /* Known differences; main.c fails on any other, and on a line that no longer happens. */
 struct difference {

@@ -87,7 +87,7 @@ static void run(const char *library, struct transcript *log, const char *tftp_ro
 	c->log = log;
 	memcpy(c->mac, mac, 6);
 	ctx_current = c;
-	c->stack = stack_open(library, tftp_root);
+	c->stack = stack_open(library, tftp_root, false);
 	scenarios_l2(c);
 	scenarios_dhcp(c);
 	scenarios_icmp(c);
@@ -95,6 +95,9 @@ static void run(const char *library, struct transcript *log, const char *tftp_ro
 	scenarios_tftp(c);
 	scenarios_tcp(c);
 	scenarios_forward(c);
+	stack_close(c->stack);
+	c->stack = stack_open(library, tftp_root, true);
+	scenarios_v6(c);
 	stack_close(c->stack);
 	free(c);
 }

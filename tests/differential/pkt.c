@@ -307,6 +307,8 @@ void log_replies(struct ctx *c)
 			log_arp(c, r->data + 14, r->len - 14);
 		else if (get16(r->data + 12) == 0x0800)
 			log_ip(c, r->data + 14, r->len - 14);
+		else if (get16(r->data + 12) == 0x86dd)
+			log_ip6(c, r->data + 14, r->len - 14);
 	}
 	c->n_replies = 0;
 }

@@ -49,7 +49,7 @@ static int64_t clock_get_ns(void *opaque)
 	return t.tv_sec * 1000000000LL + t.tv_nsec + s->skew;
 }
 
-/* Only router advertisements use timers; IPv6 is off here. */
+/* Only unsolicited router advertisements use timers; they are not waited for. */
 static void *timer_new(SlirpTimerCb cb, void *cb_opaque, void *opaque)
 {
 	return malloc(1);
@@ -149,13 +149,18 @@ static void load(struct stack *s, const char *path)
 	printf("%s: libslirp %s\n", path, s->call.version());
 }
 
-struct stack *stack_open(const char *library, const char *tftp_root)
+struct stack *stack_open(const char *library, const char *tftp_root, bool ipv6)
 {
 	struct stack *s = calloc(1, sizeof(*s));
 	static const char *search[] = { "lab.example", "example", NULL };
 	SlirpConfig cfg = {
 		.version = 4,
 		.in_enabled = true,
+		.in6_enabled = ipv6,
+		.vprefix_addr6 = { .s6_addr = { 0xfe, 0xc0 } },
+		.vprefix_len = 64,
+		.vhost6 = { .s6_addr = { 0xfe, 0xc0, [15] = 2 } },
+		.vnameserver6 = { .s6_addr = { 0xfe, 0xc0, [15] = 3 } },
 		.vnetwork = v4(0x0a000200),
 		.vnetmask = v4(0xffffff00),
 		.vhost = v4(HOST_IP),

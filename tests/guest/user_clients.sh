@@ -100,7 +100,9 @@ holds "and one of its own is its own" \
 if has rdisc6; then
 	ra=$(client "$NAMES,mtu=1400" 'sleep 3; rdisc6 -1 tap0; ndisc6 fec0::3 tap0; ndisc6 -r 1 -w 500 fec0::4 tap0')
 	holds "rdisc6: M and O flags as QEMU's" "$ra" '*Stateful address conf.    :           No
-Stateful other conf.      :          Yes*'
+Stateful other conf.      :           No*'
+	holds "rdisc6: with a boot file, DHCPv6 has more to tell" "$(client "$BOOT" 'sleep 3; rdisc6 -1 tap0')" \
+		'*Stateful other conf.      :          Yes*'
 	holds "rdisc6: MTU, MAC" "$ra" '*52:56:00:00:00:02*MTU  *: *1400 *'
 	holds "rdisc6: name server and search list" "$ra" '*Recursive DNS server     : fec0::3*DNS search list *: lab.example example*'
 	holds "ndisc6: the name server has a MAC, its neighbour has none" "$ra" '*52:56:00:00:00:03*No response*'

@@ -196,7 +196,7 @@ static void router_is_advertised(void **state)
 
 	solicits_router(g, &p);
 	assert_int_equal(p.l4[4], 64);
-	assert_int_equal(p.l4[5], 0x40); /* other configuration by DHCPv6, as QEMU's */
+	assert_int_equal(p.l4[5], 0); /* neither M nor O, as QEMU's */
 	assert_int_equal(user_get16(p.l4 + 6), 1800);
 	o = option(&p, 1);
 	assert_memory_equal(o + 2, g->user->mac6, 6);
@@ -230,7 +230,7 @@ static void options_show_in_the_advertisement(void **state)
 			       0, NULL));
 	solicits_router(&g, &p);
 	/* No address of the guest's own making fits: DHCPv6 gives one. */
-	assert_int_equal(p.l4[5], 0xc0);
+	assert_int_equal(p.l4[5], 0x80);
 	assert_int_equal(user_get32(option(&p, 5) + 4), 9000);
 	o = option(&p, 3);
 	assert_int_equal(o[2], 96);
@@ -238,6 +238,12 @@ static void options_show_in_the_advertisement(void **state)
 	o = option(&p, 31);
 	assert_int_equal(o[1] * 8, 8 + sizeof(names) - 1);
 	assert_memory_equal(o + 8, names, sizeof(names) - 1);
+	guest6_free(&p);
+	guest_close(&g);
+
+	assert_true(guest_open(&g, "bootfile=x", 0, NULL));
+	solicits_router(&g, &p);
+	assert_int_equal(p.l4[5], 0x40); /* DHCPv6 has its URL */
 	guest6_free(&p);
 	guest_close(&g);
 

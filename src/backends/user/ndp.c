@@ -12,8 +12,8 @@
  * Advertisements to all: three in intervals of 16 s, then every five minutes. There is no other
  * router whose rhythm could fall into step with ours, so the interval is not random (6.2.4 asks for
  * that). They say: default router (not with restrict=on), the prefix as on-link, and for addresses
- * of the guest's own making if it has 64 bits, else by DHCPv6 (M); DHCPv6 has more to tell (O);
- * the MTU; our MAC; the DNS alias and the search list.
+ * of the guest's own making if it has 64 bits, else by DHCPv6 (M); that DHCPv6 has more to tell (O)
+ * if it has, a boot file; the MTU; our MAC; the DNS alias and the search list.
  *
  * No advertisement with a lifetime of 0 is sent at the end: a backend ends beneath a guest that
  * runs on when its program is replaced or restarted, and the successor has the same address.
@@ -164,7 +164,7 @@ static void advertise_router(struct user *u, const struct in6_addr *to)
 	uint8_t msg[RA_MAX] = { RA }, *at = msg + RA_LEN;
 
 	msg[4] = HOP_LIMIT;
-	msg[5] = RA_OTHER | (own_making ? 0 : RA_MANAGED);
+	msg[5] = !own_making ? RA_MANAGED : u->cfg.bootfile ? RA_OTHER : 0;
 	user_put16(msg + 6, u->cfg.restricted ? 0 : ROUTER_S);
 	put_mac(at, OPT_SOURCE, u->mac6);
 	at += 8;
