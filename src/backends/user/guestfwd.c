@@ -15,9 +15,9 @@
  *
  * Each way has one buffer of PUMP_BUF bytes, and each waits: the pair is not read while the chardev
  * takes no more, the chardev is given as much room as there is in the buffer. So a slow end closes
- *the window of the other. A chardev carries one connection at a time; while it has one, or nobody
- *is at its other end, more are refused. When the guest has finished sending, answers still pass,
- *until the chardev's end or the next connection.
+ * the window of the other. A chardev carries one connection at a time; while it has one, or nobody
+ * is at its other end, more are refused. When the guest has finished sending, answers still pass,
+ * until the chardev's end or the next connection.
  *
  * Differences from QEMU: a second connection to a chardev is refused, not mixed in; the program's
  * standard error is ours, not the guest's; the command goes through the shell.

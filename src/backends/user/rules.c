@@ -3,8 +3,8 @@
 
 /*
  * allow=WHAT and deny=WHAT, or rule=allow:WHAT and rule=deny:WHAT, in one order: that of the
- *command line. The first that matches decides. When none does, the flow is allowed if there are
- *deny rules only, else denied. WHAT is
+ * command line. The first that matches decides. When none does, the flow is allowed if there are
+ * deny rules only, else denied. WHAT is
  *
  *	[tcp:|udp:|icmp:]WHERE[:PORT[-PORT]]
  *
@@ -15,7 +15,7 @@
  *
  * A name stands for the addresses that the DNS forwarder has brought the guest for it, or for a
  * name that leads to it or from it by CNAME, as long as their TTL says, one minute at least: a
- *guest may look twice. So names work for guests that ask the DNS alias only. 2048 addresses are
+ * guest may look twice. So names work for guests that ask the DNS alias only. 2048 addresses are
  * remembered, the first learned gives way.
  *
  * Queries to the DNS alias obey the same list. A rule with a name decides about queries for that
@@ -23,7 +23,7 @@
  * is about a protocol or port. Other rules decide as for any flow to port 53 of the alias.
  *
  * Rules are looked at when a flow is made, and for UDP when a flow turns to another peer; flows
- *that are there stay when an address ceases to be a name's.
+ * that are there stay when an address ceases to be a name's.
  */
 #include "backends/user/rules.h"
 
