@@ -22,6 +22,7 @@ int cmd_qemu(int argc, char **argv);
 int cmd_vm(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 int cmd_slirp4netns(int argc, char **argv);
+int cmd_pasta(int argc, char **argv);
 
 /* `twinax qemu` with QEMU's words and no options of its own; they end with a null. */
 int cli_run_qemu(int argc, char **words);

@@ -97,6 +97,7 @@ static const struct {
 	int (*run)(int argc, char **argv);
 } personalities[] = {
 	{ "slirp4netns", cmd_slirp4netns },
+	{ "pasta", cmd_pasta },
 };
 
 int main(int argc, char **argv)

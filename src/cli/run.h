@@ -62,6 +62,10 @@ struct run {
 	const char *path_base;
 	int path_dir;
 	struct stat path_is;
+	bool background;     /* the caller goes on when the network is there */
+	bool keep_stderr;    /* and messages go on */
+	const char *pidfile; /* written then; or null */
+	int report;	     /* to the process that waits for that; -1: none does */
 	int ready_fd, exit_fd;
 	const char *ready_text;
 	uint32_t exit_events;

@@ -189,24 +189,90 @@ static int serve(struct run *r)
 		   : r->status;
 }
 
-int run_main(struct run *r)
+/* The process that was called waits here for the word of the one that goes on; -1 in that one. */
+static int detach(struct run *r)
+{
+	char status = 1;
+	int fds[2];
+	pid_t pid;
+
+	if (pipe2(fds, O_CLOEXEC))
+		return cli_fail_text(r->name, NULL, "cannot make a pipe: %s", strerror(errno));
+	fflush(NULL);
+	pid = fork();
+	if (pid < 0)
+		return cli_fail_text(r->name, NULL, "cannot fork: %s", strerror(errno));
+	if (pid) {
+		close(fds[1]);
+		if (read(fds[0], &status, 1) != 1)
+			status = 1;
+		close(fds[0]);
+		return (unsigned char)status;
+	}
+	close(fds[0]);
+	r->report = fds[1];
+	setsid();
+	return -1;
+}
+
+static void report(struct run *r, int status)
+{
+	char byte = (char)status;
+	int null = status ? -1 : open("/dev/null", O_RDWR | O_CLOEXEC), fd;
+
+	if (r->report < 0)
+		return;
+	for (fd = 0; fd < (r->keep_stderr ? 2 : 3) && null >= 0; fd++)
+		dup2(null, fd);
+	if (null >= 0)
+		close(null);
+	if (write(r->report, &byte, 1) < 0)
+		perror("twinax: report");
+	close(r->report);
+	r->report = -1;
+}
+
+static int write_pidfile(const struct run *r)
+{
+	FILE *f = r->pidfile ? fopen(r->pidfile, "we") : NULL;
+
+	if (!r->pidfile)
+		return 0;
+	if (f && fprintf(f, "%d\n", (int)getpid()) > 0 && !fclose(f))
+		return 0;
+	return cli_fail_text(r->name, NULL, "cannot write %s: %s", r->pidfile, strerror(errno));
+}
+
+static int make_and_serve(struct run *r)
 {
 	int err;
 
-	add_netdev(r);
 	signal(SIGCHLD, SIG_DFL);
 	if (r->argv && run_command_start(&r->command, r->argv))
 		return 1;
 	if (make_world(r))
 		return 1;
 	run_target_close(r);
-	if (r->made && r->made(r))
+	if ((r->made && r->made(r)) || write_pidfile(r))
 		return 1;
 	err = r->argv ? start_command(r) : 0;
 	if (err)
 		return err;
 	say_ready(r);
+	report(r, 0);
 	return serve(r);
+}
+
+int run_main(struct run *r)
+{
+	int status;
+
+	if (r->background && (status = detach(r)) >= 0)
+		return status;
+	add_netdev(r);
+	status = make_and_serve(r);
+	report(r, status);
+	return status;
 }
 
 void run_end(struct run *r)

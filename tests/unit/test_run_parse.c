@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "cli/kv.h"
+#include "cli/pasta.h"
 #include "cli/run.h"
 #include "cli/slirp4netns.h"
 
@@ -60,6 +61,55 @@ static void test_bad_ports(void **state)
 
 		assert_int_equal(run_publish(kv, bad[i], &e), -EINVAL);
 		assert_non_null(strstr(e.what, bad[i]));
+		assert_int_equal(kv->n, 0);
+		kv_free(kv);
+	}
+}
+
+/* --- pasta's ports --- */
+
+static void forwarded(bool udp, const char *spec, const char *want)
+{
+	struct twx_error e = { 0 };
+	struct kv *kv = kv_new("type");
+	char *text;
+
+	assert_int_equal(pasta_ports(kv, udp, spec, &e), 0);
+	text = kv_print(kv);
+	assert_string_equal(text, want);
+	free(text);
+	kv_free(kv);
+}
+
+static void test_pasta_ports(void **state)
+{
+	forwarded(false, "none", "");
+	forwarded(false, "22", "hostfwd=tcp::22-:22");
+	forwarded(true, "22:23", "hostfwd=udp::22-:23");
+	forwarded(false, "25,22", "hostfwd=tcp::22-:22,hostfwd=tcp::25-:25");
+	forwarded(false, "22-23:32-33", "hostfwd=tcp::22-:32,hostfwd=tcp::23-:33");
+	forwarded(false, "192.0.2.1/20-22,~21",
+		  "hostfwd=tcp:192.0.2.1:20-:20,hostfwd=tcp:192.0.2.1:22-:22");
+	forwarded(false, "~21,20-21", "hostfwd=tcp::20-:20");
+	forwarded(false, "::1/80", "hostfwd=tcp:[::1]:80-:80");
+	forwarded(false, "[::1]/80", "hostfwd=tcp:[::1]:80-:80");
+}
+
+static void test_bad_pasta_ports(void **state)
+{
+	static const char *const bad[] = {
+		"",    ",",	  "x",	  "0",	   "65536",	     "1-2:3",
+		"2-1", "1:",	  "1,",	  "~1",	   "~1:2",	     "auto",
+		"all", "1.2.3/5", "/5",	  "1/2/3", "1.2.3.4%eth0/5", "[/5",
+		"]/5", "1 2",	  "5,~5", "1-2-3"
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct twx_error e = { 0 };
+		struct kv *kv = kv_new("type");
+
+		assert_int_equal(pasta_ports(kv, false, bad[i], &e), -EINVAL);
 		assert_int_equal(kv->n, 0);
 		kv_free(kv);
 	}
@@ -206,10 +256,9 @@ static void test_api_pieces(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_ports),
-		cmocka_unit_test(test_bad_ports),
-		cmocka_unit_test(test_api),
-		cmocka_unit_test(test_api_pieces),
+		cmocka_unit_test(test_ports),	    cmocka_unit_test(test_bad_ports),
+		cmocka_unit_test(test_pasta_ports), cmocka_unit_test(test_bad_pasta_ports),
+		cmocka_unit_test(test_api),	    cmocka_unit_test(test_api_pieces),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

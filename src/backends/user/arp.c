@@ -69,8 +69,15 @@ void arp_input(struct user *u, const struct twx_frame *f)
 	/* Probes (sender 0.0.0.0, RFC 5227) and claims to our own addresses teach nothing. */
 	who = user_mapped(sender);
 	user_neigh_learn(u, &who, arp + 8);
-	if (user_get16(arp + 6) != ARP_REQUEST || !user_is_ours(u, target) ||
-	    !user_in_net(u, target))
+	if (user_get16(arp + 6) != ARP_REQUEST || !user_in_net(u, target))
+		return;
+	if (u->cfg.lan && sender.s_addr && target.s_addr != sender.s_addr &&
+	    !user_is_ours(u, target) && !user_is_virtual(u, target)) {
+		/* RFC 1027: the host's network is behind us. */
+		arp_send(u, ARP_REPLY, arp + 8, u->mac, target, arp + 8, sender);
+		return;
+	}
+	if (!user_is_ours(u, target))
 		return;
 	/* Each alias has a MAC of its own, as QEMU's; all other frames come from the host's. */
 	memcpy(mac + 2, &target, 4);

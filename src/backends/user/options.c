@@ -49,6 +49,8 @@ const struct twx_opt_desc user_options[] = {
 	  "allow:RULE|deny:RULE" },
 	{ "host-loopback", TWX_OPT_BOOL, "on",
 	  "the gateway's address leads to the host's loopback" },
+	{ "lan", TWX_OPT_BOOL, "off",
+	  "net= is the host's own network: its other addresses lead there" },
 	{ "outbound-if", TWX_OPT_STR, NULL, "interface by which traffic leaves the host", "NAME" },
 	{ "outbound-addr", TWX_OPT_LIST, NULL,
 	  "address of the host that it leaves from, one a family", "ADDR" },
@@ -365,6 +367,7 @@ int user_config_parse(struct user_config *c, const struct twx_opts *o, struct tw
 
 	c->restricted = twx_opts_bool(o, "restrict");
 	c->host_loopback = twx_opts_bool(o, "host-loopback");
+	c->lan = twx_opts_bool(o, "lan");
 	c->mtu = (uint32_t)twx_opts_int(o, "mtu");
 	c->max_flows = (uint32_t)twx_opts_int(o, "max-flows");
 	c->peek_off = !peek || !strcmp(peek, "auto") ? -1 : !strcmp(peek, "on");

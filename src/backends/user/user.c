@@ -410,7 +410,7 @@ static bool is_nobody4(const struct user *u, struct in_addr dst)
 	uint32_t a = ntohl(dst.s_addr);
 
 	return a >> 24 == 0 || is_loopback(dst) || a >> 28 >= 14 || user_is_broadcast(u, dst) ||
-	       user_in_net(u, dst);
+	       user_is_virtual(u, dst);
 }
 
 static bool is_nobody6(const struct user *u, const struct in6_addr *a)
@@ -434,7 +434,7 @@ static int map_out4(struct user *u, struct in_addr dst, uint16_t port, struct so
 		in->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 		return port ? 0 : -EADDRNOTAVAIL;
 	}
-	if (user_is_ours(u, dst))
+	if (user_is_ours(u, dst) && !(host && u->cfg.lan))
 		return -ECONNREFUSED;
 	return !port || is_nobody4(u, dst) ? -EADDRNOTAVAIL : 0;
 }
@@ -498,7 +498,7 @@ struct in6_addr user_map_in(struct user *u, const struct sockaddr *from,
 	if (unlikely(from->sa_family != AF_INET || !user_is_v4(guest)))
 		return map_in_else(u, ua, guest);
 	a = ua->in.sin_addr;
-	if (!a.s_addr || is_loopback(a) || user_in_net(u, a))
+	if (!a.s_addr || is_loopback(a) || user_is_virtual(u, a))
 		a = u->cfg.host;
 	return user_mapped(a);
 }

@@ -51,6 +51,7 @@ struct user_config {
 	uint32_t max_flows;
 	union user_addr dns_host;   /* the resolver to use; family 0: the host's own */
 	bool host_loopback;	    /* the host alias leads to the host's loopback */
+	bool lan;		    /* IPv4: addresses of net that are not ours are not nobody's */
 	char *out_if;		    /* owned; null: any */
 	union user_addr out4, out6; /* source addresses; family 0: any */
 	int peek_off;		    /* -1 probe, 0 do without SO_PEEK_OFF, 1 required */
@@ -278,6 +279,11 @@ bool user_is_dns6(const struct user *u, const struct in6_addr *a);
 static inline bool user_is_dns(const struct user *u, const struct in6_addr *a)
 {
 	return user_is_v4(a) ? user_v4(a).s_addr == u->cfg.dns.s_addr : user_is_dns6(u, a);
+}
+/* Nobody else than the guest has it, or nobody at all. */
+static inline bool user_is_virtual(const struct user *u, struct in_addr a)
+{
+	return user_in_net(u, a) && (!u->cfg.lan || a.s_addr == u->cfg.dhcp_start.s_addr);
 }
 /* All ones, or the last address of the virtual network. */
 static inline bool user_is_broadcast(const struct user *u, struct in_addr a)
