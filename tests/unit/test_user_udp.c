@@ -311,6 +311,92 @@ static void trains_reach_the_guest_as_one_frame(void **state)
 	close(fd);
 }
 
+/* Takes the datagrams of @sizes, filled one after the other from @data; the number of frames. */
+static int expect_joined(struct guest *g, const uint16_t *sizes, int n, const uint8_t *data)
+{
+	int frames = 0, i = 0;
+
+	while (i < n) {
+		struct guest_pkt p;
+		uint32_t off = 0, step;
+
+		assert_true(guest_recv_ip(g, IPPROTO_UDP, &p, 1000));
+		frames++;
+		step = p.frame.meta.gso ? p.frame.meta.gso_size : p.len;
+		assert_true(!p.frame.meta.gso || p.frame.meta.gso == TWX_GSO_UDP_L4);
+		do {
+			assert_true(i < n);
+			assert_int_equal(p.len - off < step ? p.len - off : step, sizes[i]);
+			assert_memory_equal(p.data + off, data, sizes[i]);
+			data += sizes[i];
+			off += sizes[i++];
+		} while (off < p.len);
+		guest_pkt_free(&p);
+	}
+	return frames;
+}
+
+/* What a socket has got one by one leaves for the guest joined, as long as the sizes allow. */
+static void datagrams_of_one_size_are_joined(void **state)
+{
+	static const struct {
+		uint16_t first, n, last;
+		int frames; /* of @n of the first size and one of the last */
+	} cases[] = {
+		{ 100, 40, 50, 1 }, { 1400, 40, 1400, 1 }, { 1472, 44, 3, 1 },
+		{ 1472, 45, 3, 2 }, { 20, 64, 20, 2 },	   { 300, 5, 301, 2 },
+		{ 18, 3, 1, 1 },    { 17, 4, 17, 5 },	   { 1000, 2, 1000, 1 },
+	};
+	static uint8_t data[100000];
+	struct guest *g = *state;
+	struct sockaddr_in from;
+	uint16_t port;
+	int fd = guest_host_socket(SOCK_DGRAM, &port), frames;
+
+	for (uint32_t i = 0; i < sizeof(data); i++)
+		data[i] = (uint8_t)(i * 7 + (i >> 8));
+	reaches(g, fd, 1000, g->host, port, "go", 2, &from);
+	for (size_t k = 0; k < sizeof(cases) / sizeof(cases[0]); k++) {
+		uint16_t sizes[70];
+		uint32_t off = 0;
+		int n = 0;
+
+		for (; n < cases[k].n; n++)
+			sizes[n] = cases[k].first;
+		sizes[n++] = cases[k].last;
+		for (int i = 0; i < n; off += sizes[i++])
+			host_send(fd, &from, data + off, sizes[i]);
+		frames = expect_joined(g, sizes, n, data);
+		/* a batch may end anywhere */
+		assert_in_range(frames, cases[k].frames, cases[k].frames + 1);
+	}
+	close(fd);
+}
+
+/* Two senders by turns: nothing is mixed up. */
+static void senders_are_not_joined(void **state)
+{
+	struct guest *g = *state;
+	struct sockaddr_in from;
+	uint16_t port[2];
+	int fd[2];
+
+	for (int i = 0; i < 2; i++) {
+		fd[i] = guest_host_socket(SOCK_DGRAM, &port[i]);
+		reaches(g, fd[i], 1000, g->host, port[i], "go", 2, &from);
+	}
+	for (int i = 0; i < 20; i++)
+		host_send(fd[i & 1], &from,
+			  i & 1 ? "two two two two two two" : "one one one one one one", 23);
+	for (int i = 0; i < 20; i++)
+		expect(g, g->host, port[i & 1], 1000,
+		       (const uint8_t *)(i & 1 ? "two two two two two two"
+					       : "one one one one one one"),
+		       23);
+	close(fd[0]);
+	close(fd[1]);
+}
+
 static void trains_reach_a_plain_guest_as_datagrams(void **state)
 {
 	struct guest *g = *state;
@@ -646,6 +732,9 @@ int main(void)
 		with_guest(segmentation_frames_become_datagrams),
 		cmocka_unit_test_setup_teardown(trains_reach_the_guest_as_one_frame, setup_uso,
 						teardown),
+		cmocka_unit_test_setup_teardown(datagrams_of_one_size_are_joined, setup_uso,
+						teardown),
+		cmocka_unit_test_setup_teardown(senders_are_not_joined, setup_uso, teardown),
 		with_guest(trains_reach_a_plain_guest_as_datagrams),
 		with_guest(closed_port_is_port_unreachable),
 		with_guest(no_route_is_net_unreachable),

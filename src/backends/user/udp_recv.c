@@ -7,7 +7,9 @@
  * send. A slot's first part is 2 KiB; what is longer spills into the slot's own 64 KiB, pages that
  * are given back when idle. A socket that has received 32 datagrams gets UDP_GRO: trains of the
  * same size then arrive as one message and leave as one segmentation-offload (USO) frame, or as
- * segments if the guest cannot take that. Datagrams above the MTU, or for a guest whose MAC is
+ * segments if the guest cannot take that. Datagrams of one size and sender that arrive by
+ * themselves, one after the other in a batch, are joined to such a frame here, for a guest that
+ * takes it: a tap costs a system call a frame. Datagrams above the MTU, or for a guest whose MAC is
  * unknown, take the slow way: copied, fragmented.
  *
  * Back-pressure: when the guest refuses a batch, the rest of that batch is queued by the core and
@@ -30,8 +32,23 @@
 #define SPILL 65536
 #define DATA_OFF 64 /* of the payload in its slot: headers in front, aligned for the copy */
 #define GRO_AFTER 32
+#define TRAIN_MAX 64 /* datagrams in a frame, UDP_MAX_SEGMENTS */
+#define TRAIN_MIN 18 /* bytes of the first one: no padding */
 
 _Static_assert(DATA_OFF >= USER_HDR_MAX + 8, "the headers fit");
+
+/* The newest frame, whose headers wait until nothing is joined to it any more. */
+struct udp_train {
+	bool open;    /* there is one, and it has no headers yet */
+	bool growing; /* another datagram may join */
+	uint8_t *data, *end;
+	uint32_t len;  /* payload */
+	uint16_t size; /* of a datagram */
+	uint16_t gso;  /* to be said of the frame */
+	uint32_t n;
+	struct user_end src;
+	const struct udp_target *target;
+};
 
 struct udp_recv {
 	uint8_t *slots; /* BATCH * SLOT, then BATCH * SPILL */
@@ -46,8 +63,10 @@ struct udp_recv {
 	struct iovec in[BATCH][2];
 	_Alignas(struct cmsghdr) char control[BATCH][CMSG_SPACE(sizeof(int))];
 	struct twx_frame frames[BATCH];
-	struct iovec out[BATCH][2];
-	int n_frames;
+	struct iovec out[BATCH * 2];
+	int n_frames, n_out;
+	bool joins; /* the guest takes trains */
+	struct udp_train train;
 };
 
 static size_t map_size(void)
@@ -147,64 +166,117 @@ void udp_to_guest(struct user *u, const struct in6_addr *src, uint16_t sport,
 
 /* --- the fast way --- */
 
+/* Short frames are padded in place: what lies behind the datagram is old data of other flows. */
+static void pad(struct udp_recv *r, struct twx_frame *f)
+{
+	if (f->len >= 60)
+		return;
+	memset(r->train.data + r->train.len, 0, 60 - f->len);
+	r->out[r->n_out - 1].iov_len += 60 - f->len;
+	f->len = 60;
+}
+
+/* The newest frame is complete: its headers, in front of its first datagram. */
+static void close_frame(struct user *u, struct udp_recv *r)
+{
+	struct udp_train *t = &r->train;
+	const struct in6_addr *src = &t->src.addr, *dst = &t->target->guest;
+	uint32_t headers = USER_ETH_LEN + r->ip_len + 8;
+	uint16_t raw = csum_fold_raw(user_pseudo(src, dst, IPPROTO_UDP, 8 + t->len));
+	struct twx_frame *f = &r->frames[r->n_frames - 1];
+	uint8_t *udp;
+
+	t->open = false;
+	udp = user_ip_header(u, t->data - headers, src, dst, IPPROTO_UDP, 8 + t->len);
+	user_put16(udp, t->src.port);
+	user_put16(udp + 2, t->target->port);
+	user_put16(udp + 4, 8 + t->len);
+	memcpy(udp + 6, &raw, 2);
+	f->len = headers + t->len;
+	f->meta = (struct twx_meta){
+		.flags = TWX_F_NEEDS_CSUM,
+		.gso = t->gso ? TWX_GSO_UDP_L4 : TWX_GSO_NONE,
+		.gso_size = t->gso,
+		.hdr_len = (uint16_t)headers,
+		.csum_start = (uint16_t)(USER_ETH_LEN + r->ip_len),
+		.csum_off = 6,
+	};
+	pad(r, f);
+}
+
 static void flush_frames(struct user *u, struct udp_recv *r)
 {
 	int done;
 
 	if (!r->n_frames)
 		return;
+	if (r->train.open)
+		close_frame(u, r);
 	done = user_send(u, r->frames, r->n_frames);
 	if (done < r->n_frames) {
 		r->blocked = true;
 		user_post(u, r->frames + done, r->n_frames - done);
 	}
-	r->n_frames = 0;
+	r->n_frames = r->n_out = 0;
 }
 
 /* Datagram @i of @len bytes as a frame in its slot; @gso: size of the datagrams that it consists
  * of, or 0. */
 static void add_frame(struct user *u, struct udp_recv *r, int i, uint32_t len, uint16_t gso,
-		      const struct udp_target *t, const struct user_end *src)
+		      const struct udp_target *target, const struct user_end *src)
 {
 	uint32_t headers = USER_ETH_LEN + r->ip_len + 8;
-	uint8_t *frame = slot_at(r, i) + DATA_OFF - headers, *udp;
 	uint32_t here = min(len, (uint32_t)(SLOT - DATA_OFF));
-	uint64_t sum = user_pseudo(&src->addr, &t->guest, IPPROTO_UDP, 8 + len);
-	uint16_t raw = csum_fold_raw(sum);
 	struct twx_frame *f = &r->frames[r->n_frames];
-	struct iovec *iov = r->out[r->n_frames];
+	uint8_t *data = slot_at(r, i) + DATA_OFF;
 
-	udp = user_ip_header(u, frame, &src->addr, &t->guest, IPPROTO_UDP, 8 + len);
-	user_put16(udp, src->port);
-	user_put16(udp + 2, t->port);
-	user_put16(udp + 4, 8 + len);
-	memcpy(udp + 6, &raw, 2);
-	iov[0] = (struct iovec){ frame, headers + here };
-	iov[1] = (struct iovec){ spill_at(r, i), len - here };
-	*f = (struct twx_frame){
-		.iov = iov,
-		.n_iov = len > here ? 2 : 1,
-		.len = headers + len,
-		.meta = { .flags = TWX_F_NEEDS_CSUM,
-			  .gso = gso ? TWX_GSO_UDP_L4 : TWX_GSO_NONE,
-			  .gso_size = gso,
-			  .hdr_len = (uint16_t)headers,
-			  .csum_start = (uint16_t)(USER_ETH_LEN + r->ip_len),
-			  .csum_off = 6 },
-	};
+	if (r->train.open)
+		close_frame(u, r);
+	*f = (struct twx_frame){ .iov = &r->out[r->n_out], .n_iov = len > here ? 2 : 1 };
+	r->out[r->n_out++] = (struct iovec){ data - headers, headers + here };
+	if (len > here)
+		r->out[r->n_out++] = (struct iovec){ spill_at(r, i), len - here };
 	r->n_frames++;
+	r->train = (struct udp_train){
+		.open = true,
+		.growing = r->joins && !gso && len == here && len >= TRAIN_MIN,
+		.data = data,
+		.end = data + here,
+		.len = len,
+		.size = (uint16_t)len,
+		.gso = gso,
+		.n = 1,
+		.src = *src,
+		.target = target,
+	};
 }
 
-/* Short frames are padded in place: what lies behind the datagram is old data of other flows. */
-static void pad(struct udp_recv *r, int i, uint32_t len)
+/* Adds datagram @i to the newest frame if they belong together. A short one is a train's last. */
+static bool join(struct udp_recv *r, int i, uint32_t len, const struct user_end *src)
 {
-	struct twx_frame *f = &r->frames[r->n_frames - 1];
+	struct udp_train *t = &r->train;
+	uint8_t *data = slot_at(r, i) + DATA_OFF;
+	struct twx_frame *f;
 
-	if (f->len >= 60)
-		return;
-	memset(slot_at(r, i) + DATA_OFF + len, 0, 60 - f->len);
-	r->out[r->n_frames - 1][0].iov_len = 60;
-	f->len = 60;
+	if (!t->open || !t->growing || !len || len > t->size || t->n == TRAIN_MAX ||
+	    r->ip_len + 8 + t->len + len > 65535 || t->src.port != src->port ||
+	    memcmp(&t->src.addr, &src->addr, sizeof(src->addr)))
+		return false;
+	f = &r->frames[r->n_frames - 1];
+	/* Into the first slot while it has room: the frame's beginning lies in one piece. */
+	if (f->n_iov == 1 && (size_t)(t->end - t->data) + len <= SLOT - DATA_OFF) {
+		memcpy(t->end, data, len);
+		t->end += len;
+		r->out[r->n_out - 1].iov_len += len;
+	} else {
+		r->out[r->n_out++] = (struct iovec){ data, len };
+		f->n_iov++;
+	}
+	t->growing = len == t->size;
+	t->gso = t->size;
+	t->len += len;
+	t->n++;
+	return true;
 }
 
 static uint16_t gro_size(struct msghdr *m, uint32_t len)
@@ -255,8 +327,8 @@ static void one(struct user *u, struct udp_recv *r, int i, const struct udp_targ
 		slow(u, r, i, len, step, t, &src);
 		return;
 	}
-	add_frame(u, r, i, len, gso, t, &src);
-	pad(r, i, len);
+	if (gso || !join(r, i, len, &src))
+		add_frame(u, r, i, len, gso, t, &src);
 }
 
 int udp_recv_batch(struct user *u, int fd, const struct udp_target *t)
@@ -273,6 +345,7 @@ int udp_recv_batch(struct user *u, int fd, const struct udp_target *t)
 	r->ip_len = user_ip_len(&t->guest);
 	r->mtu = user_mtu(u, r->ip_len == USER_IP6_LEN);
 	r->known = user_neigh_find(u, &t->guest);
+	r->joins = u->port->peer && (u->port->peer->caps.flags & TWX_CAP_USO);
 	for (int i = 0; i < n; i++) {
 		one(u, r, i, t);
 		r->msgs[i].msg_hdr.msg_namelen = sizeof(r->from[i]);
