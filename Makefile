@@ -15,6 +15,7 @@ check:
 bench: all
 	@bench/run.sh
 	@bench/user.sh
+	@bench/libslirp.sh
 	@bench/micro.sh
 	@bench/lab.sh
 

@@ -66,4 +66,64 @@ for nic in virtio-net-pci e1000; do
 	holds "$nic: info usernet has the columns and a connection" "$(monitor info usernet)" '*Protocol?State*TCP?ESTABLISHED*10.0.2.15*7777*'
 	guest_kill "$t_g"
 done
+
+# --- a saved guest in another process ---------------------------------------------------------------------------------
+
+# What is promised: leases and neighbours, forwards by the options, and that whoever waits on a connection of before hears
+# that it is gone.
+migrated() { monitor info migrate | grep -q completed; }
+runs() { monitor info status | grep -q running; }
+step "a guest that will be saved" boot_slirp g-save virtio-net-pci || finish
+step "it has an address" g "$DHCP"
+g 'mkfifo /tmp/in; (sleep 1000 >/tmp/in &); (nc 10.0.2.2 7777 </tmp/in >/dev/null 2>&1; touch /tmp/ended) & sleep 1' >/dev/null
+holds "and a connection" "$(monitor info usernet)" '*TCP?ESTABLISHED*7777*'
+monitor migrate -d "\"exec:cat >$T/state\"" >"$T/migrate.log" 2>&1
+step "it is saved" until_true 60 migrated
+guest_kill "$t_g"
+t_g=$T/g-load
+mkdir "$t_g"
+guest_qemu "$t_g" "$T/initrd" -netdev "$NETDEV" -device virtio-net-pci,netdev=n0,romfile= \
+	-qmp "unix:$t_g/qmp,server=on,wait=off" -incoming "exec:cat $T/state"
+step "another process goes on with it" until_true 60 runs || finish
+step "the connection of before is reset" g 'n=0; until [ -e /tmp/ended ]; do n=$((n + 1)); [ $n -lt 30 ] || exit 1; sleep 1; done'
+step "new ones work" g 'netpeer connects 10.0.2.2 7777 20'
+holds "and a download, its checksum" "$(g 'wget -q -O - http://10.0.2.2:8080/file | sha256sum')" "$(sum "$T/www/file")*"
+guest_kill "$t_g"
+
+# A state that Debian's libslirp has written is not ours, and is refused.
+t_g=$T/g-theirs
+mkdir "$t_g"
+KIT_QEMU=qemu-system-x86_64
+step "a guest with Debian's libslirp" boot_slirp g-theirs virtio-net-pci || finish
+monitor migrate -d "\"exec:cat >$T/theirs\"" >"$T/migrate.log" 2>&1
+step "is saved" until_true 60 migrated
+guest_kill "$t_g"
+t_g=$T/g-foreign
+mkdir "$t_g"
+KIT_QEMU=$T/qemu
+guest_qemu "$t_g" "$T/initrd" -netdev "$NETDEV" -device virtio-net-pci,netdev=n0,romfile= -incoming "exec:cat $T/theirs"
+step "and ours refuses it" until_true 60 grep -q 'is not of twinax' "$t_g/vmm.log"
+guest_kill "$t_g"
+
+# --- slirp4netns ------------------------------------------------------------------------------------------------------
+
+if ! command -v slirp4netns >/dev/null; then
+	skip "slirp4netns" "it is not installed"
+	finish
+fi
+for mtu in 1500 65520; do
+	unshare -n sleep 1000 &
+	ns=$!
+	until_true 10 sh -c "[ \"\$(readlink /proc/$ns/ns/net)\" != \"\$(readlink /proc/self/ns/net)\" ]"
+	LD_LIBRARY_PATH=$SLIRP_DIR slirp4netns -c --mtu=$mtu "$ns" tap0 >"$T/slirp4netns.log" 2>&1 &
+	s4n=$!
+	inside() { nsenter -n -t "$ns" "$@"; }
+	step "slirp4netns, MTU $mtu: its interface comes up" until_true 20 sh -c "nsenter -n -t $ns ip addr show tap0 | grep -q 10.0.2.100" || break
+	step "it is our library" grep -q "$SLIRP_DIR/libslirp.so" "/proc/$s4n/maps"
+	holds "MTU $mtu: HTTP download" "$(inside busybox wget -q -O - http://10.0.2.2:8080/file | sha256sum)" "$(sum "$T/www/file")*"
+	step "MTU $mtu: many connections" inside "$NETPEER" connects 10.0.2.2 7777 300
+	step "MTU $mtu: UDP" inside "$NETPEER" udp 10.0.2.2 7777 100 1000
+	kill "$s4n" "$ns" 2>/dev/null
+	{ wait "$s4n" "$ns"; } 2>/dev/null
+done
 finish
