@@ -94,7 +94,7 @@ static void fullest_reply_fits_the_mtu(void **state)
 	memset(name, 'n', 127);
 	name[127] = 0;
 	at = snprintf(options, sizeof(options), "mtu=1280,bootfile=%s", name);
-	for (int i = 0; i < 4; i++) { /* 1024 bytes of search list */
+	for (int i = 0; i < 3; i++) { /* of search list: more than is left, less than our buffer */
 		memset(name, 'a' + i, 255);
 		name[63] = name[127] = name[191] = '.';
 		name[253] = 0;
