@@ -284,6 +284,10 @@ timeout 10 "$twinax" ctl "$dir/q" info rules n0 | tr -s ' ' | tr '\n' '|' | grep
 fails "unrecognized netdev id 'zz'" info rules zz
 kill -INT "$pid"
 gone "$pid" 0
+start j -netdev '{"type":"user","id":"n0","rule":["deny:10.0.0.0/8","allow:any"]}' -device $nic -qmp "unix:$dir/q"
+ok '"rule": "10.0.0.0/8"' ctl "$dir/q" query-rules
+kill -INT "$pid"
+gone "$pid" 0
 bad "Invalid egress rule '10.0.0.0/33' (Bad prefix length)" 'a network' serve -netdev "$user,allow=10.0.0.0/33"
 bad 'outbound-if=nosuch0: there is no such interface' 'ip link' serve -netdev $user,outbound-if=nosuch0
 bad 'allow= contradicts restrict=on' '' serve -netdev $user,restrict=on,allow=any

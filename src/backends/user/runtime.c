@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/sockios.h>
+#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,19 +78,17 @@ int twx_usernet_hostfwd_remove(struct twx_backend *b, const char *rule, struct t
 /* The address as text, in the machine's words; its port. */
 static uint16_t say_address(const struct sockaddr_storage *a, char *buf, size_t size)
 {
-	const struct sockaddr_in *in = (const void *)a;
-	const struct sockaddr_in6 *in6 = (const void *)a;
+	const union user_addr *ua = (const void *)a;
 
 	if (a->ss_family == AF_UNIX) {
 		snprintf(buf, size, "%s", ((const struct sockaddr_un *)a)->sun_path);
 		return 0;
 	}
-	if (a->ss_family == AF_INET6) {
-		inet_ntop(AF_INET6, &in6->sin6_addr, buf, (socklen_t)size);
-		return ntohs(in6->sin6_port);
-	}
-	inet_ntop(AF_INET, &in->sin_addr, buf, (socklen_t)size);
-	return ntohs(in->sin_port);
+	/* With the scope, if it has one. */
+	if (getnameinfo(&ua->sa, a->ss_family == AF_INET6 ? sizeof(ua->in6) : sizeof(ua->in), buf,
+			(socklen_t)size, NULL, 0, NI_NUMERICHOST))
+		*buf = 0;
+	return ntohs(ua->in.sin_port); /* at the same place in both */
 }
 
 static void say_guest(const struct in6_addr *a, char *buf, size_t size)

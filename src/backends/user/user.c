@@ -21,6 +21,9 @@
  * the guest does not take in the host's socket until user_resume(). A frame for a guest address
  * whose MAC is unknown is parked (16 frames) while ARP asks.
  *
+ * Where a flow may go: user_map_out() knows the aliases, rules.c the user's egress rules, outbound.c
+ * the way out of the host. Port 53 of the DNS alias is the forwarder, dns.c.
+ *
  * Back-pressure: the port never refuses the guest, except while it is itself sending (a hub can
  * send the answer to our own frame right back): then ready_task takes up again. Each protocol
  * bounds its own state.
