@@ -110,6 +110,42 @@ static void udp_forward_works_both_ways(void **state)
 	udp_both_ways("hostfwd=udp:127.0.0.1:%u-10.0.2.15:53");
 }
 
+/* Two that the guest could take for one: the same port of two loopback addresses. */
+static void udp_peers_stay_apart(void **state)
+{
+	struct sockaddr_in me = { .sin_family = AF_INET };
+	uint16_t port = free_port(SOCK_DGRAM), peer[2];
+	struct guest g;
+	int fd[2];
+
+	fd[0] = guest_host_socket(SOCK_DGRAM, &peer[0]);
+	fd[1] = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	me.sin_port = htons(peer[0]);
+	me.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1);
+	assert_int_equal(bind(fd[1], (struct sockaddr *)&me, sizeof(me)), 0);
+	open_with(&g, "hostfwd=udp::%u-:53", port);
+	for (int round = 0; round < 3; round++) {
+		for (int i = 0; i < 2; i++) {
+			struct guest_pkt p;
+
+			sends(fd[i], port, i ? "b" : "a");
+			assert_true(guest_recv_ip(&g, IPPROTO_UDP, &p, 1000));
+			assert_int_equal(p.data[0], i ? 'b' : 'a');
+			assert_true(!round || p.sport == peer[i]);
+			peer[i] = p.sport;
+			guest_pkt_free(&p);
+		}
+		assert_int_not_equal(peer[0], peer[1]);
+		guest_says(&g, 53, peer[0], "to a");
+		hears(fd[0], port, "to a");
+		guest_says(&g, 53, peer[1], "to b");
+		hears(fd[1], port, "to b");
+	}
+	close(fd[0]);
+	close(fd[1]);
+	guest_close(&g);
+}
+
 static void udp_forward_works_when_restricted(void **state)
 {
 	struct guest g;
@@ -261,6 +297,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(udp_forward_works_both_ways),
+		cmocka_unit_test(udp_peers_stay_apart),
 		cmocka_unit_test(udp_forward_works_when_restricted),
 		cmocka_unit_test(udp_forward_wakes_a_guest_that_is_silent),
 		cmocka_unit_test(many_datagrams_wait_for_a_busy_guest),

@@ -14,9 +14,8 @@
  * relay, since what tcp.c needs (peeking at an offset, dropping unread) is TCP's. UDP: one socket
  * per forward; a host-side peer appears to the guest under its own address and port (loopback: as
  * the host alias), and is remembered as a flow with that peer in its key and no socket of its own,
- * so that the guest's reply finds its way back out of the forward's socket. Two peers on different
- * loopback addresses with one port look the same to the guest; the last one that spoke gets the
- * replies. These flows age and are bounded like other UDP flows (udp.c).
+ * so that the guest's reply finds its way back out of the forward's socket. These flows age and are
+ * bounded like other UDP flows (udp.c).
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -35,6 +34,7 @@
 #define ACCEPT_BUDGET 32
 #define FIRST_PORT 49152 /* of those that are made up */
 #define PORT_TRIES 64
+#define PEER_TRIES 4
 #define RETRY_NS 100000000ull /* when no descriptor is left */
 
 struct forward {
@@ -57,21 +57,64 @@ struct user_fwd {
 
 /* --- UDP --- */
 
-static bool name_forward_peer(struct user *u, void *opaque, const union user_addr *from,
+/* Is it this peer's, through this forward? */
+static bool is_flow_of(const struct forward *f, struct flow *flow, const union user_addr *from)
+{
+	return flow && udp_flow_of(flow)->fwd == f->index &&
+	       !memcmp(&udp_flow_of(flow)->peer, from, sizeof(*from));
+}
+
+/*
+ * The flow of @from, null if there is none yet; then @key is what it can have. By its own port it
+ * is looked for first; should that be another's, by ports that follow from who it is, so that they
+ * are found again. When those are taken, too, who spoke last has the first.
+ */
+static struct flow *find_peer(struct forward *f, const union user_addr *from, struct flow_key *key)
+{
+	struct flow_table *t = &f->u->flows;
+	struct flow *own = flow_find(t, key);
+	struct flow_key try = *key, unused = { 0 };
+
+	if (is_flow_of(f, own, from))
+		return own;
+	for (uint32_t i = 0; i < PEER_TRIES; i++) {
+		const struct {
+			union user_addr from;
+			uint32_t fwd, i;
+		} who = { *from, f->index, i };
+		struct flow *flow;
+
+		try.peer_port = (uint16_t)(FIRST_PORT | flow_hash(t, &who, sizeof(who)));
+		flow = flow_find(t, &try);
+		if (is_flow_of(f, flow, from))
+			return flow;
+		if (!flow && !unused.peer_port)
+			unused = try;
+	}
+	if (own && unused.peer_port)
+		*key = unused;
+	return own && !unused.peer_port ? own : NULL;
+}
+
+static bool name_forward_peer(struct user *u, void *opaque, const union user_addr *real,
 			      struct user_end *src)
 {
 	struct forward *f = opaque;
+	union user_addr clean = { 0 }, *from = &clean; /* to be compared as bytes */
 	struct flow_key key = {
 		.guest = f->rule.guest,
 		.guest_port = f->rule.guest_port,
-		.peer = user_map_in(u, &from->sa, &f->rule.guest),
-		.peer_port = ntohs(from->in.sin_port),
+		.peer = user_map_in(u, &real->sa, &f->rule.guest),
+		.peer_port = ntohs(real->in.sin_port),
 		.kind = FLOW_UDP,
 	};
-	struct flow *flow = flow_find(&u->flows, &key);
+	struct flow *flow;
 
 	if (!key.peer_port)
 		return false;
+	memcpy(from, real,
+	       f->rule.host.ss_family == AF_INET6 ? sizeof(from->in6) : sizeof(from->in));
+	flow = find_peer(f, from, &key);
 	if (!flow)
 		flow = udp_flow_new(u, &key);
 	if (!flow)
@@ -79,8 +122,8 @@ static bool name_forward_peer(struct user *u, void *opaque, const union user_add
 	flow_touch(&u->flows, flow, twx_loop_now(u->loop));
 	udp_flow_of(flow)->peer = *from;
 	udp_flow_of(flow)->fwd = f->index;
-	src->addr = key.peer;
-	src->port = key.peer_port;
+	src->addr = flow->key.peer;
+	src->port = flow->key.peer_port;
 	return true;
 }
 
