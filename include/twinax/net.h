@@ -105,6 +105,7 @@ struct twx_backend {
 	uint32_t n_ports;
 	void *priv;
 	struct twx_backend *next;
+	uint32_t n_workers; /* threads that carry its ports, which go round; 0: the net's loop does */
 };
 TWX_EXPORT struct twx_port *twx_backend_add_port(struct twx_backend *b, struct twx_error *e);
 
@@ -180,6 +181,7 @@ struct twx_host_type {
 	int (*may_set_link)(struct twx_host *h, struct twx_error *e);
 	/* It obeys addr= and multifunction=, which a NIC elsewhere refuses as its VMM's. */
 	bool places;
+	bool threads; /* its NICs' queue pairs may be carried by several threads */
 };
 struct twx_host {
 	const struct twx_host_type *type;

@@ -39,6 +39,7 @@
 #include <limits.h>
 #include <linux/if_tun.h>
 #include <linux/virtio_net.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
@@ -47,6 +48,7 @@
 #include "backends/tap.h"
 #include "base/macros.h"
 #include "net/fault.h"
+#include "net/workers.h"
 
 #define BUDGET 64 /* frames per readable event */
 
@@ -503,7 +505,7 @@ static int tap_queue_open(struct tap_queue *q, struct twx_error *e)
 	if (!q->port)
 		return -ENOMEM;
 	twx_port_set_caps(q->port, tap_dev_caps(q->tap));
-	err = twx_watch_add(&q->watch, b->loop, q->fd, EPOLLIN, tap_event);
+	err = twx_watch_add(&q->watch, q->port->loop, q->fd, EPOLLIN, tap_event);
 	if (err)
 		return twx_error_set(e, -err, "cannot watch the tap device: %s", strerror(-err));
 	q->reading = true;
@@ -548,6 +550,31 @@ static void warn_of_options(const struct tap *tap, const struct twx_opts *o)
 			"vhost=on");
 }
 
+static int take_workers(struct tap *tap, const struct twx_opts *opts, struct twx_error *e)
+{
+	unsigned int n = (unsigned int)twx_opts_int(opts, "workers");
+	struct twx_backend *b = tap->backend;
+	char what[96];
+	int err;
+
+	if (n <= 1)
+		return 0;
+	if (tap_vhost_wanted(opts))
+		return twx_error_set(e, EINVAL,
+				     "netdev %s: workers=%u with vhost=on, whose threads are the kernel's",
+				     b->id, n);
+	if (n > tap->n_queues) {
+		twx_error_set(e, EINVAL, "netdev %s: workers=%u, but there are %u queues", b->id, n,
+			      tap->n_queues);
+		return twx_error_hint(e, "add queues=%u", n);
+	}
+	snprintf(what, sizeof(what), "netdev %s", b->id);
+	err = net_workers_need(b->net, n, what, e);
+	if (err == 0)
+		b->n_workers = n;
+	return err;
+}
+
 static int tap_open(struct twx_backend *b, const struct twx_opts *opts, struct twx_error *e)
 {
 	struct tap *tap = b->priv;
@@ -556,6 +583,8 @@ static int tap_open(struct twx_backend *b, const struct twx_opts *opts, struct t
 	tap->backend = b;
 	warn_of_options(tap, opts);
 	err = tap_dev_open(tap, opts, e);
+	if (!err)
+		err = take_workers(tap, opts, e);
 	if (!err)
 		err = tap_vhost_open(tap, opts, e);
 	return tap_begin(tap, err, e);

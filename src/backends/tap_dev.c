@@ -41,6 +41,7 @@ const struct twx_opt_desc tap_options[] = {
 	{ "sndbuf", TWX_OPT_SIZE, "0",
 	  "bound on bytes sent and not yet received by the host; 0: none", NULL, 0, INT_MAX },
 	{ "vnet_hdr", TWX_OPT_BOOL, NULL, "checksum and segmentation offload, on when left out" },
+	{ "workers", TWX_OPT_INT, "1", "threads that carry the queues", NULL, 1, 16 },
 	{ "queues", TWX_OPT_INT, NULL, "queues of a multi-queue interface, 1 when left out", NULL,
 	  1, TWX_MAX_QUEUES },
 	{ "vhost", TWX_OPT_BOOL, NULL,

@@ -32,6 +32,10 @@
  * A loop that is shared holds its lock all the time but while it waits. The lock is two mutexes:
  * who wants `turn` waits for it holding `next`. So the loop, which comes back for the lock at once
  * after it let go, stands behind a thread that waits already, and neither starves the other.
+ *
+ * A loop may hold others (loop_hold()): they are entered while it does anything but wait, so that
+ * what it runs meets no callback of theirs, and need know nothing of threads. One that holds
+ * nobody pays a test for it.
  */
 #include <twinax/loop.h>
 
@@ -78,10 +82,12 @@ struct loop_lock {
 struct twx_loop {
 	int epoll_fd, timer_fd, event_fd;
 	struct loop_lock *lock; /* null while not shared */
-	bool in_round;		/* the loop's own thread is running callbacks */
-	bool dispatching;	/* somebody is: what is made goes unannounced until its end */
-	bool more;		/* the last round left work for the next */
-	bool woken;		/* the eventfd has been written since the last round */
+	struct twx_loop *held[LOOP_HOLDS];
+	unsigned int n_held;
+	bool in_round;	  /* the loop's own thread is running callbacks */
+	bool dispatching; /* somebody is: what is made goes unannounced until its end */
+	bool more;	  /* the last round left work for the next */
+	bool woken;	  /* the eventfd has been written since the last round */
 	bool in_timers;
 	bool stands; /* `now` is moved by loop_virtual_advance() alone */
 	uint64_t now;
@@ -531,13 +537,32 @@ static int loop_callbacks(struct twx_loop *loop, int n_events, twx_task_fn *firs
 	return n;
 }
 
+/* Waits without those that are held. */
+static int loop_wait_alone(struct twx_loop *loop, int timeout_ms)
+{
+	int n, err;
+
+	for (unsigned int i = 0; i < loop->n_held; i++)
+		twx_loop_leave(loop->held[i]);
+	n = epoll_wait(loop->epoll_fd, loop->events, LOOP_EVENTS, timeout_ms);
+	err = errno;
+	for (unsigned int i = 0; i < loop->n_held; i++)
+		twx_loop_enter(loop->held[i]);
+	errno = err;
+	return n;
+}
+
 static int loop_round(struct twx_loop *loop, int timeout_ms)
 {
 	int n;
 
 	if (loop->in_round)
 		return -EDEADLK;
-	n = epoll_wait(loop->epoll_fd, loop->events, LOOP_EVENTS, loop->more ? 0 : timeout_ms);
+	if (unlikely(loop->n_held))
+		n = loop_wait_alone(loop, loop->more ? 0 : timeout_ms);
+	else
+		n = epoll_wait(loop->epoll_fd, loop->events, LOOP_EVENTS,
+			       loop->more ? 0 : timeout_ms);
 	if (n < 0 && errno != EINTR)
 		return -errno;
 	return loop_callbacks(loop, max(n, 0), NULL, NULL);
@@ -583,7 +608,7 @@ int twx_loop_share(struct twx_loop *loop)
 
 	if (loop->lock)
 		return 0;
-	if (loop->stands)
+	if (loop->stands || loop->n_held)
 		return -EBUSY;
 	lock = malloc(sizeof(*lock));
 	if (!lock)
@@ -610,6 +635,32 @@ void twx_loop_leave(struct twx_loop *loop)
 		loop_wake(loop);
 	}
 	loop_unlock(loop);
+}
+
+int loop_hold(struct twx_loop *loop, struct twx_loop *other)
+{
+	int err;
+
+	if (loop->lock || loop->stands)
+		return -EBUSY;
+	if (loop->n_held == LOOP_HOLDS)
+		return -ENOSPC;
+	err = twx_loop_share(other);
+	if (err)
+		return err;
+	twx_loop_enter(other);
+	loop->held[loop->n_held++] = other;
+	return 0;
+}
+
+void loop_let_go(struct twx_loop *loop, struct twx_loop *other)
+{
+	unsigned int i = 0;
+
+	while (loop->held[i] != other)
+		i++;
+	loop->held[i] = loop->held[--loop->n_held];
+	twx_loop_leave(other);
 }
 
 /* Virtual time */

@@ -9,4 +9,13 @@
  */
 bool loop_is_entered(const struct twx_loop *loop);
 
+/*
+ * From now on, on the loop's own thread, @other (shared, and run by a thread of its own) is entered
+ * whenever @loop does anything but wait; at once, too. -EBUSY where @loop is shared or stands
+ * still, -ENOSPC, -ENOMEM. loop_let_go() ends it and leaves @other.
+ */
+#define LOOP_HOLDS 31
+int loop_hold(struct twx_loop *loop, struct twx_loop *other);
+void loop_let_go(struct twx_loop *loop, struct twx_loop *other);
+
 #endif

@@ -52,7 +52,7 @@ static int region_below(const struct mem_map *m, uint64_t addr)
 
 static struct mem_region *region_find(struct mem_map *m, uint64_t addr)
 {
-	struct mem_region *r = &m->regions[m->last];
+	struct mem_region *r = &m->regions[__atomic_load_n(&m->last, __ATOMIC_RELAXED)];
 	int i;
 
 	if (addr - r->gpa < r->size)
@@ -60,7 +60,7 @@ static struct mem_region *region_find(struct mem_map *m, uint64_t addr)
 	i = region_below(m, addr);
 	if (i < 0 || addr - m->regions[i].gpa >= m->regions[i].size)
 		return NULL;
-	m->last = (unsigned int)i;
+	__atomic_store_n(&m->last, (unsigned int)i, __ATOMIC_RELAXED);
 	return &m->regions[i];
 }
 

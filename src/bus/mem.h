@@ -32,7 +32,7 @@ struct mem_region {
 struct mem_map {
 	struct mem_region regions[MEM_MAX_REGIONS]; /* sorted by gpa, disjoint */
 	unsigned int n;
-	unsigned int last; /* region hit last */
+	unsigned int last; /* region hit last; a hint that several threads write */
 	uint8_t *log; /* dirty bitmap, bit per 4 KiB page, null when off; bits set atomically */
 	uint64_t log_size; /* bytes of bitmap */
 	bool keep_files;   /* of regions added from now on: somebody passes them on (bus/vhost.h) */
@@ -82,7 +82,7 @@ void *mem_user_ptr(struct mem_map *m, uint64_t user, uint64_t len);
  */
 static inline void *mem_hit(const struct mem_map *m, gpa addr, uint64_t len)
 {
-	const struct mem_region *r = &m->regions[m->last];
+	const struct mem_region *r = &m->regions[__atomic_load_n(&m->last, __ATOMIC_RELAXED)];
 	uint64_t off = addr.a - r->gpa;
 
 	return off < r->size && len <= r->size - off ? r->host + off : NULL;

@@ -19,20 +19,32 @@ int virtio_dev_init(struct virtio_dev *dev, const struct virtio_dev_ops *ops, st
 	dev->ops = ops;
 	dev->loop = loop;
 	dev->n_queues = n_queues;
-	twx_timer_init(&dev->look, loop, vq_look);
 	for (unsigned int i = 0; i < n_queues; i++) {
 		dev->queues[i].dev = dev;
 		dev->queues[i].index = (uint16_t)i;
+		virtio_queue_set_loop(dev, i, loop);
 	}
 	return 0;
 }
 
 void virtio_dev_fini(struct virtio_dev *dev)
 {
-	twx_timer_cancel(&dev->look);
+	for (unsigned int i = 0; i < dev->n_queues; i++)
+		twx_timer_cancel(&dev->queues[i].look);
 	free(dev->queues);
 	dev->queues = NULL;
 	dev->n_queues = 0;
+}
+
+void virtio_queue_set_loop(struct virtio_dev *dev, unsigned int queue, struct twx_loop *loop)
+{
+	dev->queues[queue].loop = loop;
+	twx_timer_init(&dev->queues[queue].look, loop, vq_look);
+}
+
+struct twx_loop *virtio_queue_loop(const struct virtio_dev *dev, unsigned int queue)
+{
+	return dev->queues[queue].loop;
 }
 
 static bool ring_aligned(const struct virtio_ring *ring, bool packed)

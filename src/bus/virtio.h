@@ -17,7 +17,10 @@ struct virtio_dev;
 struct virtqueue; /* bus/virtqueue.h */
 struct inflight;  /* bus/inflight.h */
 
-/* The transport's side; all are called on the device's loop. */
+/*
+ * The transport's side; all are called on the device's loop, but for notify_queue and queue_broken,
+ * which come on the queue's.
+ */
 struct virtio_host_ops {
 	/* Interrupt for a queue: the device has already asked the guest's suppression flags. */
 	void (*notify_queue)(struct virtio_dev *dev, unsigned int queue);
@@ -75,7 +78,6 @@ struct virtio_dev {
 	unsigned int n_queues; /* all, control queue included and last */
 	unsigned int max_pairs;
 	struct virtqueue *queues;
-	struct twx_timer look; /* the queues' */
 	bool needs_files;      /* somebody is handed its memory by file: mem_map's keep_files */
 
 	/* For transports that present the device by themselves (PCI); constant after open. */
@@ -134,6 +136,9 @@ static inline bool virtio_ring_size_ok(uint64_t features, uint32_t size)
  */
 int virtio_queue_setup(struct virtio_dev *dev, unsigned int queue, uint16_t size,
 		       const struct virtio_ring *ring, uint16_t last_avail);
+/* The loop that runs the queue, if it is not the device's (net/workers.h); before any start. */
+void virtio_queue_set_loop(struct virtio_dev *dev, unsigned int queue, struct twx_loop *loop);
+struct twx_loop *virtio_queue_loop(const struct virtio_dev *dev, unsigned int queue);
 /* Between setup and start: keeps this record of the queue up to date until it stops. */
 void virtio_queue_track(struct virtio_dev *dev, unsigned int queue, struct inflight *f);
 void virtio_queue_start(struct virtio_dev *dev, unsigned int queue); /* runs ops->queue_start */

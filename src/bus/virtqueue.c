@@ -29,7 +29,7 @@
  * its load, both sides find that nothing is due, and with an event index nothing ever will be: a
  * network that stands still for good, within seconds at a high packet rate. So whenever doorbells
  * are asked for, or an interrupt is spared, the ring is looked at again when no store can be on its
- * way any more. One timer for the device, set only while there is something to look at.
+ * way any more. Each queue has a timer, set only while there is something to look at.
  *
  * Behind an IOMMU (dev->mem->tlb) an address may not be known yet. Then the chain is not taken: the
  * walk goes on to its end, so that all of it is asked for (and some of what is behind it), and the
@@ -52,7 +52,7 @@
 #define LOOK_NS 10000000
 #define LOOKS 2 /* the next may come too soon, the one after it is LOOK_NS away */
 
-#define dev_of_look(t) ((struct virtio_dev *)((char *)(t)-offsetof(struct virtio_dev, look)))
+#define vq_of_look(t) ((struct virtqueue *)((char *)(t)-offsetof(struct virtqueue, look)))
 
 static inline uint16_t ring_load16(const void *p, int order)
 {
@@ -268,11 +268,9 @@ void vq_publish(struct virtqueue *vq)
 
 void vq_look_later(struct virtqueue *vq)
 {
-	struct virtio_dev *dev = vq->dev;
-
 	vq->looks = LOOKS;
-	if (!dev->look.slot)
-		twx_timer_set(&dev->look, twx_loop_now(dev->loop) + LOOK_NS);
+	if (!vq->look.slot)
+		twx_timer_set(&vq->look, twx_loop_now(vq->loop) + LOOK_NS);
 }
 
 /* For what was published from @old to @new. */
@@ -337,21 +335,15 @@ static void look_again(struct virtqueue *vq)
 
 void vq_look(struct twx_timer *t)
 {
-	struct virtio_dev *dev = dev_of_look(t);
-	bool more = false;
+	struct virtqueue *vq = vq_of_look(t);
 
-	for (unsigned int i = 0; i < dev->n_queues; i++) {
-		struct virtqueue *vq = &dev->queues[i];
-
-		if (!vq->looks)
-			continue;
-		vq->looks--;
-		if (vq_ready(vq))
-			look_again(vq);
-		more |= vq->looks > 0;
-	}
-	if (more)
-		twx_timer_set(t, twx_loop_now(dev->loop) + LOOK_NS);
+	if (!vq->looks)
+		return;
+	vq->looks--;
+	if (vq_ready(vq))
+		look_again(vq);
+	if (vq->looks && !t->slot)
+		twx_timer_set(t, twx_loop_now(vq->loop) + LOOK_NS);
 }
 
 static void used_flags(struct virtqueue *vq, uint16_t flags)

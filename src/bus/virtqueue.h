@@ -34,6 +34,8 @@ struct vq_chain {
 
 struct virtqueue {
 	struct virtio_dev *dev;
+	struct twx_loop *loop; /* whose thread runs it */
+	struct twx_timer look; /* see virtqueue.c */
 	struct virtio_ring ring;
 	struct inflight *inflight; /* bus/inflight.h; null: no record is kept */
 	uint16_t index;		   /* in dev->queues */
@@ -100,7 +102,7 @@ enum vq_signal vq_signal(struct virtqueue *vq);
 bool vq_notify_enable(struct virtqueue *vq);
 void vq_notify_disable(struct virtqueue *vq);
 
-/* Of the device's timer: doorbells and interrupts that should have been. */
+/* Of the queue's timer: doorbells and interrupts that should have been. */
 void vq_look(struct twx_timer *t);
 
 /* The ring is malformed: stops this queue and reports it; the rest of the device lives. */

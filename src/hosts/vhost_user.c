@@ -317,6 +317,22 @@ static int check_pairs(const struct vu_host *vu, struct twx_error *e)
 	return twx_error_hint(e, "use at most queues=%u", most);
 }
 
+/* Translations are one thread's to look up and to forget. */
+static int check_workers(struct vu_host *vu, struct twx_error *e)
+{
+	const struct twx_backend *b = vu->host->nic->backend;
+
+	if (b == NULL || b->n_workers == 0)
+		return 0;
+	if (vu->iommu == VU_OFFER_AUTO)
+		vu->iommu = VU_OFFER_OFF;
+	if (vu->iommu == VU_OFFER_OFF)
+		return 0;
+	twx_error_set(e, EINVAL, "%s: iommu_platform=on is not possible with workers=%u of netdev %s",
+		      vu->host->nic->id, b->n_workers, b->id);
+	return twx_error_hint(e, "leave one of the two out");
+}
+
 static int attach(struct vu_host *vu, struct twx_error *e)
 {
 	vu->n_rings = vu->dev->n_queues;
@@ -342,7 +358,6 @@ static int vhost_user_open(struct twx_host *h, const char *address, const struct
 	vu->host = h;
 	vu->dev = h->nic->priv;
 	vu->ops = net_hostops(h->net);
-	vu->trace = twx_loop_trace(h->loop);
 	vu->fd = -1;
 	server_sock_init(&vu->sock, h, "vhost-user", "front end", accepted);
 	twx_timer_init(&vu->retry, h->loop, retry_due);
@@ -357,6 +372,8 @@ static int vhost_user_open(struct twx_host *h, const char *address, const struct
 		err = check_pairs(vu, e);
 	if (err == 0)
 		err = check_rings(vu, opts, e);
+	if (err == 0)
+		err = check_workers(vu, e);
 	if (err == 0)
 		err = attach(vu, e);
 	if (err == 0)
@@ -399,4 +416,5 @@ const struct twx_host_type host_vhost_user = {
 	.open = vhost_user_open,
 	.close = vhost_user_close,
 	.may_set_link = vhost_user_may_set_link,
+	.threads = true,
 };

@@ -90,7 +90,6 @@ struct vu_host {
 	struct twx_host *host;
 	struct virtio_dev *dev;
 	const struct twx_hostops *ops;
-	struct twx_trace *trace;
 	bool server;
 	bool told;	 /* the failure to connect has been logged */
 	uint32_t reconnect_ms;

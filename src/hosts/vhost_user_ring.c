@@ -13,11 +13,17 @@
 #define ring_of_watch(w) ((struct vu_ring *)((char *)(w) - offsetof(struct vu_ring, kick_watch)))
 #define host_of_poll(t) ((struct vu_host *)((char *)(t) - offsetof(struct vu_host, poll)))
 
+/* Of the thread that runs the queue; all else about a ring is the host's. */
+static struct twx_loop *ring_loop(const struct vu_ring *r)
+{
+	return virtio_queue_loop(r->vu->dev, r->index);
+}
+
 static void ring_kick(struct vu_ring *r)
 {
 	struct vu_host *vu = r->vu;
 
-	TWX_TRACE(vu->trace, TWX_HOP_KICK, vu->host->nic->id, 0, r->index);
+	TWX_TRACE(twx_loop_trace(ring_loop(r)), TWX_HOP_KICK, vu->host->nic->id, 0, r->index);
 	vu->dev->ops->kick(vu->dev, r->index);
 }
 
@@ -123,7 +129,7 @@ static int ring_prepare(struct vu_ring *r)
 	if (err == 0 && r->inflight.region != NULL)
 		virtio_queue_track(vu->dev, r->index, &r->inflight);
 	if (err == 0 && r->kick_fd >= 0)
-		err = twx_watch_add(&r->kick_watch, vu->host->loop, r->kick_fd, EPOLLIN, kick_ready);
+		err = twx_watch_add(&r->kick_watch, ring_loop(r), r->kick_fd, EPOLLIN, kick_ready);
 	return err;
 }
 
@@ -332,7 +338,7 @@ static int kick_replace(struct vu_ring *r)
 	int err = 0;
 
 	if (r->kick_fd >= 0)
-		err = twx_watch_add(&r->kick_watch, r->vu->host->loop, r->kick_fd, EPOLLIN, kick_ready);
+		err = twx_watch_add(&r->kick_watch, ring_loop(r), r->kick_fd, EPOLLIN, kick_ready);
 	poll_arm(r->vu);
 	if (err < 0)
 		ring_halt(r);

@@ -7,6 +7,7 @@
 
 #include "base/macros.h"
 #include "net/net_priv.h"
+#include "net/workers.h"
 
 struct twx_backend *twx_backend_find(struct twx_net *net, const char *id)
 {
@@ -31,6 +32,11 @@ int net_grow_ports(struct twx_port ***ports, uint32_t n)
 	return 0;
 }
 
+static struct twx_loop *port_loop(const struct twx_backend *b)
+{
+	return b->n_workers ? net_worker_loop(b->net, b->n_ports % b->n_workers) : b->loop;
+}
+
 struct twx_port *twx_backend_add_port(struct twx_backend *b, struct twx_error *e)
 {
 	struct twx_port *port;
@@ -45,7 +51,7 @@ struct twx_port *twx_backend_add_port(struct twx_backend *b, struct twx_error *e
 		twx_error_set(e, ENOMEM, "netdev %s: out of memory", b->id);
 		return NULL;
 	}
-	if (twx_port_init(port, b->net, b->loop, TWX_PORT_BACKEND, b->id, b->type->name,
+	if (twx_port_init(port, b->net, port_loop(b), TWX_PORT_BACKEND, b->id, b->type->name,
 			  (uint16_t)b->n_ports, b->type->port_ops, b, e) < 0) {
 		free(port);
 		return NULL;

@@ -211,7 +211,7 @@ static int filter_parse(struct twx_filter *f, struct twx_error *e)
 		return twx_error_hint(e, "filter %s names '%s': define that -netdev", id,
 				      twx_opts_str(f->opts, "netdev"));
 	}
-	if (b->n_ports != 1)
+	if (b->n_ports != 1 || b->n_workers)
 		return twx_error_set(e, EINVAL, "filter %s: multiqueue is not supported", id);
 	f->port = b->ports[0];
 	if (f->port->ops->vhost && f->port->ops->vhost(f->port)) {

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Log lines of a net: by level, and at most LOG_BURST a second from one call site. */
 #include <errno.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/macros.h"
 #include "net/net_priv.h"
 
@@ -23,6 +25,9 @@ struct log_site {
 
 struct net_log {
 	struct twx_net *net;
+	pthread_mutex_t lock; /* workers have something to say, too */
+	struct twx_task task; /* sets the timer for them */
+	bool posted;
 	struct twx_timer timer; /* tells about suppressed lines when their second is over */
 	struct log_site sites[LOG_SITES];
 	char last[LOG_SITES][96]; /* beginning of what each site said last */
@@ -48,9 +53,10 @@ static void log_tell_suppressed(struct net_log *log, struct log_site *site)
 static void log_timeout(struct twx_timer *timer)
 {
 	struct net_log *log = container_of(timer, struct net_log, timer);
-	uint64_t now = twx_loop_now(log->net->loop), next = 0;
+	uint64_t now = log->net->n_workers ? clock_ns() : twx_loop_now(log->net->loop), next = 0;
 	unsigned int i;
 
+	pthread_mutex_lock(&log->lock);
 	for (i = 0; i < LOG_SITES; i++) {
 		struct log_site *site = &log->sites[i];
 		uint64_t end = site->window + LOG_WINDOW_NS;
@@ -62,8 +68,32 @@ static void log_timeout(struct twx_timer *timer)
 		else if (!next || end < next)
 			next = end;
 	}
+	pthread_mutex_unlock(&log->lock);
 	if (next)
 		twx_timer_set(timer, next);
+}
+
+static void log_wait(struct twx_task *t)
+{
+	struct net_log *log = container_of(t, struct net_log, task);
+
+	pthread_mutex_lock(&log->lock);
+	log->posted = false;
+	pthread_mutex_unlock(&log->lock);
+	if (!log->timer.slot)
+		twx_timer_set(&log->timer, twx_loop_now(log->net->loop) + LOG_WINDOW_NS);
+}
+
+/* A line that was suppressed will be told of. */
+static void log_tell_later(struct net_log *log, uint64_t when)
+{
+	if (log->net->n_workers == 0) {
+		if (!log->timer.slot)
+			twx_timer_set(&log->timer, when);
+	} else if (!log->posted) {
+		log->posted = true;
+		twx_loop_post(log->net->loop, &log->task);
+	}
 }
 
 /* The site of @fmt; a full table shares the entry that @fmt hashes to. */
@@ -84,7 +114,7 @@ static struct log_site *log_site(struct net_log *log, const char *fmt)
 
 static bool log_admit(struct net_log *log, struct log_site *site, enum twx_log_level level)
 {
-	uint64_t now = twx_loop_now(log->net->loop);
+	uint64_t now = log->net->n_workers ? clock_ns() : twx_loop_now(log->net->loop);
 
 	if (now - site->window >= LOG_WINDOW_NS) {
 		log_tell_suppressed(log, site);
@@ -94,8 +124,8 @@ static bool log_admit(struct net_log *log, struct log_site *site, enum twx_log_l
 	site->level = level;
 	if (site->lines++ < LOG_BURST)
 		return true;
-	if (!site->suppressed++ && !log->timer.slot)
-		twx_timer_set(&log->timer, site->window + LOG_WINDOW_NS);
+	if (!site->suppressed++)
+		log_tell_later(log, site->window + LOG_WINDOW_NS);
 	return false;
 }
 
@@ -107,14 +137,17 @@ void twx_log(struct twx_net *net, enum twx_log_level level, const char *fmt, ...
 
 	if (!net->config.log || level > net->config.log_level)
 		return;
-	site = log_site(net->log, fmt);
-	if (!log_admit(net->log, site, level))
-		return;
 	va_start(ap, fmt);
 	vsnprintf(line, sizeof(line), fmt, ap);
 	va_end(ap);
-	snprintf(net->log->last[site - net->log->sites], sizeof(net->log->last[0]), "%.95s", line);
-	log_emit(net, level, line);
+	pthread_mutex_lock(&net->log->lock);
+	site = log_site(net->log, fmt);
+	if (log_admit(net->log, site, level)) {
+		snprintf(net->log->last[site - net->log->sites], sizeof(net->log->last[0]), "%.95s",
+			 line);
+		log_emit(net, level, line);
+	}
+	pthread_mutex_unlock(&net->log->lock);
 }
 
 int net_log_new(struct twx_net *net)
@@ -125,6 +158,8 @@ int net_log_new(struct twx_net *net)
 	if (!net->log)
 		return -ENOMEM;
 	net->log->net = net;
+	net->log->task.fn = log_wait;
+	pthread_mutex_init(&net->log->lock, NULL);
 	twx_timer_init(&net->log->timer, net->loop, log_timeout);
 	return 0;
 }
@@ -138,6 +173,8 @@ void net_log_free(struct twx_net *net)
 	for (i = 0; i < LOG_SITES; i++)
 		log_tell_suppressed(net->log, &net->log->sites[i]);
 	twx_timer_cancel(&net->log->timer);
+	twx_loop_undefer(net->loop, &net->log->task);
+	pthread_mutex_destroy(&net->log->lock);
 	free(net->log);
 	net->log = NULL;
 }

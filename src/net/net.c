@@ -9,6 +9,7 @@
 #include "net/chardev.h"
 #include "net/hub.h"
 #include "net/net_priv.h"
+#include "net/workers.h"
 
 int twx_net_new(struct twx_net **out, const struct twx_net_config *config, struct twx_error *e)
 {
@@ -39,6 +40,7 @@ void twx_net_free(struct twx_net *net)
 
 	if (!net)
 		return;
+	net_workers_stop(net);
 	for (nic = net->nics; nic; nic = nic->next)
 		nic_close_host(nic);
 	while (net->nics)
@@ -51,7 +53,7 @@ void twx_net_free(struct twx_net *net)
 		twx_port_fini(net->last_port);
 	while (net->chardevs)
 		chardev_free(net->chardevs);
-	net_scratch_free(net);
+	net_workers_free(net);
 	net_log_free(net);
 	free(net->backend_types.types);
 	free(net->nic_models.types);

@@ -13,6 +13,7 @@
 struct fault_guard;
 struct hub;
 struct hub_member;
+struct net_worker;
 struct offload;
 struct net_log;
 
@@ -30,6 +31,7 @@ struct port_core {
 	struct hub_member *member;   /* of a hub port */
 	struct twx_backend *backend; /* made by twx_backend_add_port() */
 	struct twx_nic *nic;	     /* made by twx_nic_add_port() */
+	struct offload *scratch;     /* free ones, for deliveries to this port */
 };
 
 static inline struct port_core *port_core(const struct twx_port *port)
@@ -79,7 +81,8 @@ struct twx_net {
 	void *host_opaque;
 	uint16_t mac_use[256];	 /* by last byte, under the automatic prefix */
 	uint32_t n_macs_beyond;	 /* automatic addresses made after those ran out */
-	struct offload *scratch; /* free ones */
+	struct net_worker *workers; /* workers.c */
+	unsigned int n_workers;
 	struct net_log *log;
 	struct fault_guard *guards; /* fault.h: who maps memory that others can truncate */
 	atomic_uint n_faults;
@@ -97,9 +100,9 @@ struct port_core *net_find_port(struct twx_net *net, const char *name);
 struct port_core *net_next_port(struct port_core *core);
 
 /* offload scratch, one per nested delivery; null only when memory is out */
-struct offload *net_scratch_get(struct twx_net *net);
-void net_scratch_put(struct twx_net *net, struct offload *o);
-void net_scratch_free(struct twx_net *net);
+struct offload *net_scratch_get(struct port_core *core);
+void net_scratch_put(struct port_core *core, struct offload *o);
+void net_scratch_free(struct port_core *core);
 
 /* port.c, send.c */
 const char *port_type_name(const struct twx_port *port);

@@ -34,6 +34,7 @@ struct twx_nic *twx_nic_find(struct twx_net *net, const char *id)
 
 struct twx_port *twx_nic_add_port(struct twx_nic *nic, struct twx_error *e)
 {
+	struct twx_loop *loop = nic->loop;
 	struct twx_port *port;
 
 	if (net_grow_ports(&nic->ports, nic->n_ports) < 0) {
@@ -46,7 +47,10 @@ struct twx_port *twx_nic_add_port(struct twx_nic *nic, struct twx_error *e)
 		twx_error_set(e, ENOMEM, "NIC %s: out of memory", nic->id);
 		return NULL;
 	}
-	if (twx_port_init(port, nic->net, nic->loop, TWX_PORT_NIC, nic->id, nic->model->name,
+	/* Of two ports that are to be paired, both live on one loop. */
+	if (nic->backend && nic->backend->n_workers && nic->n_ports < nic->backend->n_ports)
+		loop = nic->backend->ports[nic->n_ports]->loop;
+	if (twx_port_init(port, nic->net, loop, TWX_PORT_NIC, nic->id, nic->model->name,
 			  (uint16_t)nic->n_ports, nic->model->port_ops, nic, e) < 0) {
 		free(port);
 		return NULL;
@@ -412,6 +416,19 @@ static void nic_close_model(struct twx_nic *nic)
 	nic->model->close(nic);
 }
 
+/* Registers, DMA and interrupts of a PCI function are one thread's. */
+static int nic_check_workers(const struct nic_obj *obj, struct twx_error *e)
+{
+	const struct twx_backend *b = obj->n.backend;
+
+	if (!b || !b->n_workers || (obj->host_type && obj->host_type->threads))
+		return 0;
+	twx_error_set(e, EINVAL, "NIC %s: netdev %s has workers=%u, which is for NICs behind vhost-user",
+		      obj->n.id, b->id, b->n_workers);
+	return twx_error_hint(e, "use -device virtio-net,netdev=%s,export=vhost-user:PATH, or leave "
+			      "workers= out", b->id);
+}
+
 int twx_nic_new(struct twx_nic **out, struct twx_net *net, const char *text, struct twx_error *e)
 {
 	struct nic_obj *obj = calloc(1, sizeof(*obj));
@@ -426,6 +443,8 @@ int twx_nic_new(struct twx_nic **out, struct twx_net *net, const char *text, str
 	nic->net = net;
 	nic->loop = net->loop;
 	ret = nic_prepare(obj, text, e);
+	if (!ret)
+		ret = nic_check_workers(obj, e);
 	if (ret < 0)
 		goto fail;
 	ret = nic->model->open(nic, obj->opts, e);

@@ -85,6 +85,7 @@ void twx_port_fini(struct twx_port *port)
 	hub_leave(port);
 	port_drop_queue(port, TWX_DROP_NO_PEER);
 	twx_loop_undefer(port->loop, &core->task);
+	net_scratch_free(core);
 	net_remove_port(port->net, core);
 	free(core);
 	port->core = NULL;

@@ -96,36 +96,36 @@ struct port_core *net_next_port(struct port_core *core)
 	return registry_match(core->hash_next, core->port->name);
 }
 
-struct offload *net_scratch_get(struct twx_net *net)
+struct offload *net_scratch_get(struct port_core *core)
 {
-	struct offload *o = net->scratch;
+	struct offload *o = core->scratch;
 
 	if (o) {
-		net->scratch = o->next;
+		core->scratch = o->next;
 		return o;
 	}
 	/* Not cleared: most of it is never touched. */
 	o = malloc(sizeof(*o));
 	if (o) {
 		o->job.f = NULL;
-		o->next_frag_id = (uint32_t)twx_loop_now(net->loop);
+		o->next_frag_id = (uint32_t)twx_loop_now(core->port->loop);
 	}
 	return o;
 }
 
-void net_scratch_put(struct twx_net *net, struct offload *o)
+void net_scratch_put(struct port_core *core, struct offload *o)
 {
 	o->job.f = NULL;
-	o->next = net->scratch;
-	net->scratch = o;
+	o->next = core->scratch;
+	core->scratch = o;
 }
 
-void net_scratch_free(struct twx_net *net)
+void net_scratch_free(struct port_core *core)
 {
-	while (net->scratch) {
-		struct offload *o = net->scratch;
+	while (core->scratch) {
+		struct offload *o = core->scratch;
 
-		net->scratch = o->next;
+		core->scratch = o->next;
 		free(o);
 	}
 }

@@ -132,7 +132,7 @@ static void delivery_fill(struct delivery *d, struct offload *o)
 /* At least one frame needs work. As port_deliver(). */
 static int delivery_work(struct delivery *d, uint32_t *skip)
 {
-	struct offload *o = net_scratch_get(d->r->net);
+	struct offload *o = net_scratch_get(port_core(d->r));
 	int done = d->n;
 
 	*skip = 0;
@@ -159,7 +159,7 @@ static int delivery_work(struct delivery *d, uint32_t *skip)
 			break;
 		}
 	} while (d->i < d->n || o->job.f);
-	net_scratch_put(d->r->net, o);
+	net_scratch_put(port_core(d->r), o);
 	return done;
 }
 

@@ -21,6 +21,12 @@
  * buffers. A pair without a receive ring (or above the number that VQ_PAIRS_SET selected) passes
  * what its peer sends to one of the pairs that have one.
  *
+ * Threads: a pair's rings, port and timers belong to the loop of its port, which is a worker's of its
+ * own where the netdev says so (net/workers.h); the control queue, features, starts, stops and the
+ * link are the NIC's loop's, which the workers never meet. What pairs share is thus constant for
+ * them. A pair's port whose frames another pair's ring is to take hands over copies
+ * (virtio_net_cross.c).
+ *
  * Limits: x-txburst frames or VNET_TX_SEGMENTS segments per doorbell; VNET_RX_BUFS chains per
  * received frame; VQ_MAX_IOV descriptors per chain; VNET_MAC_TABLE addresses in the filter,
  * promiscuous beyond.
@@ -70,6 +76,11 @@ void vnet_update_caps(struct vnet *vn)
 void vnet_defer(struct vnet_pair *p)
 {
 	twx_loop_defer(p->port->loop, &p->task);
+}
+
+void vnet_defer_all(struct vnet *vn)
+{
+	twx_loop_defer(vn->nic->loop, &vn->task);
 }
 
 void vnet_ready_later(struct vnet *vn)
@@ -160,23 +171,29 @@ static void vnet_arrived(struct vnet *vn)
 static void vnet_task(struct twx_task *t)
 {
 	struct vnet_pair *p = container_of(t, struct vnet_pair, task);
-	struct vnet *vn = p->vn;
 
-	if (unlikely(p == vn->pairs && (vn->select_due || vn->retake_due)))
-		vnet_path_task(vn);
 	if (p->rx.ready) {
 		p->rx.ready = false;
 		twx_port_ready(p->port);
 	}
-	if (unlikely(vn->announce_due) && p == vn->pairs && p->rxq->running)
-		vnet_arrived(vn);
-	if (vn->ctrl && p == vn->pairs && vn->ctrl_again)
-		vnet_ctrl_kick(vn);
 	vnet_tx_poll(p);
 	vnet_signal(p, p->rxq);
 	vnet_signal(p, p->txq);
-	if (vn->ctrl && p == vn->pairs)
-		vnet_signal(p, vn->ctrl);
+}
+
+/* The same for the device. */
+static void vnet_dev_task(struct twx_task *t)
+{
+	struct vnet *vn = container_of(t, struct vnet, task);
+
+	if (vn->select_due || vn->retake_due)
+		vnet_path_task(vn);
+	if (vn->announce_due && vn->pairs[0].rxq->running)
+		vnet_arrived(vn);
+	if (vn->ctrl && vn->ctrl_again)
+		vnet_ctrl_kick(vn);
+	if (vn->ctrl)
+		vnet_signal(&vn->pairs[0], vn->ctrl);
 }
 
 static void vnet_config_changed(struct vnet *vn)
@@ -235,16 +252,16 @@ static void vnet_queue_start(struct virtio_dev *dev, unsigned int queue)
 	if (!p) {
 		/* Commands may have been waiting; their doorbell rang before we could hear it. */
 		vn->ctrl_again = vn->ctrl && vn->ctrl->index == queue;
-		vnet_defer(&vn->pairs[0]);
+		vnet_defer_all(vn);
 		vnet_update_active(vn);
 	} else if (vnet_path_queue_start(p, &dev->queues[queue])) {
 		if (vn->announce_due)
-			vnet_defer(&vn->pairs[0]);
+			vnet_defer_all(vn);
 	} else if (p->rxq->index == queue) {
 		vq_notify_disable(p->rxq);
 		vnet_update_active(vn);
 		if (vn->announce_due)
-			vnet_defer(&vn->pairs[0]);
+			vnet_defer_all(vn);
 	} else {
 		p->tx.polling = true;
 		vnet_defer(p);
@@ -398,7 +415,11 @@ void vnet_link_changed(struct twx_port *port)
 static void vnet_info(struct twx_port *port, char *buf, size_t size)
 {
 	const struct vnet *vn = vnet_pair(port)->vn;
-	const uint8_t *m = vn->learned_valid ? vn->learned : vn->filter.mac;
+	const uint8_t *m = vn->filter.mac;
+
+	for (unsigned int i = vn->nic->n_ports; i-- > 0;)
+		if (vn->pairs[i].learned_valid)
+			m = vn->pairs[i].learned;
 
 	snprintf(buf, size, "model=%s,macaddr=%02x:%02x:%02x:%02x:%02x:%02x", port->model, m[0],
 		 m[1], m[2], m[3], m[4], m[5]);
@@ -426,10 +447,14 @@ static int vnet_add_pairs(struct vnet *vn, struct twx_error *e)
 		p->txq = &vn->dev.queues[2 * i + 1];
 		p->task.fn = vnet_task;
 		vnet_path_init(p);
-		twx_timer_init(&p->tx_timer, vn->nic->loop, vnet_tx_due);
+		vnet_cross_init(p);
 		p->port = twx_nic_add_port(vn->nic, e);
 		if (!p->port)
 			return e && e->code ? -e->code : -ENOMEM;
+		twx_timer_init(&p->tx_timer, p->port->loop, vnet_tx_due);
+		virtio_queue_set_loop(&vn->dev, 2 * i, p->port->loop);
+		virtio_queue_set_loop(&vn->dev, 2 * i + 1, p->port->loop);
+		vn->apart |= p->port->loop != vn->nic->loop;
 	}
 	return 0;
 }
@@ -459,6 +484,7 @@ static int vnet_open(struct twx_nic *nic, const struct twx_opts *opts, struct tw
 		return rc;
 	n = vn->dev.max_pairs;
 	vn->link_up = true;
+	vn->task.fn = vnet_dev_task;
 	vn->pairs = calloc(n, sizeof(*vn->pairs));
 	if (!vn->pairs || virtio_dev_init(&vn->dev, &vnet_dev_ops, nic->loop, 2 * n + 1) < 0) {
 		vnet_free(vn);
@@ -488,8 +514,10 @@ static void vnet_close(struct twx_nic *nic)
 
 	for (unsigned int i = 0; i < 2 * vn->dev.max_pairs + 1; i++)
 		virtio_queue_stop(&vn->dev, i);
+	twx_loop_undefer(nic->loop, &vn->task);
 	for (unsigned int i = 0; i < vn->dev.max_pairs; i++) {
-		twx_loop_undefer(nic->loop, &vn->pairs[i].task);
+		twx_loop_undefer(vn->pairs[i].port->loop, &vn->pairs[i].task);
+		vnet_cross_fini(&vn->pairs[i]);
 		vnet_path_fini(&vn->pairs[i]);
 	}
 	vnet_free(vn);

@@ -8,6 +8,7 @@
 #include <linux/virtio_ids.h>
 #include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
+#include <stdatomic.h>
 
 #include <twinax/net.h>
 
@@ -76,6 +77,7 @@ struct vnet_rx {
 
 struct vhost;
 struct vnet;
+struct vnet_crossed; /* virtio_net_cross.c */
 struct vnet_pair {
 	struct vnet *vn;
 	struct twx_port *port;
@@ -87,6 +89,12 @@ struct vnet_pair {
 	struct vhost *path;	   /* while it has a ring of ours */
 	int call_fd[2], err_fd;	   /* its, for interrupts and bad news; -1 until needed */
 	struct twx_watch err_watch;
+	/* Frames for this pair from ports of others, which other threads run. */
+	_Atomic(struct vnet_crossed *) crossed;
+	atomic_uint n_crossed;
+	struct twx_task cross_task;
+	bool learned_valid;
+	uint8_t learned[6]; /* source of the last burst that was sent */
 };
 
 /* Receive filter, as the control queue sets it. */
@@ -118,8 +126,8 @@ struct vnet {
 	bool mergeable;
 	bool link_up, announcing; /* the two bits of `status` */
 	bool announce_due;	  /* the guest has come from elsewhere; once it runs */
-	bool learned_valid;
-	uint8_t learned[6]; /* source of the last burst that was sent */
+	bool apart;	    /* pairs live on loops of their own (net/workers.h) */
+	struct twx_task task; /* end of round, on the NIC's loop: control queue, paths, announcement */
 	uint64_t offloads;  /* GUEST_* in force */
 	struct vnet_filter filter;
 	struct state_desc state;
@@ -135,6 +143,7 @@ struct vnet {
 void vnet_update_caps(struct vnet *vn);
 void vnet_update_active(struct vnet *vn);
 void vnet_defer(struct vnet_pair *p);
+void vnet_defer_all(struct vnet *vn); /* what concerns no pair: vn->task */
 void vnet_link_changed(struct twx_port *port);
 void vnet_ready_later(struct vnet *vn); /* twx_port_ready() for every port, at the round's end */
 /* The pair whose receive ring takes this port's frames; null while none does. */
@@ -182,6 +191,12 @@ void vnet_rx_commit(struct twx_port *port, struct twx_lease *lease, size_t len,
 void vnet_rx_abort(struct twx_port *port, struct twx_lease *lease);
 void vnet_rx_kick(struct vnet_pair *p);
 void vnet_rx_stop(struct vnet_pair *p);
+
+/* virtio_net_cross.c */
+/* Takes copies of frames over to the pair of another thread; how many are done with. */
+int vnet_cross(struct vnet_pair *from, struct vnet_pair *to, const struct twx_frame *frames, int n);
+void vnet_cross_init(struct vnet_pair *p);
+void vnet_cross_fini(struct vnet_pair *p);
 
 /* virtio_net_ctrl.c */
 void vnet_ctrl_kick(struct vnet *vn);

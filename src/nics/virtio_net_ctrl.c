@@ -116,7 +116,9 @@ static bool ctrl_mac(struct vnet *vn, uint8_t cmd, struct ctrl *c)
 	if (cmd != VIRTIO_NET_CTRL_MAC_ADDR_SET || c->left != 6 ||
 	    !negotiated(vn, VIRTIO_NET_F_CTRL_MAC_ADDR))
 		return false;
-	vn->learned_valid = false; /* what it sent under before is not its address any more */
+	/* What it sent under before is not its address any more. */
+	for (unsigned int i = 0; i < vn->nic->n_ports; i++)
+		vn->pairs[i].learned_valid = false;
 	return ctrl_get(c, vn->filter.mac, 6);
 }
 
@@ -224,7 +226,7 @@ void vnet_ctrl_kick(struct vnet *vn)
 	}
 	vq_publish(vq);
 	vn->ctrl_again = vq_notify_enable(vq);
-	vnet_defer(&vn->pairs[0]);
+	vnet_defer_all(vn);
 }
 
 void vnet_filter_reset(struct vnet *vn)

@@ -198,7 +198,7 @@ bool vnet_path_queue_start(struct vnet_pair *p, struct virtqueue *vq)
 	if (!v)
 		return false;
 	vn->select_due = true;
-	vnet_defer(&vn->pairs[0]);
+	vnet_defer_all(vn);
 	vn->path_up = cable_up(vn);
 	if (!path_usable(vn)) {
 		if (v->only)
@@ -235,7 +235,7 @@ void vnet_path_queue_stop(struct vnet_pair *p, struct virtqueue *vq)
 	host->notify_queue(vq->dev, vq->index);
 	path_leave(p);
 	p->vn->select_due = true;
-	vnet_defer(&p->vn->pairs[0]);
+	vnet_defer_all(p->vn);
 }
 
 /* Every ring anew, by whichever way is right now. */
@@ -296,7 +296,7 @@ void vnet_path_task(struct vnet *vn)
 void vnet_path_pairs_changed(struct vnet *vn)
 {
 	vn->select_due = true;
-	vnet_defer(&vn->pairs[0]);
+	vnet_defer_all(vn);
 }
 
 bool vnet_path_announce(struct vnet *vn, const uint8_t mac[6])

@@ -246,6 +246,8 @@ int vnet_rx_receive(struct twx_port *port, const struct twx_frame *frames, int n
 	unsigned int used = 0;
 	int i;
 
+	if (unlikely(p != own && p && vn->apart))
+		return vnet_cross(own, p, frames, n);
 	if (!rx_open(p))
 		return 0;
 	for (i = 0; i < n; i++) {
@@ -303,6 +305,8 @@ int vnet_rx_reserve(struct twx_port *port, size_t min, size_t want, struct twx_l
 	size_t hdr_len = own->vn->hdr_len;
 	enum rx_room room;
 
+	if (unlikely(p != own && p && own->vn->apart))
+		return -EOPNOTSUPP;
 	if (!rx_open(p))
 		return -EAGAIN;
 	if (unlikely(want < min || want > TWX_FRAME_MAX))
@@ -332,7 +336,12 @@ static struct vnet_pair *rx_lease_end(struct twx_port *port, const struct twx_le
 	p->rx.leased = false;
 	if (unlikely(p->rx.refused)) {
 		p->rx.refused = false;
-		vnet_ready_later(p->vn);
+		if (p->vn->apart) { /* nobody else has come here */
+			p->rx.ready = true;
+			vnet_defer(p);
+		} else {
+			vnet_ready_later(p->vn);
+		}
 	}
 	return p;
 }
@@ -394,6 +403,10 @@ void vnet_rx_kick(struct vnet_pair *p)
 		return;
 	p->rx.starved = false;
 	vq_notify_disable(p->rxq);
+	if (unlikely(vn->apart)) {
+		twx_port_ready(p->port);
+		return;
+	}
 	for (unsigned int i = self; i < vn->nic->n_ports && vn->n_active; i++)
 		if (vnet_rx_pair(&vn->pairs[i]) == p)
 			twx_port_ready(vn->pairs[i].port);

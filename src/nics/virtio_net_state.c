@@ -74,7 +74,8 @@ static void net_loaded(void *obj)
 
 	virtio_set_features(&vn->dev, vn->dev.features);
 	vn->offloads = offloads;
-	vn->learned_valid = false;
+	for (unsigned int i = 0; i < vn->nic->n_ports; i++)
+		vn->pairs[i].learned_valid = false;
 	vn->announce_due = true;
 	vnet_update_caps(vn);
 	vnet_link_changed(vn->pairs[0].port); /* the cable is another one */

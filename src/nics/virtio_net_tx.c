@@ -125,13 +125,13 @@ static bool tx_gather_one(struct vnet_pair *p)
 }
 
 /* Sees to it that `info` shows who sends here, also when the front end keeps the MAC to itself. */
-static void tx_learn(struct vnet *vn, const struct twx_frame *f)
+static void tx_learn(struct vnet_pair *p, const struct twx_frame *f)
 {
 	const uint8_t *src = (const uint8_t *)f->iov[0].iov_base + 6;
 
-	if (unlikely(memcmp(vn->learned, src, 6)) && !(src[0] & 1)) {
-		memcpy(vn->learned, src, 6);
-		vn->learned_valid = true;
+	if (unlikely(memcmp(p->learned, src, 6)) && !(src[0] & 1)) {
+		memcpy(p->learned, src, 6);
+		p->learned_valid = true;
 	}
 }
 
@@ -166,7 +166,7 @@ static unsigned int tx_burst(struct vnet_pair *p, unsigned int max)
 	/* Nothing leaves that was read from memory that is gone; nor will its owner miss it. */
 	if (likely(tx->n_frames &&
 		   !atomic_load_explicit(&p->vn->dev.mem->lost, memory_order_relaxed))) {
-		tx_learn(p->vn, &tx->frames[0]);
+		tx_learn(p, &tx->frames[0]);
 		tx->resumed = false;
 		done = (unsigned int)twx_port_send(p->port, tx->frames, tx->n_frames);
 		tx->blocked = done < tx->n_frames && !tx->resumed;
@@ -213,7 +213,7 @@ void vnet_tx_kick(struct vnet_pair *p)
 		return;
 	if (unlikely(p->vn->tx_delay && !p->tx_timer.slot && !p->tx.polling)) {
 		vq_notify_disable(p->txq);
-		twx_timer_set(&p->tx_timer, twx_loop_now(p->vn->nic->loop) + p->vn->tx_delay);
+		twx_timer_set(&p->tx_timer, twx_loop_now(p->port->loop) + p->vn->tx_delay);
 		return;
 	}
 	twx_timer_cancel(&p->tx_timer);

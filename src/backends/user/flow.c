@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "backends/user/flow.h"
-#include "backends/user/user.h"
+#include "backends/user/lanes.h"
 #include "base/macros.h"
 
 _Static_assert(sizeof(struct flow_key) == 40, "keys are hashed as bytes: no hidden padding");
@@ -149,6 +149,11 @@ struct flow *flow_new(struct flow_table *t, const struct flow_key *key, uint64_t
 
 	if (!f)
 		return NULL;
+	if (unlikely(t->user && t->user->lanes) && !lanes_claim(t->user, key)) {
+		f->hash_next = t->free;
+		t->free = flow_index(t, f) + 1;
+		return NULL;
+	}
 	memset(f, 0, sizeof(*f));
 	f->key = *key;
 	f->fd = -1;
@@ -188,6 +193,8 @@ void flow_free(struct flow_table *t, struct flow *f)
 	io->tail = NULL;
 	chain_remove(t, f);
 	lru_remove(t, f);
+	if (unlikely(t->user && t->user->lanes))
+		lanes_release(t->user, &f->key);
 	t->n--;
 	t->count[f->key.kind]--;
 	memset(&f->key, 0, sizeof(f->key)); /* kind becomes FLOW_FREE */

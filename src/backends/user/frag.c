@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backends/user/lanes.h"
 #include "backends/user/user.h"
 #include "base/csum.h"
 #include "base/macros.h"
@@ -301,6 +302,8 @@ void frag_input(struct user *u, const struct user_pkt *p)
 {
 	struct datagram *d;
 
+	if (unlikely(u->lanes) && lanes_to_first(u, p->frame))
+		return;
 	if (!u->frag)
 		u->frag = calloc(1, sizeof(*u->frag));
 	if (!u->frag) {

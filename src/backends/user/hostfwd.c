@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "backends/user/fwd_rule.h"
+#include "backends/user/lanes.h"
 #include "backends/user/udp.h"
 #include "base/hostops.h"
 #include "base/macros.h"
@@ -256,7 +257,7 @@ static void accept_event(struct twx_watch *w, uint32_t events)
 		if (fd < 0)
 			continue;
 		name_client(f, (struct sockaddr *)&peer, &key);
-		tcp_from_host_take(f->u, fd, &key.peer, key.peer_port, &key.guest, key.guest_port);
+		lanes_accept_take(f->u, fd, &key.peer, key.peer_port, &key.guest, key.guest_port);
 	}
 }
 

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "backends/user/lanes.h"
 #include "backends/user/user.h"
 #include "base/csum.h"
 #include "base/iov.h"
@@ -204,6 +205,8 @@ static bool is_local(const struct user *u, const struct user_pkt *p)
 
 static inline void dispatch(struct user *u, const struct user_pkt *p)
 {
+	if (unlikely(u->lanes) && lanes_elsewhere(u, p))
+		return;
 	/* RFC 1812, 5.3.1: a router's part; our own addresses are the journey's end. */
 	if (p->ttl <= 1 && !is_local(u, p)) {
 		user_complain(u, USER_HOPS, 0, NULL, p->ip, p->ip_here);

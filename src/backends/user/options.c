@@ -37,6 +37,7 @@ const struct twx_opt_desc user_options[] = {
 	  576, 65535 },
 	{ "max-flows", TWX_OPT_INT, "32768", "connections and UDP ports at a time", NULL, 64,
 	  1 << 20 },
+	{ "workers", TWX_OPT_INT, "1", "threads, and as many queue pairs", NULL, 1, 16 },
 	{ "dns-host", TWX_OPT_STR, NULL, "resolver to use instead of the host's", "ADDR[:PORT]" },
 	{ "allow", TWX_OPT_LIST, NULL,
 	  "egress rule: connections that match may leave; the first rule that matches decides, "

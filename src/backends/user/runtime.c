@@ -14,6 +14,7 @@
 #include <sys/un.h>
 
 #include "backends/user/fwd_rule.h"
+#include "backends/user/lanes.h"
 #include "backends/user/rules.h"
 #include "backends/user/tcp.h"
 #include "backends/user/udp.h"
@@ -250,9 +251,11 @@ static void print_network(struct twx_backend *b, FILE *out)
 	fputs("  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ\n",
 	      out);
 	print_forwards(u, out);
-	print_flows(u, FLOW_TCP, out);
-	print_flows(u, FLOW_UDP, out);
-	print_flows(u, FLOW_ICMP, out);
+	for (uint32_t i = 0; u; u = u->lanes ? lanes_at(u, ++i) : NULL) {
+		print_flows(u, FLOW_TCP, out);
+		print_flows(u, FLOW_UDP, out);
+		print_flows(u, FLOW_ICMP, out);
+	}
 }
 
 /* Oldest first, as QEMU has it. */

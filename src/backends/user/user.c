@@ -45,9 +45,10 @@
 #include <sys/mman.h>
 
 #include "backends/user/rules.h"
-#include "backends/user/user.h"
+#include "backends/user/lanes.h"
 #include "base/csum.h"
 #include "base/macros.h"
+#include "net/workers.h"
 
 #define PARK_NS 3000000000ull /* a parked frame is worth nothing later */
 /* RFC 1122, 2.3.2.1; RFC 4861, RetransTimer: one question a second for one address at most. */
@@ -117,7 +118,9 @@ static void park(struct user *u, const uint8_t *frame, uint32_t len, const struc
 	p->len = len;
 	p->since = now;
 	p->meta = *meta;
-	if (user_is_v4(&p->ip))
+	if (unlikely(u->lanes && u->lane))
+		lanes_ask_neigh(u, &p->ip);
+	else if (user_is_v4(&p->ip))
 		arp_request(u, user_v4(&p->ip));
 	else
 		ndp_solicit(u, &p->ip);
@@ -326,6 +329,8 @@ void user_neigh_learn(struct user *u, const struct in6_addr *ip, const uint8_t m
 		return;
 	news = !memcmp(n->mac, no_mac, 6);
 	memcpy(n->mac, mac, 6);
+	if (unlikely(u->lanes) && !u->lane)
+		lanes_tell_neigh(u, ip, mac);
 	if (news)
 		unpark(u, n);
 }
@@ -526,7 +531,7 @@ static bool is_for_us(const struct user *u, const uint8_t *mac)
 	return false;
 }
 
-static void input(struct user *u, const struct twx_frame *f)
+void user_input(struct user *u, const struct twx_frame *f)
 {
 	const uint8_t *eth = f->iov[0].iov_base;
 
@@ -554,7 +559,8 @@ static void input(struct user *u, const struct twx_frame *f)
 		break;
 	case ETH_ARP:
 		if (u->cfg.ipv4) {
-			arp_input(u, f);
+			if (!unlikely(u->lanes) || !lanes_to_first(u, f))
+				arp_input(u, f);
 			return;
 		}
 		break;
@@ -562,16 +568,24 @@ static void input(struct user *u, const struct twx_frame *f)
 	twx_port_drop(u->port, TWX_DROP_NOT_FOR_US, f->len);
 }
 
-static int user_receive(struct twx_port *port, const struct twx_frame *frames, int n)
+/* The lane behind a port. */
+static struct user *user_of(const struct twx_port *port)
 {
 	struct user *u = ((struct twx_backend *)port->owner)->priv;
+
+	return likely(!u->lanes) ? u : lanes_at(u, port->queue_index);
+}
+
+static int user_receive(struct twx_port *port, const struct twx_frame *frames, int n)
+{
+	struct user *u = user_of(port);
 
 	if (u->sending) {
 		twx_loop_defer(u->loop, &u->ready_task);
 		return 0;
 	}
 	for (int i = 0; i < n; i++)
-		input(u, &frames[i]);
+		user_input(u, &frames[i]);
 	udp_burst_end(u);
 	tcp_burst_end(u);
 	user_flush(u);
@@ -580,7 +594,7 @@ static int user_receive(struct twx_port *port, const struct twx_frame *frames, i
 
 static void user_resume(struct twx_port *port)
 {
-	struct user *u = ((struct twx_backend *)port->owner)->priv;
+	struct user *u = user_of(port);
 
 	if (u->sending) {
 		twx_loop_defer(u->loop, &u->ready_task);
@@ -652,10 +666,8 @@ void user_age_soon(struct user *u)
 		twx_timer_set(&u->age_timer, twx_loop_now(u->loop) + AGE_NS);
 }
 
-static void user_close(struct twx_backend *b)
+static void lane_close(struct user *u)
 {
-	struct user *u = b->priv;
-
 	orphan_fini(u);
 	/* What is left to say (TCP resets) goes out with the last flush. */
 	tcp_fini(u);
@@ -685,6 +697,17 @@ static void user_close(struct twx_backend *b)
 		munmap(u->arena, USER_OUT_ARENA);
 	rules_free(u->rules);
 	user_config_free(&u->cfg);
+}
+
+static void user_close(struct twx_backend *b)
+{
+	struct user *u = b->priv;
+
+	if (u->lanes)
+		lanes_close(u, lane_close);
+	lane_close(u);
+	if (u->lanes)
+		lanes_free(u);
 }
 
 static void enter_own6(struct user *u)
@@ -733,16 +756,37 @@ static int setup(struct user *u, const struct twx_opts *opts, struct twx_error *
 	return 0;
 }
 
-static int user_open(struct twx_backend *b, const struct twx_opts *opts, struct twx_error *e)
+static void lane_init(struct user *u)
 {
-	struct user *u = b->priv;
-	int ret;
+	const struct twx_backend *b = u->backend;
 
-	u->backend = b;
-	u->loop = b->loop;
+	u->loop = b->n_workers ? net_worker_loop(b->net, u->lane) : b->loop;
 	u->flush_task.fn = flush_task;
 	u->ready_task.fn = ready_task;
 	twx_timer_init(&u->age_timer, u->loop, age);
+}
+
+/* What there is once, on lane 0. */
+static int open_servers(struct user *u, const struct twx_opts *opts, struct twx_error *e)
+{
+	int ret = search_init(u, opts, e);
+
+	if (!ret)
+		ret = dhcp_init(u, e);
+	if (!ret)
+		ret = ndp_init(u, e);
+	if (!ret)
+		ret = dhcp6_init(u, e);
+	if (!ret)
+		ret = tftp_init(u, e);
+	return ret;
+}
+
+static int lane_open(struct user *u, const struct twx_opts *opts, struct twx_error *e)
+{
+	int ret;
+
+	lane_init(u);
 	ret = setup(u, opts, e);
 	if (!ret)
 		ret = outbound_check(u, e);
@@ -752,22 +796,45 @@ static int user_open(struct twx_backend *b, const struct twx_opts *opts, struct 
 		ret = frag_init(u);
 	if (!ret)
 		ret = dns_init(u);
-	if (!ret)
-		ret = search_init(u, opts, e);
-	if (!ret)
-		ret = dhcp_init(u, e);
-	if (!ret)
-		ret = ndp_init(u, e);
-	if (!ret)
-		ret = dhcp6_init(u, e);
-	if (!ret)
-		ret = tftp_init(u, e);
+	if (!ret && u->lane == 0)
+		ret = open_servers(u, opts, e);
 	if (!ret)
 		ret = icmp_init(u, e);
 	if (!ret)
 		ret = udp_init(u, e);
 	if (!ret)
 		ret = tcp_init(u, e);
+	return ret;
+}
+
+static int open_lanes(struct user *u, const struct twx_opts *opts, struct twx_error *e)
+{
+	struct twx_backend *b = u->backend;
+	uint32_t n = (uint32_t)twx_opts_int(opts, "workers");
+	char what[96];
+	int ret;
+
+	if (n <= 1)
+		return lane_open(u, opts, e);
+	ret = lanes_check(b, opts, e);
+	if (ret)
+		return ret;
+	snprintf(what, sizeof(what), "netdev %s", b->id);
+	ret = net_workers_need(b->net, n, what, e);
+	if (ret)
+		return ret;
+	b->n_workers = n;
+	ret = lane_open(u, opts, e);
+	return ret ? ret : lanes_open(u, n, opts, lane_open, e);
+}
+
+static int user_open(struct twx_backend *b, const struct twx_opts *opts, struct twx_error *e)
+{
+	struct user *u = b->priv;
+	int ret;
+
+	u->backend = b;
+	ret = open_lanes(u, opts, e);
 	for (size_t i = 0; !ret && i < twx_opts_list_len(opts, "hostfwd"); i++)
 		ret = hostfwd_add(u, twx_opts_list_at(opts, "hostfwd", i), e);
 	for (size_t i = 0; !ret && i < twx_opts_list_len(opts, "guestfwd"); i++)

@@ -102,6 +102,7 @@ struct user_end {
 };
 
 struct rules;	     /* rules.c */
+struct user_lanes;   /* lanes.c: workers=N */
 struct user_fwd;     /* hostfwd.c */
 struct relay;	     /* relay.c */
 struct guestfwd;     /* guestfwd.c */
@@ -121,6 +122,9 @@ struct user {
 	struct twx_backend *backend;
 	struct twx_port *port;
 	struct twx_loop *loop;
+	struct user_lanes *lanes; /* null without workers */
+	uint32_t lane;		  /* this one's number */
+	uint32_t hops;		  /* how often the frame at hand has changed lanes */
 	struct user_config cfg;
 	uint8_t mac[6];	 /* ours: 52:55 and the host address, as libslirp has it */
 	uint8_t mac6[6]; /* ours in IPv6: 52:56 and the end of the host address */
