@@ -256,6 +256,29 @@ static void options_show_in_the_advertisement(void **state)
 	guest_close(&g);
 }
 
+/* What an embedder has switched off is not spoken of. */
+static void services_that_are_not_there(void **state)
+{
+	struct guest6_pkt p;
+	struct guest g;
+
+	assert_true(guest_open(&g, "bootfile=x,ipv6-net=fd12::/96", 0, NULL));
+	g.user->cfg.no_dns = g.user->cfg.no_dhcp = true;
+	solicits_router(&g, &p);
+	assert_int_equal(p.l4[5], 0);
+	assert_null(option(&p, 25));
+	guest6_free(&p);
+	guest6_udp(&g, GUEST6_LL, 546, "ff02::1:2", 547, "\13\1\2\3", 4);
+	assert_false(guest6_recv(&g, IPPROTO_UDP, &p, 20));
+	g.user->cfg.no_dhcp = false;
+	guest6_udp(&g, GUEST6_LL, 546, "ff02::1:2", 547, "\13\1\2\3", 4);
+	assert_true(guest6_recv(&g, IPPROTO_UDP, &p, 20));
+	for (uint32_t at = 4; at < p.len; at += 4u + user_get16(p.data + at + 2))
+		assert_int_not_equal(user_get16(p.data + at), 23);
+	guest6_free(&p);
+	guest_close(&g);
+}
+
 /* A guest that has no address yet: the advertisement goes to all, and not more often than every
  * three seconds. */
 static void solicitation_from_nowhere(void **state)
@@ -414,6 +437,7 @@ int main(void)
 		on_guest(invalid_messages_are_dropped),
 		on_guest(router_is_advertised),
 		cmocka_unit_test(options_show_in_the_advertisement),
+		cmocka_unit_test(services_that_are_not_there),
 		on_guest(solicitation_from_nowhere),
 		on_guest(guest_is_learned_and_asked_for),
 		on_guest(introduction_is_by_unicast),

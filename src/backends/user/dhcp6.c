@@ -420,7 +420,7 @@ static void put_config(const struct user *u, const struct request6 *r, struct re
 {
 	char url[256], host[INET6_ADDRSTRLEN];
 
-	if (r->wants_dns && !u->cfg.restricted)
+	if (r->wants_dns && !u->cfg.restricted && !u->cfg.no_dns)
 		put_bytes(m, OPT_DNS, &u->cfg.dns6, 16);
 	if (r->wants_boot && u->cfg.bootfile) {
 		inet_ntop(AF_INET6, &u->cfg.host6, host, sizeof(host));
@@ -579,6 +579,8 @@ void dhcp6_input(struct user *u, const struct user_pkt *p, const uint8_t *data, 
 {
 	struct request6 r;
 
+	if (u->cfg.no_dhcp)
+		return;
 	if (!u->dhcp6 || IN6_IS_ADDR_UNSPECIFIED(&p->src) || !parse(u, data, len, &r) ||
 	    !is_valid(&r)) {
 		twx_port_drop(u->port, TWX_DROP_BAD_PACKET, p->frame->len);

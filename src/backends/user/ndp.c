@@ -164,7 +164,8 @@ static void advertise_router(struct user *u, const struct in6_addr *to)
 	uint8_t msg[RA_MAX] = { RA }, *at = msg + RA_LEN;
 
 	msg[4] = HOP_LIMIT;
-	msg[5] = !own_making ? RA_MANAGED : u->cfg.bootfile ? RA_OTHER : 0;
+	if (!u->cfg.no_dhcp)
+		msg[5] = !own_making ? RA_MANAGED : u->cfg.bootfile ? RA_OTHER : 0;
 	user_put16(msg + 6, u->cfg.restricted ? 0 : ROUTER_S);
 	put_mac(at, OPT_SOURCE, u->mac6);
 	at += 8;
@@ -180,7 +181,7 @@ static void advertise_router(struct user *u, const struct in6_addr *to)
 	user_put32(at + 8, PREFIX_PREFERRED_S);
 	memcpy(at + 16, &u->cfg.prefix6, 16);
 	at += 32;
-	if (!u->cfg.restricted)
+	if (!u->cfg.restricted && !u->cfg.no_dns)
 		at = put_dns(u, at);
 	send_msg(u, &src, to, NULL, u->mac6, msg, (uint32_t)(at - msg));
 }

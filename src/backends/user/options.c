@@ -25,7 +25,7 @@ const struct twx_opt_desc user_options[] = {
 	{ "dnssearch", TWX_OPT_LIST, NULL, "search domain that DHCP gives to the guest", "DOMAIN" },
 	{ "tftp", TWX_OPT_STR, NULL, "root folder of the TFTP server", "DIR" },
 	{ "tftp-server-name", TWX_OPT_STR, NULL, "TFTP server name in DHCP and BOOTP", "NAME" },
-	{ "bootfile", TWX_OPT_STR, NULL, "boot file in DHCP and BOOTP", "FILE" },
+	{ "bootfile", TWX_OPT_STR, NULL, "boot file in DHCP, DHCPv6 and BOOTP", "FILE" },
 	{ "hostfwd", TWX_OPT_LIST, NULL,
 	  "forward a port of the host, or a unix socket, to the guest; IPv6 addresses in []",
 	  "[tcp|udp]:[ADDR]:PORT-[ADDR]:PORT|unix:PATH-[ADDR]:PORT" },
@@ -33,7 +33,8 @@ const struct twx_opt_desc user_options[] = {
 	  "an address of the virtual network that leads to a chardev, or to a program for each "
 	  "connection",
 	  "[tcp]:ADDR:PORT-CHARDEV|cmd:COMMAND" },
-	{ "mtu", TWX_OPT_INT, "1500", "largest IP packet to the guest; DHCP tells the guest", NULL,
+	{ "mtu", TWX_OPT_INT, "1500",
+	  "largest IP packet to the guest, who is told by DHCP and router advertisements", NULL,
 	  576, 65535 },
 	{ "max-flows", TWX_OPT_INT, "32768", "connections and UDP ports at a time", NULL, 64,
 	  1 << 20 },
