@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -589,6 +590,31 @@ static void flows_are_bounded_and_the_oldest_gives_way(void **state)
 	close(fd);
 }
 
+/* Said at start where it was asked for, and in the log when it comes to that. */
+static void descriptors_are_short(void **state)
+{
+	struct rlimit was, few;
+	struct twx_error e = { 0 };
+	uint8_t frame[128];
+	struct guest g;
+
+	getrlimit(RLIMIT_NOFILE, &was);
+	few = was;
+	few.rlim_cur = 100;
+	setrlimit(RLIMIT_NOFILE, &few);
+	assert_false(guest_open(&g, "max-flows=100", 0, &e));
+	assert_non_null(strstr(e.what, "max-flows=100 takes more descriptors"));
+	assert_non_null(strstr(e.hint, "ulimit -n"));
+	assert_true(guest_open(&g, "", 0, &e));
+	few.rlim_cur = 3;
+	setrlimit(RLIMIT_NOFILE, &few);
+	guest_send(&g, frame,
+		   guest_tcp(&g, frame, 2000, g.host, 80, 1, 0, 2, 1000, NULL, 0, NULL, 0));
+	assert_non_null(strstr(g.warning, "no descriptor is left"));
+	setrlimit(RLIMIT_NOFILE, &was);
+	guest_close(&g);
+}
+
 /* A burst that opens more flows than fit: what was queued for the ones that give way is sent
  * before. */
 static void eviction_within_a_burst_loses_nothing(void **state)
@@ -744,6 +770,7 @@ int main(void)
 		cmocka_unit_test(idle_flows_end),
 		cmocka_unit_test(flows_are_bounded_and_the_oldest_gives_way),
 		cmocka_unit_test(eviction_within_a_burst_loses_nothing),
+		cmocka_unit_test(descriptors_are_short),
 		with_guest(busy_guest_leaves_data_in_the_socket),
 		with_guest(unknown_mac_is_asked_for),
 		cmocka_unit_test(restrict_lets_nothing_out),

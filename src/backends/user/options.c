@@ -6,6 +6,7 @@
 #include <netdb.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "backends/user/user.h"
 #include "base/macros.h"
@@ -360,6 +361,21 @@ static int check_rules(const struct user_config *c, const struct twx_opts *o, st
 	return 0;
 }
 
+/* A flow is a descriptor. The default is a bound, not a wish. */
+static int check_flows(const struct user_config *c, const struct twx_opts *o, struct twx_error *e)
+{
+	struct rlimit r;
+
+	if (!twx_opts_given(o, "max-flows") || getrlimit(RLIMIT_NOFILE, &r) < 0 ||
+	    r.rlim_cur == RLIM_INFINITY || c->max_flows < r.rlim_cur)
+		return 0;
+	twx_error_set(e, EMFILE,
+		      "max-flows=%u takes more descriptors than this process may have, %llu",
+		      c->max_flows, (unsigned long long)r.rlim_cur);
+	return twx_error_hint(e,
+			      "raise that limit (ulimit -n, LimitNOFILE=) or ask for fewer flows");
+}
+
 int user_config_parse(struct user_config *c, const struct twx_opts *o, struct twx_error *e)
 {
 	const char *net = twx_opts_str(o, "net"), *peek = twx_opts_str(o, "x-peek-off");
@@ -373,6 +389,7 @@ int user_config_parse(struct user_config *c, const struct twx_opts *o, struct tw
 	c->mtu = (uint32_t)twx_opts_int(o, "mtu");
 	c->max_flows = (uint32_t)twx_opts_int(o, "max-flows");
 	c->peek_off = !peek || !strcmp(peek, "auto") ? -1 : !strcmp(peek, "on");
+	ret = check_flows(c, o, e);
 	if (!ret)
 		ret = parse_families(c, o, e);
 	if (!ret)

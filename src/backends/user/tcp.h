@@ -23,6 +23,8 @@
 #define TCP_PUSH_READS 8		     /* frames to the guest in one turn of a flow */
 #define TCP_DUPACKS 2			     /* that mean a loss */
 #define TCP_LOSS_WINDOW 10u		     /* segments sent after it, at first */
+#define TCP_LATE_MAX 64			     /* flows that let an ACK wait */
+#define TCP_TURNS 2			     /* after which it may */
 #define TCP_JUNK_LEN 16384
 #define TCP_HOLD_LEN TCP_FLIGHT_MAX_NO_PEEK
 #define TCP_HOLDS 64u
@@ -33,6 +35,7 @@
 #define TCP_RTO_INIT (1 * TCP_S) /* RFC 6298, 2.1 */
 #define TCP_RTO_MAX (60 * TCP_S)
 #define TCP_CORRECT_NS (10 * TCP_MS)  /* between answers to bare ACKs that do not fit */
+#define TCP_LATE_NS (2 * TCP_MS)      /* how long an ACK waits for an answer to ride on */
 #define TCP_RETRIES 15		      /* data and probes: about 12 minutes */
 #define TCP_SYN_RETRIES 5	      /* 63 s */
 #define TCP_IDLE_PROBE (7200 * TCP_S) /* RFC 9293, 3.8.4 */
@@ -76,6 +79,9 @@ enum {
 	TF_SACK = 1048576,	/* selective acknowledgement is offered, or agreed on */
 	TF_EARLY = 2097152,	/* flow_io->early is not empty */
 	TF_EARLY_FIN = 4194304, /* the guest's FIN has come, at early_fin */
+	TF_ASKED = 1 << 23,	/* small data has come since this end sent any */
+	TF_ACK_LATE = 1 << 24,	/* an ACK is owed that may wait for an answer */
+	TF_LATE = 1 << 25,	/* in user_tcp.late */
 };
 
 enum tcp_list_id { TCP_LIST_NONE, TCP_LIST_READY, TCP_LIST_HALF_OPEN, TCP_N_LISTS };
@@ -88,6 +94,7 @@ struct tcp_flow {
 	uint8_t hdr_len; /* of a frame to the guest, Ethernet to TCP without options */
 	uint16_t mss;	 /* payload of one segment to the guest */
 	uint8_t hold;	 /* number + 1, see tcp_hold.c; 0: none */
+	uint8_t turns;	 /* small requests in a row that were answered before the next came */
 	uint32_t flags;
 	uint32_t list_next, list_prev; /* index + 1 */
 	/* guest to host */
@@ -129,6 +136,9 @@ struct user_tcp {
 	bool port_busy; /* until tcp_resume() */
 	uint32_t n_touched;
 	uint32_t touched[TWX_BURST];
+	uint32_t n_late;
+	uint32_t late[TCP_LATE_MAX]; /* flows whose ACK waits */
+	struct twx_timer late_timer;
 	size_t tail_total, early_total;
 	uint32_t max_flight; /* TCP_FLIGHT_MAX */
 	struct tcp_hold *holds[TCP_HOLDS];

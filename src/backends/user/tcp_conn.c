@@ -145,6 +145,14 @@ static void connect_failed(struct user *u, struct flow *f, int err)
 	case ECONNRESET:
 		tcp_send_control(u, f, TCP_RST | TCP_ACK, 0);
 		break;
+	case EMFILE:
+	case ENFILE:
+		twx_log(u->backend->net, TWX_LOG_WARNING,
+			"netdev %s: no descriptor is left for a connection of the guest, of which "
+			"there "
+			"are %u: raise the limit (ulimit -n, LimitNOFILE=)",
+			u->backend->id, u->flows.count[FLOW_TCP]);
+		/* fall through */
 	default:
 		/* Nobody answered, or this host is short of something: the guest tries again. */
 		twx_port_drop(u->port, TWX_DROP_HOST_ERROR, 0);
@@ -166,8 +174,7 @@ static int find_target(struct user *u, const struct flow_key *key, struct target
 	int err;
 
 	t->fwd = guestfwd_find(u, &key->peer, key->peer_port);
-	t->dns = !t->fwd && !u->cfg.no_dns && key->peer_port == 53 &&
-		 user_is_dns(u, &key->peer);
+	t->dns = !t->fwd && !u->cfg.no_dns && key->peer_port == 53 && user_is_dns(u, &key->peer);
 	if (t->fwd)
 		return 0;
 	if (t->dns)

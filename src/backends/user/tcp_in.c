@@ -302,12 +302,26 @@ static uint32_t wire_segments(const struct tcp_seg *s)
 	return size && s->len > size ? min((s->len + size - 1) / size, 3u) : 1;
 }
 
+/* May the ACK of this segment wait for an answer? Not if the guest waits for it: two small
+ * segments without an answer between them. */
+static bool takes_turns(struct tcp_flow *tf, const struct tcp_seg *s)
+{
+	bool again = tf->flags & TF_ASKED, large = s->len >= tf->mss;
+
+	tf->flags |= TF_ASKED;
+	if (again || large || s->seq != tf->rcv_nxt || tf->flags & (TF_EARLY | TF_GUEST_FIN)) {
+		tf->turns = 0;
+		return false;
+	}
+	return tf->turns == TCP_TURNS;
+}
+
 static void handle_data(struct user *u, struct flow *f, const struct tcp_seg *s)
 {
 	struct tcp_flow *tf = tcp_of(f);
 	uint32_t skip, len = s->len, room = tf->rcv_edge - tf->rcv_nxt;
 
-	tf->flags |= TF_ACK_NOW;
+	tf->flags |= takes_turns(tf, s) ? TF_ACK_LATE : TF_ACK_NOW;
 	if (tf->flags & TF_GUEST_FIN)
 		return;
 	if (seq_lt(tf->rcv_nxt, s->seq)) {

@@ -296,7 +296,10 @@ static void sent(struct user *u, struct tcp_flow *tf, uint32_t n, uint32_t asked
 	if (seq_lt(tf->snd_max, tf->snd_nxt))
 		tf->snd_max = tf->snd_nxt;
 	if (!(tf->flags & TF_EARLY)) /* the guest is owed a SACK, which data does not carry */
-		tf->flags &= ~(uint32_t)TF_ACK_NOW;
+		tf->flags &= ~(uint32_t)(TF_ACK_NOW | TF_ACK_LATE);
+	if (tf->flags & TF_ASKED)
+		tf->turns = min((uint8_t)(tf->turns + 1), (uint8_t)TCP_TURNS);
+	tf->flags &= ~(uint32_t)TF_ASKED;
 	if (n == asked) {
 		tf->read_hint = min(tf->read_hint * 4, (uint32_t)TCP_GSO_FRAME - tf->hdr_len);
 		return;

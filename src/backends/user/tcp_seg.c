@@ -173,7 +173,7 @@ void tcp_send_control(struct user *u, struct flow *f, uint8_t flags, uint32_t se
 	fill_header(&h, &f->key, flags, seq, tf->rcv_nxt, window_field(tf, flags), opt_len);
 	send_bare(u, &f->key, &h, opt, opt_len);
 	if (flags & TCP_ACK)
-		tf->flags &= ~(uint32_t)TF_ACK_NOW;
+		tf->flags &= ~(uint32_t)(TF_ACK_NOW | TF_ACK_LATE);
 }
 
 void tcp_send_ack(struct user *u, struct flow *f)
