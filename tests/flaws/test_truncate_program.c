@@ -102,8 +102,9 @@ static void run_program(int ready)
 			 sides[i].bench.path);
 	snprintf(fd, sizeof(fd), "%d", ready);
 	dup2(err, STDERR_FILENO);
-	execl(program, program, "serve", "-quiet", "-netdev", "user,id=n0", "-device", nic[0],
-	      "-netdev", "user,id=n1", "-device", nic[1], "-ready-fd", fd, (char *)NULL);
+	execl(program, program, "serve", "-quiet", "-netdev", "user,id=n0,ipv6=off", "-device",
+	      nic[0], "-netdev", "user,id=n1,ipv6=off", "-device", nic[1], "-ready-fd", fd,
+	      (char *)NULL);
 	_exit(127);
 }
 

@@ -75,7 +75,7 @@ holds "the MTU, too" "$(pod run --rm --network=slirp4netns tw /bin/ip addr show 
 holds "its name server is the network's" "$(pod run --rm --network=slirp4netns tw /bin/cat /etc/resolv.conf)" '*nameserver 10.0.2.3*'
 holds "a download's checksum" \
 	"$(pod run --rm --network=$S tw /bin/sh -c 'wget -q -O - http://10.0.2.2:8080/file | sha256sum')" "$(sum "$T/www/file")*"
-holds "UDP to the host and back" "$(pod run --rm --network=$S tw /bin/netpeer udp 10.0.2.2 7777 50 1000 && echo done)" '*done'
+holds "UDP to the host and back" "$(pod run --rm --network=$S tw /bin/netpeer udp 10.0.2.2 7777 50 1000 && echo "done")" '*done'
 holds "the host's loopback is closed by default" \
 	"$(pod run --rm --network=slirp4netns tw /bin/sh -c 'wget -q -O - http://10.0.2.2:8080/file | sha256sum')" \
 	"$(printf '' | sha256sum | cut -d' ' -f1)*"
