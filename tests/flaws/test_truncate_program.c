@@ -80,7 +80,7 @@ static void handshake(struct vc *c)
 
 	vc_connect(c);
 	vc_send(c, VU_GET_FEATURES, 0, NULL, 0, NULL, 0);
-	features = answer(c) & ~(VU_F_LOG_ALL | VU_F_ACCESS_PLATFORM);
+	features = answer(c) & ~(VU_F_LOG_ALL | VU_F_ACCESS_PLATFORM | VIRTIO_PACKED);
 	vc_send(c, VU_GET_PROTOCOL_FEATURES, 0, NULL, 0, NULL, 0);
 	protocol = answer(c);
 	vc_send(c, VU_SET_PROTOCOL_FEATURES, 0, &protocol, sizeof(protocol), NULL, 0);
