@@ -218,10 +218,11 @@ static int detach(struct run *r)
 static void report(struct run *r, int status)
 {
 	char byte = (char)status;
-	int null = status ? -1 : open("/dev/null", O_RDWR | O_CLOEXEC), fd;
+	int null, fd;
 
 	if (r->report < 0)
 		return;
+	null = status ? -1 : open("/dev/null", O_RDWR | O_CLOEXEC);
 	for (fd = 0; fd < (r->keep_stderr ? 2 : 3) && null >= 0; fd++)
 		dup2(null, fd);
 	if (null >= 0)
@@ -309,6 +310,7 @@ void run_init(struct run *r, const char *name)
 			   .resolv = true },
 		.command = { .name = name, .sock = -1, .user_ns = -1, .net_ns = -1, .mnt_ns = -1 },
 		.path_dir = -1,
+		.report = -1,
 		.ready_fd = -1,
 		.ready_text = "ready\n",
 		.exit_fd = -1,

@@ -103,6 +103,13 @@ kill -TERM $pid
 wait $pid
 holds "SIGTERM is passed on, and COMMAND's answer is ours" "$?" 9
 
+holds "no user namespaces: which sysctl it is" \
+	"$(unshare -U -r sh -c "echo 0 >/proc/sys/user/max_user_namespaces; '$TWINAX' run -- true" 2>&1; echo "status $?")" \
+	'*cannot make a user*user.max_user_namespaces*status 1'
+holds "no network namespaces: the same" \
+	"$(unshare -U -r sh -c "echo 0 >/proc/sys/user/max_net_namespaces; '$TWINAX' run -- true" 2>&1; echo "status $?")" \
+	'*cannot make a user*user.max_net_namespaces*status 1'
+
 # --- a namespace that exists ---------------------------------------------------------------------------------------
 
 unshare -U -r -n sh -c "echo \$\$ >'$T/ns.pid'; cat '$T/end' >/dev/null" &
