@@ -157,6 +157,26 @@ static void a_program_serves_each_connection(void **state)
 	finish(g);
 }
 
+static void a_guest_of_ipv6_reaches_one(void **state)
+{
+	struct tg_conn *c;
+	struct tg *g;
+
+	tg_ipv6 = true;
+	g = tg_new("guestfwd=tcp:[fec0::64]:7-cmd:cat", FULL, true);
+	c = connect_to(g, 7);
+	assert_true(c->established);
+	c->echoed = c->fin = true;
+	c->tx_total = 300000;
+	until(g, c->rx_bytes == 300000 && c->fin_in);
+	assert_false(c->bad_data || c->reset);
+	c = connect_to(g, 8);
+	assert_true(c->reset);
+	until(g, !g->user->n_programs);
+	finish(g);
+	tg_ipv6 = false;
+}
+
 static void restrict_does_not_concern_it(void **state)
 {
 	struct tg *g = tg_new("restrict=on,guestfwd=:10.0.2.100:7-cmd:cat", FULL, true);
@@ -421,6 +441,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_program_serves_each_connection),
+		cmocka_unit_test(a_guest_of_ipv6_reaches_one),
 		cmocka_unit_test(restrict_does_not_concern_it),
 		cmocka_unit_test(what_a_program_says_comes_though_it_has_ended),
 		cmocka_unit_test(a_program_that_cannot_start_ends_the_connection),

@@ -22,6 +22,7 @@ static char dir[] = "/tmp/twinax-orphan-XXXXXX";
 static char prefix[64], path[80];
 static int listener;
 static uint16_t port;
+static bool six; /* the guest speaks IPv6 */
 
 /* --- the file --- */
 
@@ -64,10 +65,19 @@ static void open_guest(struct guest *g)
 static void tcp(struct guest *g, uint16_t sport, uint32_t seq, uint32_t ack, uint8_t flags)
 {
 	uint8_t frame[128];
+	uint32_t len;
 
-	guest_send(
-		g, frame,
-		guest_tcp(g, frame, sport, g->host, port, seq, ack, flags, 8192, NULL, 0, NULL, 0));
+	if (six)
+		len = guest_tcp6(g, frame, sport, "fec0::2", port, seq, ack, flags, 8192);
+	else
+		len = guest_tcp(g, frame, sport, g->host, port, seq, ack, flags, 8192, NULL, 0,
+				NULL, 0);
+	guest_send(g, frame, len);
+}
+
+static bool recv_tcp(struct guest *g, struct guest_pkt *p, int ms)
+{
+	return (six ? guest_recv_ip6 : guest_recv_ip)(g, IPPROTO_TCP, p, ms);
 }
 
 static void connect_from(struct guest *g, uint16_t sport)
@@ -75,7 +85,7 @@ static void connect_from(struct guest *g, uint16_t sport)
 	struct guest_pkt p;
 
 	tcp(g, sport, 1000, 0, SYN);
-	assert_true(guest_recv_ip(g, IPPROTO_TCP, &p, 1000));
+	assert_true(recv_tcp(g, &p, 1000));
 	assert_int_equal(p.flags, SYN | ACK);
 	tcp(g, sport, 1001, p.seq + 1, ACK);
 	guest_pkt_free(&p);
@@ -99,7 +109,7 @@ static void leave(uint16_t first, uint16_t last)
 /* The next segment from us to @sport of the guest, others thrown away. */
 static bool next(struct guest *g, uint16_t sport, struct guest_pkt *p, int ms)
 {
-	while (guest_recv_ip(g, IPPROTO_TCP, p, ms)) {
+	while (recv_tcp(g, p, ms)) {
 		if (p->dport == sport && p->sport == port)
 			return true;
 		guest_pkt_free(p);
@@ -113,6 +123,7 @@ static void test_reset(void **state)
 {
 	static struct guest g;
 	struct guest_pkt p;
+	struct in6_addr host;
 
 	(void)state;
 	leave(4000, 4001);
@@ -120,7 +131,8 @@ static void test_reset(void **state)
 	for (uint16_t sport = 4000; sport < 4002; sport++) {
 		assert_true(next(&g, sport, &p, 1000));
 		assert_memory_equal(p.frame.data, g.mac, 6);
-		assert_int_equal(p.src.s_addr, g.host.s_addr);
+		host = user_gateway(g.user, &p.dst6);
+		assert_memory_equal(&p.src6, &host, sizeof(host));
 		assert_int_equal(p.flags, ACK);
 		guest_pkt_free(&p);
 		/* An end that finds this unacceptable says where it stands (RFC 9293, 3.10.7.4). */
@@ -138,6 +150,18 @@ static void test_reset(void **state)
 	assert_true(guest_silent(&g, 500));
 	guest_close(&g);
 	assert_false(is_there());
+}
+
+static void test_reset_ipv6(void **state)
+{
+	uint16_t port4 = port;
+	int fd = guest_host_socket6(SOCK_STREAM, &port);
+
+	six = true;
+	test_reset(state);
+	six = false;
+	port = port4;
+	close(fd);
 }
 
 /* A probe may be lost. */
@@ -356,15 +380,11 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_reset),
-		cmocka_unit_test(test_repeats),
-		cmocka_unit_test(test_waits_for_guest),
-		cmocka_unit_test(test_closed_is_wiped),
-		cmocka_unit_test(test_same_ports_again),
-		cmocka_unit_test(test_bad_records),
-		cmocka_unit_test(test_bad_files),
-		cmocka_unit_test(test_one_owner),
-		cmocka_unit_test(test_strange_paths),
+		cmocka_unit_test(test_reset),		cmocka_unit_test(test_reset_ipv6),
+		cmocka_unit_test(test_repeats),		cmocka_unit_test(test_waits_for_guest),
+		cmocka_unit_test(test_closed_is_wiped), cmocka_unit_test(test_same_ports_again),
+		cmocka_unit_test(test_bad_records),	cmocka_unit_test(test_bad_files),
+		cmocka_unit_test(test_one_owner),	cmocka_unit_test(test_strange_paths),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -263,11 +263,11 @@ uint32_t guest_icmp(struct guest *g, uint8_t *frame, struct in_addr dst, uint8_t
 	return guest_ip(g, frame, dst, IPPROTO_ICMP, NULL, 8 + len);
 }
 
-uint32_t guest_tcp(struct guest *g, uint8_t *frame, uint16_t sport, struct in_addr dst,
-		   uint16_t dport, uint32_t seq, uint32_t ack, uint8_t flags, uint16_t window,
-		   const void *options, uint32_t n_options, const void *data, uint32_t len)
+/* A segment without its checksum; its length. */
+static uint32_t put_tcp(uint8_t *tcp, uint16_t sport, uint16_t dport, uint32_t seq, uint32_t ack,
+			uint8_t flags, uint16_t window, const void *options, uint32_t n_options,
+			const void *data, uint32_t len)
 {
-	uint8_t *tcp = frame + GUEST_L4_OFF;
 	uint32_t head = 20 + (n_options + 3) / 4 * 4;
 
 	if (len)
@@ -282,8 +282,18 @@ uint32_t guest_tcp(struct guest *g, uint8_t *frame, uint16_t sport, struct in_ad
 	user_put16(tcp + 14, window);
 	if (n_options)
 		memcpy(tcp + 20, options, n_options);
-	l4_csum(g, tcp, head + len, dst, IPPROTO_TCP, 16);
-	return guest_ip(g, frame, dst, IPPROTO_TCP, NULL, head + len);
+	return head + len;
+}
+
+uint32_t guest_tcp(struct guest *g, uint8_t *frame, uint16_t sport, struct in_addr dst,
+		   uint16_t dport, uint32_t seq, uint32_t ack, uint8_t flags, uint16_t window,
+		   const void *options, uint32_t n_options, const void *data, uint32_t len)
+{
+	uint8_t *tcp = frame + GUEST_L4_OFF;
+
+	len = put_tcp(tcp, sport, dport, seq, ack, flags, window, options, n_options, data, len);
+	l4_csum(g, tcp, len, dst, IPPROTO_TCP, 16);
+	return guest_ip(g, frame, dst, IPPROTO_TCP, NULL, len);
 }
 
 uint32_t guest_ip6(struct guest *g, uint8_t *frame, const char *dst, uint8_t proto, const void *l4,
@@ -329,6 +339,16 @@ uint32_t guest_udp6(struct guest *g, uint8_t *frame, uint16_t sport, const char 
 	user_put16(udp + 4, 8 + len);
 	l4_csum6(g, udp, 8 + len, dst, IPPROTO_UDP, 6);
 	return guest_ip6(g, frame, dst, IPPROTO_UDP, NULL, 8 + len);
+}
+
+uint32_t guest_tcp6(struct guest *g, uint8_t *frame, uint16_t sport, const char *dst,
+		    uint16_t dport, uint32_t seq, uint32_t ack, uint8_t flags, uint16_t window)
+{
+	uint8_t *tcp = frame + GUEST_L4_OFF6;
+	uint32_t len = put_tcp(tcp, sport, dport, seq, ack, flags, window, NULL, 0, NULL, 0);
+
+	l4_csum6(g, tcp, len, dst, IPPROTO_TCP, 16);
+	return guest_ip6(g, frame, dst, IPPROTO_TCP, NULL, len);
 }
 
 uint32_t guest_icmp6(struct guest *g, uint8_t *frame, const char *dst, uint8_t type, uint8_t code,

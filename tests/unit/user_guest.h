@@ -76,6 +76,8 @@ uint32_t guest_ip6(struct guest *g, uint8_t *frame, const char *dst, uint8_t pro
 		   uint32_t len);
 uint32_t guest_udp6(struct guest *g, uint8_t *frame, uint16_t sport, const char *dst,
 		    uint16_t dport, const void *data, uint32_t len);
+uint32_t guest_tcp6(struct guest *g, uint8_t *frame, uint16_t sport, const char *dst,
+		    uint16_t dport, uint32_t seq, uint32_t ack, uint8_t flags, uint16_t window);
 uint32_t guest_icmp6(struct guest *g, uint8_t *frame, const char *dst, uint8_t type, uint8_t code,
 		     uint32_t rest, const void *data, uint32_t len);
 /* Makes @len bytes of room behind the IPv6 header for an extension header of @type; the next header

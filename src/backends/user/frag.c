@@ -6,11 +6,12 @@
  * Each datagram under way has one buffer and a sorted list of the byte ranges that arrived;
  * touching ranges are joined, so that an orderly sender needs one. The header comes from the first
  * fragment. Nothing that a fragment says is trusted beyond the bytes it holds: overlaps, ends that
- * move and ends beyond 65535 drop the whole datagram. The packet then enters ip.c again like any
- * other, its checksums unverified.
+ * move and ends beyond 65535 drop the whole datagram. The packet then enters ip.c or ip6.c again
+ * like any other, its checksums unverified; one of IPv6 without the extension headers that stood in
+ * front of the fragment header, which were looked at already.
  *
  * Bounds: 64 datagrams, 1 MiB together, 32 ranges each, 30 s; the oldest gives way. When time runs
- * out, the sender of a first fragment is told (RFC 792, time exceeded, code 1).
+ * out, the sender of a first fragment is told (time exceeded, code 1, in both ICMPs).
  */
 #include <errno.h>
 #include <stdlib.h>

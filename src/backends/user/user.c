@@ -5,21 +5,24 @@
 /*
  * Theory of operation
  *
- * The guest sees an Ethernet with two hosts on it: the gateway ("host alias", 10.0.2.2), which is
- * this program's own host, and a name server ("DNS alias", 10.0.2.3). Everything beyond is reached
- * through sockets of this process, so no privilege is needed.
+ * The guest sees an Ethernet with two hosts on it: the gateway ("host alias", 10.0.2.2, fec0::2 and
+ * fe80::2), which is this program's own host, and a name server ("DNS alias", 10.0.2.3, fec0::3 and
+ * fe80::3). Everything beyond is reached through sockets of this process, so no privilege is
+ * needed.
  *
- * A frame from the guest: user_receive() takes the whole burst; ARP goes to arp.c, IPv4 to ip.c,
- * which validates the packet once and gives it to icmp.c, udp.c or tcp.c. What a burst can share
- * (sendmmsg, frames in reply) is done in the *_burst_end() calls, before the frames' memory is
- * gone.
+ * A frame from the guest: user_receive() takes the whole burst; ARP goes to arp.c, IPv4 to ip.c and
+ * IPv6 to ip6.c, which validate the packet once. From there on a packet is a struct user_pkt and
+ * its addresses are in6_addr, IPv4's mapped, so that icmp.c, udp.c and tcp.c have one way for both
+ * families; user_ip_header() and user_ip_send() choose between them again on the way to the guest.
+ * ICMPv6 that is about the link goes to ndp.c. What a burst can share (sendmmsg, frames in reply)
+ * is done in the *_burst_end() calls, before the frames' memory is gone.
  *
  * A frame to the guest: small ones (replies, control segments) are built in an arena by
  * user_out_alloc() and gathered by user_out() until user_flush() posts them as one burst: at the
  * end of the guest's burst, or at the end of the loop's round. Bulk data does not pass here: tcp.c
  * and udp.c send from their own buffers by user_send() or a lease of guest buffers, and retain what
  * the guest does not take in the host's socket until user_resume(). A frame for a guest address
- * whose MAC is unknown is parked (16 frames) while ARP asks.
+ * whose MAC is unknown is parked (16 frames) while ARP or a neighbour solicitation asks.
  *
  * Where a flow may go: user_map_out() knows the aliases, rules.c the user's egress rules, outbound.c
  * the way out of the host. Port 53 of the DNS alias is the forwarder, dns.c.
@@ -31,11 +34,13 @@
  * Frames that are not for our MAC, broadcast or multicast are dropped: on a hub, guests talk to
  * each other.
  *
- * Differences from QEMU (libslirp): TTL is checked and decremented; IPv4 sources outside the
- * virtual network, loopback and multicast destinations are dropped; broadcast does not reach the
- * host's loopback; protocols are never rewritten (no emulation of FTP, IRC, ident).
+ * Differences from QEMU (libslirp): TTL is checked and decremented; sources outside the virtual
+ * network, loopback and multicast destinations are dropped; broadcast does not reach the host's
+ * loopback; protocols are never rewritten (no emulation of FTP, IRC, ident). IPv6: extension
+ * headers and fragments are understood, echo leaves the host, errors of the host's sockets reach
+ * the guest.
  *
- * RFC 791, 792, 826, 894, 1122, 1812.
+ * RFC 791, 792, 826, 894, 1122, 1812; 2464, 4291, 4443, 4861, 8200.
  */
 #include <arpa/inet.h>
 #include <errno.h>
