@@ -19,7 +19,7 @@ deps_clang_runtime() {
 
 deps_list() {
 	case $1 in
-	build) echo gcc libc6-dev linux-libc-dev make meson ninja-build pkgconf libjansson-dev liblzma-dev libzstd-dev libmnl-dev ;;
+	build) echo gcc libc6-dev linux-libc-dev make meson ninja-build pkgconf libjansson-dev liblzma-dev libzstd-dev libmnl-dev libseccomp-dev ;;
 	test) echo libcmocka-dev libslirp-dev clang clang-format iproute2 acpica-tools "$(deps_clang_runtime)" ;;
 	cross) echo gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user ;;
 	demo) echo qemu-system-x86 busybox-static cpio dnsmasq-base debootstrap ;;

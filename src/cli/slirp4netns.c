@@ -28,6 +28,7 @@
 #include "cli/alloc.h"
 #include "cli/cli.h"
 #include "cli/run.h"
+#include "cli/sandbox.h"
 #include "cli/slirp4netns.h"
 
 #define S4N_VERSION "1.2.0" /* whose options these are */
@@ -40,6 +41,8 @@ enum {
 	O_LOOPBACK,
 	O_NETNS_TYPE,
 	O_USERNS_PATH,
+	O_SANDBOX,
+	O_SECCOMP,
 	O_OUT4,
 	O_OUT6,
 	O_NO_DNS,
@@ -49,7 +52,7 @@ enum {
 
 struct s4n {
 	struct run run;
-	bool configure, by_path;
+	bool configure, by_path, sandbox, seccomp;
 	const char *api_socket, *mac_text;
 	uint8_t mac[6];
 	struct in_addr net;
@@ -75,6 +78,11 @@ static const struct s4n_option {
 	{ "netns-type", O_NETNS_TYPE, "TYPE",
 	  "specify network namespace type ([path|pid], default=pid)", NULL },
 	{ "userns-path", O_USERNS_PATH, "PATH", "specify user namespace path", NULL },
+	{ "enable-sandbox", O_SANDBOX, NULL,
+	  "create a new mount namespace (and drop all caps except CAP_NET_BIND_SERVICE)", NULL },
+#ifdef TWINAX_HAVE_SECCOMP
+	{ "enable-seccomp", O_SECCOMP, NULL, "enable seccomp to limit syscalls", NULL },
+#endif
 	{ "outbound-addr", O_OUT4, "IPv4", "sets outbound ipv4 address to bound to",
 	  "outbound-addr" },
 	{ "outbound-addr6", O_OUT6, "IPv6", "sets outbound ipv6 address to bound to",
@@ -232,6 +240,12 @@ static int take_option(struct s4n *s, int key)
 	case O_USERNS_PATH:
 		s->run.user_path = optarg;
 		return 0;
+	case O_SANDBOX:
+		s->sandbox = true;
+		return 0;
+	case O_SECCOMP:
+		s->seccomp = true;
+		return 0;
 	case O_OUT4:
 		return take_outbound(s, AF_INET, optarg);
 	case O_OUT6:
@@ -325,11 +339,23 @@ static int start_api(struct run *r)
 {
 	struct s4n *s = r->opaque;
 
-	if (!s->api_socket)
-		return 0;
 	return api_server_start(&s->api, r->world.session.net,
 				twx_backend_find(r->world.session.net, r->world.netdev),
 				s->api_socket, r->world.addr);
+}
+
+/* All is open that needs the host's files. */
+static int made(struct run *r)
+{
+	const struct s4n *s = r->opaque;
+
+	if ((s->api_socket && start_api(r)) || (s->sandbox && sandbox_enter(r->name)))
+		return 1;
+#ifdef TWINAX_HAVE_SECCOMP
+	if (s->seccomp)
+		return sandbox_filter(r->name);
+#endif
+	return 0;
 }
 
 static void settle(struct s4n *s)
@@ -355,7 +381,7 @@ int cmd_slirp4netns(int argc, char **argv)
 	int go, status;
 
 	run_init(&s.run, "slirp4netns");
-	s.run.made = start_api;
+	s.run.made = made;
 	s.run.opaque = &s;
 	s.run.ready_text = "1";
 	s.run.exit_events = EPOLLIN | EPOLLHUP | EPOLLERR;

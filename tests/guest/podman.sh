@@ -89,6 +89,8 @@ for handler in rootlesskit slirp4netns; do
 	step "$handler: a published UDP port" "$NETPEER" udp 127.0.0.1 9081 20 500
 	pid=$(pgrep -f "$T/bin/slirp4netns" | head -n 1)
 	step "$handler: slirp4netns runs while the container does" test -n "$pid"
+	holds "$handler: it sees /etc and /run alone" "$(ls "/proc/$pid/root" | tr '\n' ' ')" 'etc run '
+	holds "$handler: and may do next to nothing" "$(grep CapEff "/proc/$pid/status")" '*0000000000000400'
 	pod rm -f -t 0 "web-$handler" >/dev/null
 	step "$handler: and ends with it" until_true 20 sh -c "! kill -0 $pid"
 done
@@ -99,7 +101,7 @@ if command -v rootlesskit >/dev/null 2>&1; then
 	holds "rootlesskit: a download's checksum" \
 		"$(kit sh -c 'busybox wget -q -O - http://10.0.2.2:8080/file | sha256sum')" "$(sum "$T/www/file")*"
 	for driver in builtin slirp4netns; do
-		kit --disable-host-loopback --port-driver=$driver -p 127.0.0.1:9090:80/tcp "$T/bin/netpeer" echo 0.0.0.0 80 >/dev/null &
+		kit --slirp4netns-sandbox=true --slirp4netns-seccomp=true --disable-host-loopback --port-driver=$driver -p 127.0.0.1:9090:80/tcp "$T/bin/netpeer" echo 0.0.0.0 80 >/dev/null &
 		kit_pid=$!
 		step "rootlesskit: a port by $driver" until_true 20 "$NETPEER" connects 127.0.0.1 9090 5
 		pkill -f "$T/bin/netpeer echo 0.0.0.0 80"
