@@ -41,6 +41,9 @@ trap 'exit 1' INT TERM
 HZ=$(getconf CLK_TCK)
 kit_kernel && kit_accel
 ip link set lo up
+for b_w in cubic reno; do # as run.sh
+	! echo "$b_w" 2>/dev/null >/proc/sys/net/ipv4/tcp_congestion_control || break
+done
 KIT_QEMU=$(command -v qemu-system-x86_64) || die "no QEMU: install qemu-system-x86"
 
 title() {
@@ -52,10 +55,10 @@ title() {
 	esac
 }
 port_of() { case $1 in virtio) echo 5301 ;; e1000) echo 5302 ;; netns) echo 5303 ;; netns-mtu) echo 5304 ;; esac; }
-with() { # WHOSE COMMAND...
-	b_whose=$1
+with() { # WHOSE COMMAND...: in place of the shell
+	[ "$1" = theirs ] || export LD_LIBRARY_PATH="$SLIRP_DIR"
 	shift
-	if [ "$b_whose" = ours ]; then LD_LIBRARY_PATH=$SLIRP_DIR "$@"; else "$@"; fi
+	exec "$@"
 }
 
 # --- QEMU ------------------------------------------------------------------------------------------------------------

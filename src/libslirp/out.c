@@ -30,8 +30,9 @@
 #include "libslirp/slirp.h"
 
 #define RETRY_NS 1000000ull
-#define RETRY_DOUBLINGS 7
-#define QUEUE_TRIES 8 /* frames in the caller's queue that input from the guest may lead to */
+#define RETRY_DOUBLINGS 4
+#define QUEUE_TRIES 8 /* frames in the caller's queue, before tries are spread out */
+#define TRY_NS 250000ull
 #define UDP_CSUM_OFF 6
 enum { TCP_CWR = 0x80, TCP_PSH = 8, TCP_FIN = 1 };
 
@@ -51,7 +52,8 @@ static void put(struct Slirp *s, const uint8_t *frame, uint32_t len)
 
 		o->queued++;
 		o->held = true;
-		twx_timer_set(&o->retry, twx_loop_now(s->loop) + pause);
+		o->tried = twx_loop_now(s->loop);
+		twx_timer_set(&o->retry, o->tried + pause);
 	}
 }
 
@@ -224,9 +226,11 @@ static void release(struct Slirp *s)
 		twx_port_ready(&s->out.port);
 }
 
-void out_guest_lives(struct Slirp *s)
+void out_try_again(struct Slirp *s)
 {
-	if (s->out.held && s->out.queued < QUEUE_TRIES)
+	struct slirp_out *o = &s->out;
+
+	if (o->held && (o->queued < QUEUE_TRIES || twx_loop_now(s->loop) - o->tried >= TRY_NS))
 		release(s);
 }
 

@@ -72,7 +72,8 @@ static void run_round(struct Slirp *s, bool look)
 	if (s->in_round)
 		return;
 	s->in_round = true;
-	s->more = loop_hosted_round(s->loop, now(s), look, s->in.n ? &s->in_task : NULL);
+	s->more = loop_hosted_round(s->loop, now(s), look,
+				    s->in.n || s->out.held ? &s->in_task : NULL);
 	s->in_round = false;
 }
 
@@ -92,7 +93,7 @@ static void input_task(struct twx_task *t)
 	struct Slirp *s = container_of(t, struct Slirp, in_task);
 	struct slirp_in *in = &s->in;
 
-	out_guest_lives(s);
+	out_try_again(s);
 	/* More may come meanwhile, from send_packet(): the arena bounds it. */
 	for (int done = 0; done < in->n;) {
 		int n = in->n - done, taken = twx_port_send(&s->out.port, in->frames + done, n);
@@ -165,7 +166,8 @@ void slirp_pollfds_poll(struct Slirp *s, int select_error, slirp_get_revents_fn 
 	/* After an error nothing is known of our descriptor, but that looking costs little. */
 	bool look = select_error || s->index < 0 || get(s->index, opaque);
 
-	if (look || is_due(s))
+	/* QEMU's loop turns when its NIC has taken what was queued. */
+	if (look || s->out.held || is_due(s))
 		run_round(s, look);
 }
 

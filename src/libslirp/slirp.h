@@ -46,6 +46,7 @@ struct slirp_out {
 	bool tells;   /* send_packet has once said that it took a frame: 0 means something then */
 	bool held;    /* nothing more for the guest for now */
 	uint32_t queued; /* frames in the caller's queue at most */
+	uint64_t tried;	 /* when the last of them went there */
 	struct out_cut cut;
 	struct twx_timer retry;
 };
@@ -87,7 +88,8 @@ bool config_read(struct slirp_config *to, const struct slirp_config *from);
 /* --- out.c --- */
 int out_open(struct Slirp *s, struct twx_error *e);
 void out_close(struct Slirp *s);
-void out_guest_lives(struct Slirp *s); /* it has sent something: it may take frames again */
+/* The caller's loop turns: it may take frames again. */
+void out_try_again(struct Slirp *s);
 
 /* --- guestfwd.c --- */
 void fwds_close(struct Slirp *s);

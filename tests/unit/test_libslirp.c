@@ -287,6 +287,7 @@ static void test_queue(void **state)
 	struct kit_conn c;
 	uint16_t port;
 	int l = listener(&port), fd;
+	uint32_t zeros;
 	struct kit k;
 
 	open_kit(&k);
@@ -296,16 +297,20 @@ static void test_queue(void **state)
 	c.mute = true;
 	assert_int_equal(send(fd, data, sizeof(data), 0), sizeof(data));
 	kit_run(&k);
-	/* Five were taken; the sixth was queued, and told not to go on (536: no MSS was named). */
-	assert_int_equal(k.n_zero, 1);
-	assert_int_equal(c.rx, 6 * 536);
-	k.clock += 1000000;
+	/* Five were taken. Each turn of the loop tries one more, a few of them; then time must
+	 * pass. (536: no MSS was named.) */
+	zeros = k.n_zero;
+	assert_in_range(zeros, 1, 10);
+	assert_int_equal(c.rx, (5 + zeros) * 536);
 	kit_run(&k);
-	assert_int_equal(k.n_zero, 2);
+	assert_int_equal(k.n_zero, zeros);
+	k.clock += 300000;
+	kit_run(&k);
+	assert_int_equal(k.n_zero, zeros + 1);
 	k.room = -1;
-	kit_arp(&k, KIT_HOST); /* a sign of life */
+	k.clock += 300000;
 	kit_run(&k);
-	assert_int_equal(k.n_zero, 2);
+	assert_int_equal(k.n_zero, zeros + 1);
 	assert_true(c.rx > 20 * 536);
 	c.mute = false;
 	c.n_data = 1; /* owes an ACK */
