@@ -250,7 +250,7 @@ static void sessions_end_in_any_order(void **state)
 
 		reads(&g, 3000 + i % 60, i % 3 ? "8" : "x");
 		guest6_udp(&g, GUEST6_IP, other, "fec0::2", 69, i % 2 ? "\0\5\0\0x" : "\0\4\0\1",
-			   6);
+			   5);
 		guest6_udp(&g, GUEST6_LL, other, "fe80::2", 69, "\0\4\0\1", 4);
 		drain(&g);
 	}
