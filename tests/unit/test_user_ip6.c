@@ -2,6 +2,7 @@
 /* IPv6 of the user-mode network: validation, errors, echo, datagrams, fragments, neighbours. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <net/if.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -301,6 +302,44 @@ static void no_route_is_told(void **state)
 	len = guest_icmp6(g, frame, NOWHERE, 128, 0, 1, NULL, 0);
 	guest_send(g, frame, len);
 	expect_error(g, 1, 0, 0, HOST, frame, len);
+}
+
+static bool switch_off_ipv6(bool off)
+{
+	int fd = open("/proc/sys/net/ipv6/conf/lo/disable_ipv6", O_WRONLY | O_CLOEXEC);
+	bool ok = fd >= 0 && write(fd, off ? "1" : "0", 1) == 1;
+
+	close(fd);
+	return ok;
+}
+
+static void a_host_without_ipv6_says_so(void **state)
+{
+	struct guest *g = *state;
+	uint8_t frame[128];
+	struct guest_pkt p;
+	uint32_t len;
+
+	if (!own_netns || !switch_off_ipv6(true))
+		skip();
+	len = guest_udp6(g, frame, 1000, FAR, 9, "hello", 5);
+	guest_send(g, frame, len);
+	expect_error(g, 1, 0, 0, HOST, frame, len);
+	len = guest_udp6(g, frame, 1001, HOST, 9, "hello", 5);
+	guest_send(g, frame, len);
+	expect_error(g, 1, 0, 0, HOST, frame, len);
+	len = guest_tcp6(g, frame, 1000, FAR, 80, 1, 0, 2, 1000);
+	guest_send(g, frame, len);
+	assert_true(guest_recv_ip6(g, IPPROTO_ICMPV6, &p, 1000));
+	assert_int_equal(user_get16(p.l4), 0x0100); /* no route */
+	assert_memory_equal(p.data + 40, frame + GUEST_L4_OFF6, 8);
+	guest_pkt_free(&p);
+	/* Who is here itself answers still. */
+	guest_send(g, frame, guest_icmp6(g, frame, HOST, 128, 0, 1, NULL, 0));
+	assert_true(guest_recv_ip6(g, IPPROTO_ICMPV6, &p, 1000));
+	assert_int_equal(p.l4[0], 129);
+	guest_pkt_free(&p);
+	assert_true(switch_off_ipv6(false));
 }
 
 static bool set_mtu(int mtu)
@@ -673,6 +712,8 @@ int main(void)
 		with_guest(restrict_lets_nothing_out),
 		cmocka_unit_test(a_family_that_is_off_is_silent),
 		cmocka_unit_test(another_prefix_has_other_addresses),
+		with_guest(a_host_without_ipv6_says_so), /* the last: what it takes away comes back
+							    slowly */
 	};
 
 	own_netns = guest_namespace();
