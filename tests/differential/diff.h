@@ -92,6 +92,7 @@ enum { FIN = 1, SYN = 2, RST = 4, PSH = 8, ACK = 16, URG = 32 };
 struct gtcp {
 	uint16_t sport, dport;
 	uint32_t dst;
+	const char *src6, *dst6; /* set: IPv6 */
 	uint32_t iss, snd_nxt, irs, rcv_nxt;
 	uint16_t win, mss;
 	uint16_t urg;

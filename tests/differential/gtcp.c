@@ -43,7 +43,7 @@ size_t gtcp_build(struct ctx *c, const struct gtcp *t, uint8_t *f, uint8_t flags
 		  uint32_t ack, const void *data, size_t len)
 {
 	uint32_t opt = (flags & SYN) && t->mss ? 4 : 0;
-	uint8_t *p = f + 34;
+	uint8_t *p = f + (t->dst6 ? 54 : 34);
 	size_t n;
 
 	memset(p, 0, 20);
@@ -62,6 +62,8 @@ size_t gtcp_build(struct ctx *c, const struct gtcp *t, uint8_t *f, uint8_t flags
 	}
 	if (len)
 		memcpy(p + 20 + opt, data, len);
+	if (t->dst6)
+		return pkt6(c, f, t->src6, t->dst6, IPPROTO_TCP, 64, 20 + opt + len);
 	n = pkt_ip(c, f, GUEST_IP, t->dst, 6, 20 + opt + len);
 	pkt_fix_udp(f);
 	return n;
@@ -119,13 +121,16 @@ static void follow_data(struct gtcp *t, struct summary *s, uint32_t seq, const u
 
 static void follow_one(struct gtcp *t, struct summary *s, const uint8_t *ip)
 {
-	uint32_t hlen = (ip[0] & 15u) * 4, len = rd(ip + 2, 2) - hlen, doff, seq;
+	bool v6 = ip[0] >> 4 == 6;
+	uint32_t hlen = v6 ? 40 : (ip[0] & 15u) * 4, doff, seq;
+	uint32_t len = v6 ? rd(ip + 4, 2) : rd(ip + 2, 2) - hlen;
+	uint32_t pseudo = v6 ? inet_sum(ip + 8, 32, 0) : inet_sum(ip + 12, 8, 0);
 	const uint8_t *p = ip + hlen;
 	uint8_t flags = p[13];
 
 	doff = (p[12] >> 4) * 4u;
 	seq = rd(p + 4, 4);
-	if (inet_sum(p, len, (uint32_t)inet_sum(ip + 12, 8, 0) + 6 + len) != 0xffff)
+	if (inet_sum(p, len, pseudo + 6 + len) != 0xffff)
 		s->bad_csum = true;
 	s->flags |= flags & (uint8_t)~PSH;
 	if (flags & ACK)
@@ -161,6 +166,21 @@ static void flag_text(uint8_t f, char *out)
 	*out = 0;
 }
 
+static bool is_ours(const struct gtcp *t, const struct reply *r)
+{
+	const uint8_t *ip = r->data + 14, *tcp = ip + (t->dst6 ? 40 : 20);
+	uint8_t peer[16];
+
+	if (r->len < 54 || rd(r->data + 12, 2) != (t->dst6 ? 0x86dd : 0x0800) ||
+	    ip[t->dst6 ? 6 : 9] != IPPROTO_TCP || rd(tcp, 2) != t->dport ||
+	    rd(tcp + 2, 2) != t->sport)
+		return false;
+	if (!t->dst6)
+		return rd(ip + 12, 4) == t->dst;
+	inet_pton(AF_INET6, t->dst6, peer);
+	return !memcmp(ip + 8, peer, sizeof(peer));
+}
+
 void gtcp_follow(struct ctx *c, struct gtcp *t)
 {
 	struct summary s = { 0 };
@@ -174,12 +194,8 @@ void gtcp_follow(struct ctx *c, struct gtcp *t)
 
 		run_quiet(c);
 		for (int i = 0; i < c->n_replies; i++) {
-			const uint8_t *ip = c->replies[i].data + 14;
-
-			if (c->replies[i].len >= 54 && rd(c->replies[i].data + 12, 2) == 0x0800 &&
-			    ip[9] == 6 && rd(ip + 20, 2) == t->dport &&
-			    rd(ip + 22, 2) == t->sport && rd(ip + 12, 4) == t->dst) {
-				follow_one(t, &s, ip);
+			if (is_ours(t, &c->replies[i])) {
+				follow_one(t, &s, c->replies[i].data + 14);
 				n++;
 			} else {
 				others++;

@@ -28,7 +28,7 @@ size_t pkt6(struct ctx *c, uint8_t *f, const char *src, const char *dst, uint8_t
 	    uint8_t hops, size_t len)
 {
 	uint8_t mac[6] = { 0x52, 0x56, 0, 0, 0, 2 }, *ip = f + 14, *l4 = ip + HDR;
-	uint32_t at = proto == IPPROTO_UDP ? 6 : 2;
+	uint32_t at = proto == IPPROTO_UDP ? 6 : proto == IPPROTO_TCP ? 16 : 2;
 
 	memset(ip, 0, HDR);
 	ip[0] = 0x60;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* IPv6 exchanges: neighbour discovery, router advertisements, DHCPv6, echo, UDP, TFTP. */
+/* IPv6 exchanges: neighbour discovery, router advertisements, DHCPv6, echo, UDP, TCP, TFTP. */
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
@@ -181,6 +181,57 @@ static void tftp(struct ctx *c, const char *name, const void *request, size_t n,
 	exchange(c, f, pkt6_udp(c, f, GLOBAL, 2600, "fec0::2", 69, ack, 4));
 }
 
+static void tcp6_init(struct gtcp *t, uint16_t sport, uint16_t dport)
+{
+	gtcp_init(t, sport, 0, dport);
+	t->src6 = GLOBAL;
+	t->dst6 = "fec0::2";
+	t->mss = 1440;
+}
+
+static void tcp(struct ctx *c)
+{
+	uint8_t data[3000], got[4096];
+	struct sockaddr_in6 a = { .sin6_family = AF_INET6,
+				  .sin6_port = htons(4700),
+				  .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+	int l = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), one = 1, fd, n;
+	struct gtcp t;
+
+	setsockopt(l, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (bind(l, (struct sockaddr *)&a, sizeof(a)) || listen(l, 4))
+		printf("FAIL no TCP port 4700 on ::1\n");
+	fill(data, sizeof(data), 5);
+	tcp6_init(&t, 3700, 4701);
+	log_begin(c, "tcp6 closed port");
+	gtcp_send(c, &t, SYN, NULL, 0);
+	tcp6_init(&t, 3701, 4700);
+	log_begin(c, "tcp6 syn");
+	gtcp_send(c, &t, SYN, NULL, 0);
+	log_begin(c, "tcp6 to the host");
+	gtcp_send(c, &t, ACK, NULL, 0);
+	fd = host_accept(c, l);
+	log_field(c, "accepted", "%s", fd >= 0 ? "yes" : "no");
+	gtcp_send(c, &t, ACK | PSH, data, 1400);
+	n = host_read(c, fd, got, sizeof(got));
+	log_field(c, "host.got", "%d %08x", n, n > 0 ? data_hash(got, (size_t)n) : 0);
+	log_begin(c, "tcp6 to the guest");
+	n = (int)write(fd, data, sizeof(data));
+	gtcp_follow(c, &t);
+	log_begin(c, "tcp6 half-close by the guest");
+	gtcp_send(c, &t, FIN | ACK, NULL, 0);
+	log_field(c, "host.end", "%d", host_read(c, fd, got, sizeof(got)));
+	log_begin(c, "tcp6 data after it, and the host's end");
+	n = (int)write(fd, data, 100);
+	close(fd);
+	gtcp_follow(c, &t);
+	log_begin(c, "tcp6 unknown connection");
+	tcp6_init(&t, 3702, 4700);
+	gtcp_send(c, &t, ACK, data, 10);
+	close(l);
+	(void)n;
+}
+
 void scenarios_v6(struct ctx *c)
 {
 	static const size_t sizes[] = { 0, 1, 56, 1000, 1452 - 8 };
@@ -198,6 +249,7 @@ void scenarios_v6(struct ctx *c)
 	echo(c, GLOBAL, "fec0::77", 56);
 	log_begin(c, "udp6 closed port");
 	exchange(c, f, pkt6_udp(c, f, GLOBAL, 2700, "fec0::2", 4999, "x", 1));
+	tcp(c);
 	tftp(c, "small", "\0\1small\0octet", 14, 1);
 	tftp(c, "tsize", "\0\1small\0octet\0tsize\0000", 22, 0);
 	tftp(c, "blksize", "\0\1big\0octet\0blksize\0001000", 25, 0);
