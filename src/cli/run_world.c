@@ -43,29 +43,51 @@ static char *resolv_conf(const struct twx_guest_config *g)
 	return out;
 }
 
-/* The tap's port and the network's are peers from here on. */
-static int connect_fd(struct run_world *w, struct twx_backend *b, int fd)
+/* "tap,id=tap0,fds=7:8,workers=2" */
+static char *tap_text(const struct run_world *w, const int *fds, uint32_t n)
 {
-	const char *name = w->tap.ifname ? w->tap.ifname : "tap0";
-	char *text = cli_printf("tap,id=%s,fd=%d", name, fd);
-	struct twx_backend *tap;
+	char *text = NULL;
+	size_t len;
+	FILE *f = open_memstream(&text, &len);
+	uint32_t i;
+
+	if (!f)
+		return NULL;
+	fprintf(f, "tap,id=%s,%s=", w->tap.ifname ? w->tap.ifname : "tap0", n > 1 ? "fds" : "fd");
+	for (i = 0; i < n; i++)
+		fprintf(f, "%s%d", i ? ":" : "", fds[i]);
+	if (n > 1)
+		fprintf(f, ",workers=%u", n);
+	fclose(f);
+	return text;
+}
+
+/* The tap's ports and the network's are peers from here on. */
+static int connect_fds(struct run_world *w, struct twx_backend *b, const int *fds, uint32_t n)
+{
 	struct twx_error e = { 0 };
-	int err = twx_backend_new(&tap, w->session.net, text, &e);
+	struct twx_backend *tap;
+	char *text = tap_text(w, fds, n);
+	int err = text ? twx_backend_new(&tap, w->session.net, text, &e)
+		       : twx_error_set(&e, ENOMEM, "out of memory");
+	uint32_t i;
 
 	free(text);
-	if (err)
-		close(fd);
-	else
-		err = twx_port_pair(tap->ports[0], b->ports[0], &e);
+	for (i = 0; i < n && err; i++)
+		close(fds[i]);
+	for (i = 0; i < n && !err; i++)
+		err = twx_port_pair(tap->ports[i], b->ports[i], &e);
 	return err ? cli_fail(w->session.command, &e) : 0;
 }
 
 static int make_tap(struct run_world *w, struct twx_backend *b)
 {
 	struct twx_error e = { 0 };
+	uint32_t n = b->n_workers > 1 ? b->n_ports : 1;
+	int fds[TWX_NETNS_QUEUES], err;
 	char *text = NULL;
-	int fd, err;
 
+	w->tap.n_queues = n;
 	if (b->type->guest)
 		b->type->guest(b, &w->guest);
 	if (w->addr.s_addr && w->guest.addr.s_addr)
@@ -74,10 +96,10 @@ static int make_tap(struct run_world *w, struct twx_backend *b)
 		w->tap.guest = &w->guest;
 	if (w->resolv && (w->guest.dns.s_addr || !IN6_IS_ADDR_UNSPECIFIED(&w->guest.dns6)))
 		w->tap.resolv_conf = text = resolv_conf(&w->guest);
-	err = twx_netns_tap(&w->tap, &fd, &e);
+	err = twx_netns_tap(&w->tap, fds, &e);
 	free(text);
 	w->tap.resolv_conf = NULL;
-	return err ? cli_fail(w->session.command, &e) : connect_fd(w, b, fd);
+	return err ? cli_fail(w->session.command, &e) : connect_fds(w, b, fds, n);
 }
 
 int run_world_make(struct run_world *w)

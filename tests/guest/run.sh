@@ -55,6 +55,16 @@ step "the gateway answers a ping by IPv6" inside 'ping -6 -c 2 -W 5 fec0::2'
 holds "a download's checksum by IPv6" "$(inside "busybox wget -q -O - 'http://[fec0::2]:8080/file' | sha256sum")" "$(sum "$T/www/file")*"
 holds "the same at an MTU of 1500" \
 	"$(run -mtu 1500 -- sh -c "busybox wget -q -O - 'http://[fec0::2]:8080/file' | sha256sum")" "$(sum "$T/www/file")*"
+four() { # of a downloader in the background each, the sums that were right
+	timeout 60 "$TWINAX" run -netdev "$NET,workers=2" -- sh -c '
+		for i in 1 2 3 4; do
+			(busybox wget -q -O - http://10.0.2.2:8080/file | sha256sum) &
+		done
+		wait' | grep -c "$(sum "$T/www/file")"
+}
+holds "workers=2: four downloads at once over two queues" "$(four)" 4
+holds "workers=2: as many queues as workers" \
+	"$(timeout 60 "$TWINAX" run -netdev user,workers=2 -- ip -d -o link show tap0)" '*multi_queue numqueues 2*'
 holds "without IPv6" "$(timeout 60 "$TWINAX" run -netdev user,ipv6=off -- ip -6 route)" 'fe80::/64*'
 holds "without IPv4" "$(timeout 60 "$TWINAX" run -netdev user,ipv4=off -- sh -c 'ip route; cat /etc/resolv.conf')" 'nameserver fec0::3*'
 holds "the host's loopback is closed by default" \
