@@ -590,6 +590,37 @@ static void op_host(struct world *w)
 	}
 }
 
+/* What is left of the input, @most bytes of it. */
+static uint32_t take(struct world *w, uint8_t *to, uint32_t most)
+{
+	uint32_t have = (uint32_t)(w->end - w->at), len = most < have ? most : have;
+
+	memcpy(to, w->at, len);
+	w->at += len;
+	return len;
+}
+
+/* A query with any question, or the resolver's answer to the last one with any records. */
+static void op_dns(struct world *w)
+{
+	uint8_t data[1024] = { byte(w), 0, 1, 0, 0, 1 };
+	socklen_t len = sizeof(w->udp_peer);
+	ssize_t n;
+
+	if (data[0] & 1) {
+		send_udp(w, 3000, dns_ip, 53, data, 12 + take(w, data + 12, byte(w) % 128), 0);
+		return;
+	}
+	n = recvfrom(w->udp, data, 512, MSG_DONTWAIT, (struct sockaddr *)&w->udp_peer, &len);
+	if (n < 12)
+		return;
+	data[2] |= 0x80;
+	data[3] = byte(w);
+	data[7] = byte(w) & 7;
+	n += take(w, data + n, byte(w));
+	(void)!sendto(w->udp, data, (size_t)n, MSG_DONTWAIT, (struct sockaddr *)&w->udp_peer, len);
+}
+
 static void op_time(struct world *w)
 {
 	uint64_t later = twx_loop_now(w->loop) + byte(w) * 1000000000ull;
@@ -646,6 +677,9 @@ static void step(struct world *w)
 		break;
 	case 14:
 		op_time(w);
+		break;
+	case 15:
+		op_dns(w);
 		break;
 	}
 	if (op & 32 || (op & 15) >= 11) {
@@ -738,10 +772,11 @@ static void world_open(struct world *w)
 		 "dnssearch=d.example,dnssearch=example,tftp-server-name=t,x-peek-off=%s,"
 		 "hostfwd=tcp:127.0.0.1:%d-:22,hostfwd=udp:127.0.0.1:%d-:53,"
 		 "hostfwd=tcp:[::1]:%d-[fec0::f]:22,hostfwd=udp:[::1]:%d-[fec0::f]:53,"
-		 "mtu=%s,restrict=%s,"
+		 "mtu=%s,restrict=%s%s,"
 		 "guestfwd=tcp:10.0.2.100:7-c0",
 		 UDP_PORT, how & 4 ? "off" : "auto", FWD_TCP, FWD_UDP, FWD6_TCP, FWD6_UDP,
-		 how & 8 ? "65535" : "1500", (how & 0xf0) == 0xf0 ? "on" : "off");
+		 how & 8 ? "65535" : "1500", (how & 0xf0) == 0xf0 ? "on" : "off",
+		 (how & 0xf0) == 0xe0 ? ",allow=*.example,allow=host,deny=icmp:any" : "");
 	if (twx_backend_new(&w->backend, w->net, text, &e)) {
 		fprintf(stderr, "fuzz_user: %s\n", e.what);
 		abort();
