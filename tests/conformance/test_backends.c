@@ -455,6 +455,47 @@ static void test_link_flap(void **state)
 	twx_backend_free(b);
 }
 
+/* Behind a filter that holds, doubles and reorders frames: they still come, and it may end with
+ * some of them in it. */
+static void test_impaired(void **state)
+{
+	struct scene *s = *state;
+	struct twx_backend *b = subject_open_paired(s);
+	uint8_t *buf = calloc(1, 66000);
+	struct iovec iov[2];
+	struct twx_frame f;
+	struct twx_filter *filter;
+	int i;
+
+	if (twx_filter_new(&filter, s->w->net,
+			   "filter-impair,id=f0,netdev=c0,delay=1ms,jitter=1ms,duplicate=20%,"
+			   "reorder=10%",
+			   NULL) < 0) { /* several queues, or frames that do not pass here */
+		twx_backend_free(b);
+		free(buf);
+		skip();
+	}
+	for (i = 0; i < 200; i++) {
+		f = i % 10 ? toy_frame(60 + (uint32_t)i, 'i') : tcp_frame(buf, iov, 20000, 1460);
+		assert_true(send_patiently(s, &f));
+		if (i % 20 == 0)
+			twx_loop_poll(s->w->loop, 1);
+	}
+	assert_true(provoked(s));
+	for (i = 0; i < 5; i++) {
+		toy_post(s->toy, 'i');
+		recipe_of(s->type)->provoke(s);
+		twx_loop_poll(s->w->loop, 0);
+		assert_int_equal(twx_net_set_link(s->w->net, "c0", i & 1, NULL), 0);
+	}
+	assert_int_equal(twx_net_set_link(s->w->net, "c0", true, NULL), 0);
+	toy_post(s->toy, 'i');
+	twx_filter_free(filter);
+	assert_true(provoked(s));
+	twx_backend_free(b);
+	free(buf);
+}
+
 static void test_info(void **state)
 {
 	struct scene *s = *state;
@@ -486,6 +527,7 @@ static const struct {
 	{ "silence after unpair", test_silence_after_unpair },
 	{ "busy then ready", test_busy_then_ready },
 	{ "link flap", test_link_flap },
+	{ "impaired", test_impaired },
 	{ "info", test_info },
 };
 
