@@ -124,6 +124,7 @@ void scenarios_udp(struct ctx *c);
 void scenarios_tftp(struct ctx *c);
 void scenarios_tcp(struct ctx *c);
 void scenarios_forward(struct ctx *c);
+void scenarios_rare(struct ctx *c);
 void scenarios_v6(struct ctx *c); /* on a stack that has it */
 
 /* Known differences; main.c fails on any other, and on a line that no longer happens. */

@@ -129,5 +129,14 @@ const struct difference differences[] = {
 	{ "tcp to unspecified", "*",
 	  "0.0.0.0 is nobody's; libslirp connects to the host's loopback" },
 	{ "tcp to port 0", "*", "port 0 is nobody's; dropped" },
+
+	/* --- TCP, now and then --- */
+	{ "rare syn twice: *", "tcp.*",
+	  "a SYN that comes again is answered again (RFC 9293 3.10.7.4); libslirp waits for its "
+	  "timer" },
+	{ "rare syn in a connection*", "tcp.*",
+	  "a SYN in an open connection gets an ACK (RFC 5961 4); libslirp resets the connection" },
+	{ "rare reuse in time-wait: *", "*",
+	  "a later number opens a new connection (RFC 9293 3.6.1); libslirp resets it" },
 	{ NULL, NULL, NULL },
 };

@@ -95,6 +95,7 @@ static void run(const char *library, struct transcript *log, const char *tftp_ro
 	scenarios_tftp(c);
 	scenarios_tcp(c);
 	scenarios_forward(c);
+	scenarios_rare(c);
 	stack_close(c->stack);
 	c->stack = stack_open(library, tftp_root, true);
 	scenarios_v6(c);
