@@ -39,6 +39,7 @@
 #ifndef FG_FORM
 #define FG_FORM 0ull
 #endif
+#define FG_PACKED (FG_FORM != 0)
 #define FG_AVAIL (1u << VRING_PACKED_DESC_F_AVAIL)
 #define FG_USED (1u << VRING_PACKED_DESC_F_USED)
 #define FG_WRAP 0x8000u

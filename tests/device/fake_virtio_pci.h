@@ -167,7 +167,7 @@ static inline int fv_try(struct fv *v, const char *opts, struct twx_error *e)
 	char text[256];
 	int rc;
 
-	if (FG_FORM && !strstr(opts, "packed")) {
+	if (FG_PACKED && !strstr(opts, "packed")) {
 		snprintf(text, sizeof(text), "packed=on%s%s", *opts ? "," : "", opts);
 		opts = text;
 	}

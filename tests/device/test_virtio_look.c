@@ -192,7 +192,7 @@ static void test_stopped(void **state)
 	g = start(0);
 	send_plain(g, 1);
 	ring(g, TXQ);
-	if (FG_FORM) /* a table of nothing */
+	if (FG_PACKED) /* a table of nothing */
 		fg_put_packed(g, fg_slot(&g->q[TXQ], g->q[TXQ].next), FG_BASE, 0, 0,
 			      fg_packed_flags(g->q[TXQ].next, VRING_DESC_F_INDIRECT));
 	else

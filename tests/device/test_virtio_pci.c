@@ -354,7 +354,7 @@ static void queues_frozen(void **state)
 	assert_int_equal(fv_common(v, VIRTIO_PCI_COMMON_Q_SIZE, 2), 128);
 	static const uint16_t bad[] = { 0, 3, 257, 512, 0x8000, 0xffff };
 	for (size_t i = 0; i < array_size(bad); i++) {
-		bool odd = FG_FORM && bad[i] == 3; /* packed rings may be of any size */
+		bool odd = FG_PACKED && bad[i] == 3; /* packed rings may be of any size */
 
 		fv_set_common(v, VIRTIO_PCI_COMMON_Q_SIZE, 2, bad[i]);
 		assert_int_equal(fv_common(v, VIRTIO_PCI_COMMON_Q_SIZE, 2), odd ? 3 : 128);
@@ -493,7 +493,7 @@ static void rings_nowhere(void **state)
 		uint64_t *at[] = { &q->desc, &q->avail, &q->used };
 
 		/* Where a packed ring's two small areas do fit. */
-		if (FG_FORM && i % 3 != 0 && places[i / 3] - FG_BASE <= FG_RAM - 4) {
+		if (FG_PACKED && i % 3 != 0 && places[i / 3] - FG_BASE <= FG_RAM - 4) {
 			fv_free(v);
 			continue;
 		}
@@ -537,7 +537,7 @@ static void malformed_ring(void **state)
 	struct fv *v = fv_new("virtio-net-pci");
 
 	fv_start(v, FV_PLAIN, true);
-	if (FG_FORM)
+	if (FG_PACKED)
 		fg_put_packed(v->g, v->g->q[TXQ].desc, FG_BASE, 0, 0,
 			      fg_packed_flags(FG_WRAP, VRING_DESC_F_INDIRECT));
 	else
@@ -1007,7 +1007,7 @@ static void dirty_pages(void **state)
 		    !(log[at / 4096 / 8] >> (at / 4096 % 8) & 1))
 			fail_msg("page %#llx was written and not marked", (unsigned long long)at);
 	}
-	ring = FG_FORM ? v->g->q[RXQ].desc : v->g->q[RXQ].used;
+	ring = FG_PACKED ? v->g->q[RXQ].desc : v->g->q[RXQ].used;
 	assert_true(log[ring / 4096 / 8] >> (ring / 4096 % 8) & 1);
 	v->g->mem->log = NULL;
 	fv_free(v);

@@ -397,7 +397,7 @@ static const struct {
 	{ "virtio-pci", "vector", 0, 2, 4, "interrupt vector 4 of 4" },
 	{ "virtio-pci", "isr", 0, 1, 4, "interrupt status 0x4" },
 	{ "virtio-pci", "queues", 0, 2, 0, "queue 0 of 0 entries" },
-	{ "virtio-pci", "queues", 0, 2, FG_FORM ? 0xffff : 3, FG_FORM ? "queue 0 of 65535" : "queue 0 of 3 entries" },
+	{ "virtio-pci", "queues", 0, 2, FG_PACKED ? 0xffff : 3, FG_PACKED ? "queue 0 of 65535" : "queue 0 of 3 entries" },
 	{ "virtio-pci", "queues", 0, 2, 512, "the most is 256" },
 	{ "virtio-pci", "queues", 0, 2, 0x8000, "the most is 256" },
 	{ "virtio-pci", "queues", 22, 2, 0xfffe, "interrupt vector 65534 of 4" },

@@ -67,7 +67,7 @@ static void send_frame(struct fg *g, uint32_t len)
 static void put_entry(struct fg *g, uint64_t table, unsigned int i, uint64_t addr, uint32_t len,
 		      uint16_t flags)
 {
-	if (FG_FORM)
+	if (FG_PACKED)
 		fg_put_packed(g, table + 16u * i, addr, len, 0, flags & VRING_DESC_F_WRITE);
 	else
 		fg_set_desc(g, table, i, (struct fg_desc){ addr, len, flags, (uint16_t)(i + 1) });
@@ -191,7 +191,7 @@ static void test_cve_2015_7295_jumbo_flood(void **state)
 
 static void offer_same(struct fg *g, unsigned int qi, uint64_t at)
 {
-	if (FG_FORM) {
+	if (FG_PACKED) {
 		offer_raw(g, qi, at, 72, qi ? 0 : VRING_DESC_F_WRITE);
 		return;
 	}
@@ -217,10 +217,10 @@ static void test_cve_2016_5403_same_head_again(void **state)
 	assert_int_equal(fg_used_idx(g, 0), 64);
 	/* One beyond the ring: of a packed one the device has to have it all at that time. */
 	for (unsigned int qi = 0; qi < 2; qi++) {
-		g->wire->room = qi && FG_FORM ? 0 : ~0u;
+		g->wire->room = qi && FG_PACKED ? 0 : ~0u;
 		for (unsigned int i = 0; i < 64; i++)
 			offer_same(g, qi, at);
-		if (FG_FORM) {
+		if (FG_PACKED) {
 			struct vq_chain c[64];
 			struct iovec iov;
 
@@ -388,7 +388,7 @@ static void test_missing_header_and_index_jump(void **state)
 	fg_run(g);
 	assert_int_equal(fg_used_idx(g, 1), 12);
 	assert_int_equal(g->wire->n_frames, 0);
-	if (FG_FORM) /* a chain of the whole ring and more: in every slot it goes on */
+	if (FG_PACKED) /* a chain of the whole ring and more: in every slot it goes on */
 		for (uint16_t i = 0, at = g->q[1].next; i < 64;
 		     i++, at = fg_pos_add(&g->q[1], at, 1))
 			fg_put_packed(g, fg_slot(&g->q[1], at), FG_BASE, 12, 0,
@@ -397,7 +397,7 @@ static void test_missing_header_and_index_jump(void **state)
 		fg_put16(g, g->q[1].avail + 2, (uint16_t)(g->q[1].avail_idx + 65));
 	fg_kick(g, 1);
 	assert_int_equal(g->q[1].broken, 1);
-	if (!FG_FORM)
+	if (!FG_PACKED)
 		assert_int_equal(fg_used_idx(g, 1), 12);
 	assert_works(g);
 }
@@ -551,7 +551,7 @@ static void test_packed_setup(void **state)
 	struct virtio_ring ring = fg_ring(g, &g->q[1]);
 
 	virtio_queue_stop(g->dev, 1);
-	if (FG_FORM) {
+	if (FG_PACKED) {
 		assert_int_equal(virtio_queue_setup(g->dev, 1, 64, &ring, 64), -EINVAL);
 		assert_int_equal(virtio_queue_setup(g->dev, 1, 64, &ring, 0x7fff), -EINVAL);
 		assert_int_equal(virtio_queue_setup(g->dev, 1, 64, &ring, 0xffff), -EINVAL);
