@@ -317,9 +317,25 @@ static void answers_carry_acks(void **state)
 	pair_close(&p);
 }
 
+/* A guest with a hole delays no ACK: what mends it is not waited for as long as for news. */
+static void mending_waits_less(void **state)
+{
+	struct tcp_flow tf = { .srtt_us = 100, .rttvar_us = 50 };
+
+	assert_true(tcp_rto(&tf) == TCP_RTO_MIN);
+	tf.flags = TF_LOSS;
+	assert_true(tcp_rto(&tf) == TCP_RTO_LOSS);
+	tf.retries = 1; /* it did not help: patience again */
+	assert_true(tcp_rto(&tf) == 2 * TCP_RTO_MIN);
+	tf.retries = 0;
+	tf.srtt_us = 100000; /* a long way, however */
+	assert_true(tcp_rto(&tf) > 100 * TCP_MS);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(mending_waits_less),
 		cmocka_unit_test(answers_carry_acks),
 		cmocka_unit_test(end_behind_an_urgent_mark),
 		cmocka_unit_test(no_hole_where_nothing_could_be_kept),

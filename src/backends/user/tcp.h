@@ -32,7 +32,8 @@
 #define TCP_MS 1000000ull
 #define TCP_S (1000 * TCP_MS)
 #define TCP_RTO_MIN (200 * TCP_MS)
-#define TCP_RTO_INIT (1 * TCP_S) /* RFC 6298, 2.1 */
+#define TCP_RTO_LOSS (20 * TCP_MS) /* the same while a known loss is mended */
+#define TCP_RTO_INIT (1 * TCP_S)   /* RFC 6298, 2.1 */
 #define TCP_RTO_MAX (60 * TCP_S)
 #define TCP_CORRECT_NS (10 * TCP_MS)  /* between answers to bare ACKs that do not fit */
 #define TCP_LATE_NS (2 * TCP_MS)      /* how long an ACK waits for an answer to ride on */

@@ -57,10 +57,14 @@ static void rtt_sample(struct tcp_flow *tf, uint64_t now)
 
 uint64_t tcp_rto(const struct tcp_flow *tf)
 {
-	uint64_t rto = TCP_RTO_INIT;
+	uint64_t rto = TCP_RTO_INIT, least = TCP_RTO_MIN;
 
+	/* With a hole in front of what it has, the guest delays no ACK (RFC 5681, 4.2): silence
+	 * says that what was sent again is lost, too. */
+	if ((tf->flags & TF_LOSS) && !tf->retries)
+		least = TCP_RTO_LOSS;
 	if (tf->srtt_us)
-		rto = max(1000ull * (tf->srtt_us + 4ull * tf->rttvar_us), (uint64_t)TCP_RTO_MIN);
+		rto = max(1000ull * (tf->srtt_us + 4ull * tf->rttvar_us), least);
 	return min(rto << min(tf->retries, (uint8_t)16), (uint64_t)TCP_RTO_MAX);
 }
 
@@ -74,6 +78,7 @@ static void rewind_to_una(struct tcp_flow *tf)
 	tf->rewound = tf->snd_una;
 	tf->snd_nxt = tf->snd_una;
 	tf->dupacks = 0;
+	tcp_progress(tf); /* the timer begins again */
 }
 
 static void send_probe(struct user *u, struct flow *f)
