@@ -448,6 +448,32 @@ static void datagrams_go_both_ways(void **state)
 	close(fd);
 }
 
+/* RFC 1122, 4.1.3.5, and what any guest expects. */
+static void the_gateway_answers_from_where_it_was_asked(void **state)
+{
+	static const char *const asked[] = { HOST, "fe80::2", HOST };
+	struct guest *g = *state;
+	struct sockaddr_in6 from;
+	socklen_t from_len = sizeof(from);
+	uint8_t frame[256], buf[16];
+	struct guest_pkt p;
+	uint16_t port;
+	int fd = guest_host_socket6(SOCK_DGRAM, &port);
+
+	g->ip6 = guest_addr6("fe80::15");
+	for (size_t i = 0; i < array_size(asked); i++) {
+		guest_send(g, frame, guest_udp6(g, frame, 1000, asked[i], port, "hello", 5));
+		guest_run(g, 10);
+		assert_int_equal(
+			recvfrom(fd, buf, sizeof(buf), 0, (struct sockaddr *)&from, &from_len), 5);
+		assert_int_equal(sendto(fd, "x", 1, 0, (struct sockaddr *)&from, from_len), 1);
+		assert_true(guest_recv_ip6(g, IPPROTO_UDP, &p, 1000));
+		assert_addr(&p.src6, asked[i]);
+		guest_pkt_free(&p);
+	}
+	close(fd);
+}
+
 /* --- fragments from the guest --- */
 
 static uint32_t fragment(struct guest *g, uint8_t *frame, const char *dst, uint32_t off, bool more,
@@ -703,6 +729,7 @@ int main(void)
 		with_guest(aliases_answer_pings),
 		with_guest(pings_leave_the_host),
 		with_guest(datagrams_go_both_ways),
+		with_guest(the_gateway_answers_from_where_it_was_asked),
 		with_guest(fragments_are_put_together),
 		with_guest(bad_fragments_are_told),
 		with_guest(missing_fragments_are_told),

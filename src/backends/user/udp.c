@@ -174,11 +174,24 @@ static int flow_open(struct user *u, const struct flow_key *key, struct flow **o
 	return 0;
 }
 
+/* The gateway has two addresses in IPv6: it answers from the one that was asked. */
+static void answer_from(struct user *u, const struct flow *f, struct in6_addr *from)
+{
+	const struct in6_addr *asked = &((const struct udp_flow *)f->proto)->allowed.addr;
+
+	if (user_is_host6(u, from) && user_is_host6(u, asked))
+		*from = *asked;
+}
+
 struct user_end udp_seen_as(struct user *u, const struct flow *f, const struct sockaddr *real)
 {
 	/* Ports lie at the same place in both families. */
-	return (struct user_end){ user_map_in(u, real, &f->key.guest),
-				  ntohs(((const union user_addr *)real)->in.sin_port) };
+	struct user_end seen = { user_map_in(u, real, &f->key.guest),
+				 ntohs(((const union user_addr *)real)->in.sin_port) };
+
+	if (f->key.kind == FLOW_UDP && !user_is_v4(&f->key.guest))
+		answer_from(u, f, &seen.addr);
+	return seen;
 }
 
 /* --- sending --- */

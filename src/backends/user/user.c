@@ -24,8 +24,8 @@
  * the guest does not take in the host's socket until user_resume(). A frame for a guest address
  * whose MAC is unknown is parked (16 frames) while ARP or a neighbour solicitation asks.
  *
- * Where a flow may go: user_map_out() knows the aliases, rules.c the user's egress rules, outbound.c
- * the way out of the host. Port 53 of the DNS alias is the forwarder, dns.c.
+ * Where a flow may go: user_map_out() knows the aliases, rules.c the user's egress rules,
+ * outbound.c the way out of the host. Port 53 of the DNS alias is the forwarder, dns.c.
  *
  * Back-pressure: the port never refuses the guest, except while it is itself sending (a hub can
  * send the answer to our own frame right back): then ready_task takes up again. Each protocol
@@ -383,14 +383,14 @@ bool user_on_link(const struct user *u, const struct in6_addr *a)
 /* The first of own6[]: what setup() enters there. */
 enum { OWN6_HOST, OWN6_HOST_LL, OWN6_DNS, OWN6_DNS_LL, OWN6_N };
 
-static bool is_host6(const struct user *u, const struct in6_addr *a)
+bool user_is_host6(const struct user *u, const struct in6_addr *a)
 {
 	return user_same(a, &u->own6[OWN6_HOST]) || user_same(a, &u->own6[OWN6_HOST_LL]);
 }
 
 static bool is_host(const struct user *u, const struct in6_addr *a)
 {
-	return user_is_v4(a) ? user_v4(a).s_addr == u->cfg.host.s_addr : is_host6(u, a);
+	return user_is_v4(a) ? user_v4(a).s_addr == u->cfg.host.s_addr : user_is_host6(u, a);
 }
 
 bool user_is_dns6(const struct user *u, const struct in6_addr *a)
@@ -462,7 +462,7 @@ static int map_out6(struct user *u, const struct in6_addr *dst, uint16_t port,
 	in6->sin6_port = htons(port);
 	in6->sin6_addr = *dst;
 	*to_len = sizeof(*in6);
-	if (is_host6(u, dst) && (u->cfg.host_loopback || !port)) {
+	if (user_is_host6(u, dst) && (u->cfg.host_loopback || !port)) {
 		in6->sin6_addr = in6addr_loopback;
 		return port ? 0 : -EADDRNOTAVAIL;
 	}

@@ -41,7 +41,7 @@ union user_addr {
 /* All IPv4 addresses in network order. */
 struct user_config {
 	bool restricted;
-	bool ipv4, ipv6; /* at least one */
+	bool ipv4, ipv6;      /* at least one */
 	bool no_dns, no_dhcp; /* these services are not there */
 	struct in_addr net, mask, host, dns, dhcp_start;
 	struct in6_addr prefix6, host6, dns6; /* prefix6: no bits behind the prefix */
@@ -280,6 +280,7 @@ struct in6_addr user_gateway(const struct user *u, const struct in6_addr *like);
 /* Likewise the DNS alias; and is it one? */
 struct in6_addr user_name_server(const struct user *u, const struct in6_addr *like);
 bool user_is_dns6(const struct user *u, const struct in6_addr *a);
+bool user_is_host6(const struct user *u, const struct in6_addr *a);
 static inline bool user_is_dns(const struct user *u, const struct in6_addr *a)
 {
 	return user_is_v4(a) ? user_v4(a).s_addr == u->cfg.dns.s_addr : user_is_dns6(u, a);
@@ -495,9 +496,9 @@ bool hostfwd_udp_reply(struct user *u, const struct user_pkt *p);
 /* guestfwd=, with QEMU's errors. */
 int guestfwd_add(struct user *u, const char *rule, struct twx_error *e);
 /*
- * Without a text, while it runs. @addr 0.0.0.0 becomes the first that is not a server's. A hook gets
- * one end of a pair of connected TCP sockets for each connection, takes it in any case, and says 0
- * or -errno.
+ * Without a text, while it runs. @addr 0.0.0.0 becomes the first that is not a server's. A hook
+ * gets one end of a pair of connected TCP sockets for each connection, takes it in any case, and
+ * says 0 or -errno.
  */
 typedef int guestfwd_take_fn(void *opaque, int fd);
 int guestfwd_add_hook(struct user *u, struct in_addr *addr, uint16_t port, guestfwd_take_fn *take,
