@@ -263,6 +263,8 @@ void tcp_event(struct twx_watch *w, uint32_t events)
 	}
 	if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI))
 		tf->flags |= TF_DRAIN;
+	if (events & EPOLLPRI)
+		tf->flags |= TF_URGENT;
 	if ((events & (EPOLLRDHUP | EPOLLERR)) == EPOLLRDHUP)
 		tf->flags |= TF_HUP;
 	if ((events & ~(uint32_t)EPOLLOUT) && !(tf->flags & TF_EOF))

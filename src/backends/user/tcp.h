@@ -72,17 +72,20 @@ enum {
 	TF_LOSS = 4096,	     /* resending up to `recover` */
 	TF_RTT = 8192,	     /* rtt_seq is being timed */
 	TF_WE_CLOSED_FIRST = 16384,
-	TF_WSCALE = 32768,	/* window scaling is offered, or agreed on */
-	TF_HUP = 65536,		/* the host's FIN is in the socket's queue */
-	TF_ALIVE = 131072,	/* the guest has said something since the last timeout */
-	TF_RECORDED = 262144,	/* for a successor, by orphan.c */
-	TF_TIMED = 524288,	/* the deadline is the retransmission's and runs */
-	TF_SACK = 1048576,	/* selective acknowledgement is offered, or agreed on */
-	TF_EARLY = 2097152,	/* flow_io->early is not empty */
-	TF_EARLY_FIN = 4194304, /* the guest's FIN has come, at early_fin */
-	TF_ASKED = 1 << 23,	/* small data has come since this end sent any */
-	TF_ACK_LATE = 1 << 24,	/* an ACK is owed that may wait for an answer */
-	TF_LATE = 1 << 25,	/* in user_tcp.late */
+	TF_WSCALE = 32768,	 /* window scaling is offered, or agreed on */
+	TF_HUP = 65536,		 /* the host's FIN is in the socket's queue */
+	TF_ALIVE = 131072,	 /* the guest has said something since the last timeout */
+	TF_RECORDED = 262144,	 /* for a successor, by orphan.c */
+	TF_TIMED = 524288,	 /* the deadline is the retransmission's and runs */
+	TF_SACK = 1048576,	 /* selective acknowledgement is offered, or agreed on */
+	TF_EARLY = 2097152,	 /* flow_io->early is not empty */
+	TF_EARLY_FIN = 4194304,	 /* the guest's FIN has come, at early_fin */
+	TF_ASKED = 1 << 23,	 /* small data has come since this end sent any */
+	TF_ACK_LATE = 1 << 24,	 /* an ACK is owed that may wait for an answer */
+	TF_LATE = 1 << 25,	 /* in user_tcp.late */
+	TF_URGENT = 1 << 26,	 /* there is, or was, an urgent mark in the socket's queue */
+	TF_PEEK_ASKED = 1 << 28, /* it was asked for SO_PEEK_OFF, or is not to be */
+	TF_NODELAY = 1 << 27,	 /* the socket has TCP_NODELAY */
 };
 
 enum tcp_list_id { TCP_LIST_NONE, TCP_LIST_READY, TCP_LIST_HALF_OPEN, TCP_N_LISTS };

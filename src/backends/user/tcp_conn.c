@@ -99,14 +99,13 @@ static struct flow *flow_make(struct user *u, const struct flow_key *key, enum t
 
 static void setup_socket(struct user *u, struct flow *f)
 {
-	int on = 1, off = 0;
+	int on = 1;
 
-	/* Each can only make things slower, or the guest's urgent data out of line, if it fails. */
-	setsockopt(f->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	/* What only a longer connection needs is set once it is one: SO_PEEK_OFF, SO_KEEPALIVE
+	 * (tcp_out.c), TCP_NODELAY (tcp_in.c). */
 	setsockopt(f->fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof(on));
-	setsockopt(f->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-	if (u->cfg.peek_off && setsockopt(f->fd, SOL_SOCKET, SO_PEEK_OFF, &off, sizeof(off)) == 0)
-		tcp_of(f)->flags |= TF_PEEK_OFF;
+	if (!u->cfg.peek_off)
+		tcp_of(f)->flags |= TF_PEEK_ASKED;
 }
 
 void tcp_take_options(struct user *u, struct tcp_flow *tf, const struct tcp_seg *s)

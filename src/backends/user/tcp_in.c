@@ -20,6 +20,7 @@
  */
 #include <errno.h>
 #include <linux/sock_diag.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -98,6 +99,17 @@ static bool error_is_busy(int err)
 	return err == EAGAIN || err == ENOBUFS || err == ENOMEM || err == EINTR;
 }
 
+/* The guest has its own Nagle algorithm. Nothing waits for anything before the second piece. */
+static void no_delay(struct tcp_flow *tf, int fd, uint32_t bytes)
+{
+	int on = 1;
+
+	if (tf->flags & TF_NODELAY || tf->rcv_nxt - bytes == tf->irs + 1)
+		return;
+	tf->flags |= TF_NODELAY;
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+}
+
 void tcp_gather_flush(struct user *u)
 {
 	struct tcp_gather *g = &u->tcp->gather;
@@ -109,6 +121,7 @@ void tcp_gather_flush(struct user *u)
 	if (!f)
 		return;
 	g->flow = NULL;
+	no_delay(tcp_of(f), f->fd, bytes);
 	if (!tcp_of(f)->tail_len) {
 		r = sendmsg(f->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
 		TWX_TRACE(u->port->trace, TWX_HOP_SENDMSG, u->port->name, bytes, g->n);

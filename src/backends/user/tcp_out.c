@@ -87,6 +87,14 @@ static void send_probe(struct user *u, struct flow *f)
 	tcp_send_control(u, f, TCP_ACK, tcp_of(f)->snd_una - 1);
 }
 
+/* Nothing has happened for as long as the kernel's own first probe would wait for. */
+static void keep_alive(struct flow *f)
+{
+	int on = 1;
+
+	setsockopt(f->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+}
+
 /* The timer of an open flow: something is unacknowledged, the window is shut, or nothing happens.
  */
 void tcp_out_timeout(struct user *u, struct flow *f)
@@ -110,6 +118,7 @@ void tcp_out_timeout(struct user *u, struct flow *f)
 		tcp_send_control(u, f, TCP_FIN | TCP_ACK, tf->snd_max);
 	} else {
 		send_probe(u, f);
+		keep_alive(f);
 	}
 	tcp_rearm(u, f);
 }
@@ -198,7 +207,8 @@ void tcp_trim(struct user *u, struct flow *f)
  */
 static uint32_t usable_window(const struct user *u, const struct tcp_flow *tf)
 {
-	uint32_t limit = tf->flags & TF_PEEK_OFF ? u->tcp->max_flight : TCP_FLIGHT_MAX_NO_PEEK;
+	bool far = (tf->flags & (TF_PEEK_OFF | TF_PEEK_ASKED)) != TF_PEEK_ASKED;
+	uint32_t limit = far ? u->tcp->max_flight : TCP_FLIGHT_MAX_NO_PEEK;
 	uint32_t flight = tf->snd_nxt - tf->snd_una, room;
 
 	limit = min(limit, tf->snd_wnd);
@@ -290,7 +300,16 @@ static ssize_t peek(struct user *u, struct flow *f, struct iovec *iov, uint32_t 
 	return (tf->flags & TF_HUP) && (size_t)r == skip && holds_no_more(f, skip) ? 0 : -EAGAIN;
 }
 
-static void sent(struct user *u, struct tcp_flow *tf, uint32_t n, uint32_t asked)
+/* The host has closed its direction, and the guest hears so. */
+static void end_reached(struct tcp_flow *tf)
+{
+	tf->flags &= ~(uint32_t)TF_READABLE;
+	if (!(tf->flags & TF_GUEST_FIN))
+		tf->flags |= TF_WE_CLOSED_FIRST;
+	tf->flags |= TF_EOF | TF_FIN_SENT;
+}
+
+static void sent(struct user *u, struct tcp_flow *tf, uint32_t n, uint32_t asked, uint8_t flags)
 {
 	if (!(tf->flags & (TF_RTT | TF_LOSS))) {
 		tf->flags |= TF_RTT;
@@ -305,6 +324,8 @@ static void sent(struct user *u, struct tcp_flow *tf, uint32_t n, uint32_t asked
 	if (tf->flags & TF_ASKED)
 		tf->turns = min((uint8_t)(tf->turns + 1), (uint8_t)TCP_TURNS);
 	tf->flags &= ~(uint32_t)TF_ASKED;
+	if (flags & TCP_FIN)
+		end_reached(tf);
 	if (n == asked) {
 		tf->read_hint = min(tf->read_hint * 4, (uint32_t)TCP_GSO_FRAME - tf->hdr_len);
 		return;
@@ -328,10 +349,7 @@ static enum tcp_push ended(struct user *u, struct flow *f, ssize_t r)
 		tcp_abort(u, f);
 		return TCP_PUSH_DONE;
 	}
-	tf->flags &= ~(uint32_t)TF_READABLE;
-	if (!(tf->flags & TF_GUEST_FIN))
-		tf->flags |= TF_WE_CLOSED_FIRST;
-	tf->flags |= TF_EOF | TF_FIN_SENT;
+	end_reached(tf);
 	tcp_send_control(u, f, TCP_FIN | TCP_ACK, tf->snd_max);
 	return TCP_PUSH_DONE;
 }
@@ -352,9 +370,14 @@ static struct twx_meta frame_meta(const struct tcp_flow *tf, uint32_t n)
 	return meta;
 }
 
-static uint8_t data_flags(uint32_t n, uint32_t asked)
+/* What is read short is all there is. Behind the host's announced end nothing comes: the FIN goes
+ * along, and saves the guest and us a frame. */
+static uint8_t data_flags(const struct tcp_flow *tf, uint32_t n, uint32_t asked)
 {
-	return n < asked ? TCP_ACK | TCP_PSH : TCP_ACK;
+	if (n == asked)
+		return TCP_ACK;
+	return (tf->flags & (TF_HUP | TF_URGENT)) == TF_HUP ? TCP_ACK | TCP_PSH | TCP_FIN
+							    : TCP_ACK | TCP_PSH;
 }
 
 /* One frame by way of our memory. */
@@ -366,19 +389,21 @@ static enum tcp_push push_bounce(struct user *u, struct flow *f, uint32_t want)
 	struct iovec whole = { buf, 0 };
 	struct twx_frame frame = { .iov = &whole, .n_iov = 1 };
 	ssize_t n = peek(u, f, &iov, 1);
+	uint8_t flags;
 
 	if (n <= 0)
 		return ended(u, f, n);
+	flags = data_flags(tf, (uint32_t)n, want);
 	frame.len = tf->hdr_len + (uint32_t)n;
 	whole.iov_len = frame.len;
 	frame.meta = frame_meta(tf, (uint32_t)n);
-	tcp_seg_header(u, f, buf, data_flags((uint32_t)n, want), tf->snd_nxt, (uint32_t)n);
+	tcp_seg_header(u, f, buf, flags, tf->snd_nxt, (uint32_t)n);
 	TWX_TRACE(u->port->trace, TWX_HOP_USER_OUT, u->port->name, frame.len, frame.meta.gso_size);
 	if (!user_send(u, &frame, 1)) {
 		tf->flags |= TF_PEEK_SYNC;
 		return TCP_PUSH_BUSY;
 	}
-	sent(u, tf, (uint32_t)n, want);
+	sent(u, tf, (uint32_t)n, want, flags);
 	return TCP_PUSH_MORE;
 }
 
@@ -391,17 +416,19 @@ static enum tcp_push push_held(struct user *u, struct flow *f, uint32_t want)
 	struct twx_frame frame = { .iov = iov };
 	int n_held = 0;
 	ssize_t n = tcp_hold_read(u, f, want, iov + 1, &n_held);
+	uint8_t flags;
 
 	if (n <= 0)
 		return ended(u, f, n);
+	flags = data_flags(tf, (uint32_t)n, want);
 	frame.n_iov = 1 + (uint32_t)n_held;
 	frame.len = tf->hdr_len + (uint32_t)n;
 	frame.meta = frame_meta(tf, (uint32_t)n);
-	tcp_seg_header(u, f, hdr, data_flags((uint32_t)n, want), tf->snd_nxt, (uint32_t)n);
+	tcp_seg_header(u, f, hdr, flags, tf->snd_nxt, (uint32_t)n);
 	TWX_TRACE(u->port->trace, TWX_HOP_USER_OUT, u->port->name, frame.len, frame.meta.gso_size);
 	if (!user_send(u, &frame, 1))
 		return TCP_PUSH_BUSY;
-	sent(u, tf, (uint32_t)n, want);
+	sent(u, tf, (uint32_t)n, want, flags);
 	return TCP_PUSH_MORE;
 }
 
@@ -423,6 +450,7 @@ static enum tcp_push push_lease(struct user *u, struct flow *f, uint32_t want)
 	uint32_t room = l->len - tf->hdr_len;
 	uint8_t hdr[TCP_FRAME_HDR_MAX];
 	struct twx_meta meta;
+	uint8_t flags;
 	size_t n_iov;
 	ssize_t n;
 
@@ -436,14 +464,15 @@ static enum tcp_push push_lease(struct user *u, struct flow *f, uint32_t want)
 		twx_port_abort(u->port, l);
 		return ended(u, f, n);
 	}
-	tcp_seg_header(u, f, hdr, data_flags((uint32_t)n, want), tf->snd_nxt, (uint32_t)n);
+	flags = data_flags(tf, (uint32_t)n, want);
+	tcp_seg_header(u, f, hdr, flags, tf->snd_nxt, (uint32_t)n);
 	lease_put_headers(l, hdr, tf->hdr_len);
 	meta = frame_meta(tf, (uint32_t)n);
 	TWX_TRACE(u->port->trace, TWX_HOP_USER_OUT, u->port->name, n, meta.gso_size);
 	u->sending = true;
 	twx_port_commit(u->port, l, tf->hdr_len + (size_t)n, &meta);
 	u->sending = false;
-	sent(u, tf, (uint32_t)n, want);
+	sent(u, tf, (uint32_t)n, want, flags);
 	return TCP_PUSH_MORE;
 }
 
@@ -454,6 +483,17 @@ static bool bounce_alloc(struct user *u)
 	return u->tcp->bounce;
 }
 
+/* A first look needs no offset, and short connections have no second one. */
+static void look_ahead(struct user *u, struct flow *f)
+{
+	struct tcp_flow *tf = tcp_of(f);
+	int off = (int)(tf->snd_nxt - tf->snd_base);
+
+	tf->flags |= TF_PEEK_ASKED;
+	if (setsockopt(f->fd, SOL_SOCKET, SO_PEEK_OFF, &off, sizeof(off)) == 0)
+		tf->flags |= TF_PEEK_OFF;
+}
+
 static enum tcp_push push_frame(struct user *u, struct flow *f, uint32_t want)
 {
 	const struct twx_port *peer = u->port->peer;
@@ -461,6 +501,8 @@ static enum tcp_push push_frame(struct user *u, struct flow *f, uint32_t want)
 	struct tcp_flow *tf = tcp_of(f);
 	int err = -EOPNOTSUPP;
 
+	if (!(tf->flags & TF_PEEK_ASKED) && tf->snd_nxt != tf->snd_base)
+		look_ahead(u, f);
 	if (want > tf->mss)
 		need |= tcp_is_v6(tf) ? TWX_CAP_TSO6 : TWX_CAP_TSO4;
 	if ((caps & need) == need)
