@@ -23,7 +23,7 @@ deps_list() {
 	test) echo libcmocka-dev libslirp-dev clang clang-format iproute2 acpica-tools "$(deps_clang_runtime)" ;;
 	cross) echo gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user ;;
 	demo) echo qemu-system-x86 busybox-static cpio dnsmasq-base debootstrap ;;
-	guest) echo qemu-system-x86 qemu-utils busybox-static cpio dnsmasq-base iproute2 iperf3 user-mode-linux ethtool iputils-ping isc-dhcp-client ndisc6 samba smbclient curl traceroute bind9-dnsutils tshark nghttp2-server openssl python3 ipxe-qemu qemu-system-common vde2 \
+	guest) echo qemu-system-x86 qemu-utils busybox-static cpio dnsmasq-base iproute2 iperf3 slirp4netns user-mode-linux ethtool iputils-ping isc-dhcp-client ndisc6 samba smbclient curl traceroute bind9-dnsutils tshark nghttp2-server openssl python3 ipxe-qemu qemu-system-common vde2 \
 		podman crun conmon uidmap rootlesskit \
 		dpdk-dev "$(deps_newest librte-net-virtio)" "$(deps_newest librte-mempool-ring)" ;;
 	tree) echo debootstrap ;;
