@@ -265,7 +265,7 @@ work_crr() {
 	done
 }
 
-# Datagrams a second of the process's CPU, at the highest rate whose loss is under 0.1 %. The rate is looked for once.
+# Datagrams a second of the process's CPU, at the highest rate whose loss is under 0.1 %: looked for once, twice at each rate.
 run_udp() { # SUBJECT DIR SIZE RATE: 0 if it counts
 	timed "$1-65520" 20 "$LOAD" udp "$2" "$(host_of "$1" 65520)" 7000 1 "$3" "$4" || { R_LOSS=fail; return 1; }
 	R_LOSS=$(awk '{ print $1 ? ($1 - $2) / $1 : 1 }' "$T/out")
@@ -280,6 +280,7 @@ work_udp() {
 				b_f=$T/rate.$b_s.$b_d.$b_z
 				for b_r in $(cat "$b_f" 2>/dev/null || echo 200000 100000 60000 40000 25000 15000 8000 4000); do
 					echo "$b_r" >"$b_f"
+					run_udp "$b_s" "$b_d" "$b_z" "$b_r" && break
 					run_udp "$b_s" "$b_d" "$b_z" "$b_r" && break
 				done
 				if [ "$R_LOSS" != fail ] && awk -v l="$R_LOSS" 'BEGIN { exit !(l < 0.001) }' && [ "$R_CPU" -gt 0 ]; then

@@ -109,7 +109,7 @@ static uint64_t blast(int fd, const struct sockaddr_in *to, uint32_t seconds, ui
 	static char data[2048];
 	struct iovec iov = { data, size };
 	struct mmsghdr m[BATCH];
-	uint64_t begin = now_ns(), end = begin + seconds * S_NS, sent = 0;
+	uint64_t begin = now_ns(), end = begin + seconds * S_NS, sent = 0, skipped = 0;
 
 	for (int i = 0; i < BATCH; i++)
 		m[i].msg_hdr = (struct msghdr){ .msg_iov = &iov,
@@ -117,8 +117,14 @@ static uint64_t blast(int fd, const struct sockaddr_in *to, uint32_t seconds, ui
 						.msg_name = (void *)(uintptr_t)to,
 						.msg_namelen = to ? sizeof(*to) : 0 };
 	for (uint64_t t = begin; t < end; t = now_ns()) {
-		uint64_t due = (t - begin) * rate / S_NS;
+		uint64_t due = (t - begin) * rate / S_NS - skipped;
 		int n = due > sent ? (int)(due - sent) : 0;
+
+		/* Who was not let run does not make up for it by a flood. */
+		if (n > BATCH) {
+			skipped += (uint64_t)(n - BATCH);
+			n = BATCH;
+		}
 
 		if (!n) {
 			struct timespec nap = { .tv_nsec = 200000 };
@@ -126,7 +132,7 @@ static uint64_t blast(int fd, const struct sockaddr_in *to, uint32_t seconds, ui
 			nanosleep(&nap, NULL);
 			continue;
 		}
-		n = sendmmsg(fd, m, n > BATCH ? BATCH : (unsigned int)n, 0);
+		n = sendmmsg(fd, m, (unsigned int)n, 0);
 		if (n > 0)
 			sent += (uint64_t)n;
 		else if (errno != EAGAIN && errno != ENOBUFS && errno != ECONNREFUSED)

@@ -5,10 +5,10 @@
  * recvmmsg() fills up to 64 slots of one shared buffer; each slot keeps room in front for the
  * headers, so that a datagram becomes a frame where it lies, and the batch goes to the peer by one
  * send. A slot's first part is 2 KiB; what is longer spills into the slot's own 64 KiB, pages that
- * are given back when idle. A socket that has received 32 datagrams gets UDP_GRO: trains of the
- * same size then arrive as one message and leave as one segmentation-offload (USO) frame, or as
- * segments if the guest cannot take that. Datagrams of one size and sender that arrive by
- * themselves, one after the other in a batch, are joined to such a frame here, for a guest that
+ * are given back when idle. A socket that has received 32 datagrams gets more room and UDP_GRO:
+ * trains of the same size then arrive as one message and leave as one segmentation-offload (USO)
+ * frame, or as segments if the guest cannot take that. Datagrams of one size and sender that arrive
+ * by themselves, one after the other in a batch, are joined to such a frame here, for a guest that
  * takes it: a tap costs a system call a frame. Datagrams above the MTU, or for a guest whose MAC is
  * unknown, take the slow way: copied, fragmented.
  *
@@ -32,8 +32,9 @@
 #define SPILL 65536
 #define DATA_OFF 64 /* of the payload in its slot: headers in front, aligned for the copy */
 #define GRO_AFTER 32
-#define TRAIN_MAX 64 /* datagrams in a frame, UDP_MAX_SEGMENTS */
-#define TRAIN_MIN 18 /* bytes of the first one: no padding */
+#define BUSY_ROOM (4 << 20) /* or what the host allows, for moments in which we do not run */
+#define TRAIN_MAX 64	    /* datagrams in a frame, UDP_MAX_SEGMENTS */
+#define TRAIN_MIN 18	    /* bytes of the first one: no padding */
 
 _Static_assert(DATA_OFF >= USER_HDR_MAX + 8, "the headers fit");
 
@@ -411,7 +412,7 @@ void udp_flow_event(struct twx_watch *w, uint32_t events)
 	struct udp_target t = {
 		.guest = f->key.guest, .port = f->key.guest_port, .name = name_peer, .opaque = f
 	};
-	int n, on = 1;
+	int n, on = 1, room = BUSY_ROOM;
 
 	if (events & EPOLLERR)
 		sock_errors(u, f);
@@ -427,5 +428,6 @@ void udp_flow_event(struct twx_watch *w, uint32_t events)
 	if (!uf->gro && uf->n_received >= GRO_AFTER) {
 		uf->gro = true;
 		setsockopt(f->fd, IPPROTO_UDP, UDP_GRO, &on, sizeof(on));
+		setsockopt(f->fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof(room));
 	}
 }
