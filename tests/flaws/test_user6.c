@@ -116,6 +116,32 @@ static void fragment_flood(void **state)
 	still_works(g);
 }
 
+/* A datagram that is a fragment again once it is whole, of itself: the piece that it contains is
+ * what is there already, so that it was complete without end. And one of another datagram, which
+ * takes the memory that is being read. */
+static void fragments_in_fragments(void **state)
+{
+	struct guest *g = *state;
+	uint8_t frame[2048], body[1024], header[8] = { IPPROTO_FRAGMENT, [3] = 1, [7] = 42 };
+
+	for (uint32_t inner = 42; inner <= 43; inner++) {
+		header[7] = (uint8_t)inner;
+		for (uint32_t i = 0; i < sizeof(body); i += sizeof(header))
+			memcpy(body + i, header, sizeof(header));
+		header[7] = 42;
+		for (uint32_t off = 0; off < 2 * sizeof(body); off += sizeof(body)) {
+			uint32_t n =
+				guest_ip6(g, frame, HOST, IPPROTO_FRAGMENT, body, sizeof(body));
+
+			user_put16(header + 2, off | !off);
+			guest_send(g, frame, guest_extend6(frame, n, IPPROTO_FRAGMENT, header, 8));
+		}
+		user_put16(header + 2, 1);
+	}
+	assert_int_equal(guest_drops(g, TWX_DROP_BAD_PACKET), 2);
+	still_works(g);
+}
+
 /* QEMU, 2021: an extension header at the end of the data; and headers in every order and number. */
 static void extension_headers_at_the_end(void **state)
 {
@@ -288,6 +314,7 @@ int main(void)
 		with_guest(fragments_of_all_sizes),
 		with_guest(overlapping_fragments),
 		with_guest(fragment_flood),
+		with_guest(fragments_in_fragments),
 		with_guest(extension_headers_at_the_end),
 		with_guest(options_of_every_length),
 		with_guest(frames_cut_at_every_length),

@@ -8,7 +8,8 @@
  * fragment. Nothing that a fragment says is trusted beyond the bytes it holds: overlaps, ends that
  * move and ends beyond 65535 drop the whole datagram. The packet then enters ip.c or ip6.c again
  * like any other, its checksums unverified; one of IPv6 without the extension headers that stood in
- * front of the fragment header, which were looked at already.
+ * front of the fragment header, which were looked at already. A whole one that is a fragment again
+ * is dropped there: its bytes lie in the very datagram that is being finished.
  *
  * Bounds: 64 datagrams, 1 MiB together, 32 ranges each, 30 s; the oldest gives way. When time runs
  * out, the sender of a first fragment is told (time exceeded, code 1, in both ICMPs).

@@ -203,7 +203,7 @@ void user_input_ip6(struct user *u, const struct twx_frame *f, bool parts)
 	if (p.frag && user_get16(p.frag + 2) & 0xfff9) { /* an offset, or more to come */
 		if (f->meta.gso)
 			twx_port_drop(u->port, TWX_DROP_BAD_META, f->len);
-		else if (fragment_ok(u, &p))
+		else if (!parts && fragment_ok(u, &p)) /* no fragments of fragments */
 			frag_input(u, &p);
 		else
 			twx_port_drop(u->port, TWX_DROP_BAD_PACKET, f->len);
