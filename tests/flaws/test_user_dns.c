@@ -202,12 +202,36 @@ static void questions_without_end(void **state)
 	close_world(&w);
 }
 
+/* A name that is denied, in a message that has two questions, or whose count says that there is
+ * none: resolvers that look at the first question all the same would tell. */
+static void names_that_hide(void **state)
+{
+	static const uint8_t counts[] = { 0, 2, 255 };
+	struct dns_text q = dt_query(5, "x.bad.example", 1);
+	uint8_t frame[512], heard[512];
+	struct guest_pkt p;
+	struct world w;
+
+	open_world(&w, ",deny=*.bad.example");
+	for (size_t i = 0; i < sizeof(counts); i++) {
+		q.data[5] = counts[i];
+		guest_send(&w.g, frame, guest_udp(&w.g, frame, 1000, w.g.dns, 53, q.data, q.len));
+		assert_true(guest_recv_ip(&w.g, IPPROTO_UDP, &p, 1000));
+		assert_int_equal(dns_msg_rcode(p.data), DNS_REFUSED);
+		guest_pkt_free(&p);
+		assert_true(recv(w.fd, heard, sizeof(heard), 0) < 0);
+	}
+	resolves(&w);
+	close_world(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(answers_that_lie),
 		cmocka_unit_test(answers_that_are_guessed),
 		cmocka_unit_test(questions_without_end),
+		cmocka_unit_test(names_that_hide),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -161,6 +161,28 @@ static void names_are_the_addresses_that_answers_had(void **state)
 	rules_free(r);
 }
 
+/* Whoever answers for a name could lead the guest to the host's loopback. */
+static void names_do_not_open_the_aliases(void **state)
+{
+	struct rules *r = rules("deny=no.example,allow=a.example");
+	struct dns_text m = dt_answer(1, "a.example", 1);
+
+	dt_a(&m, "a.example", 300, "10.0.2.2");
+	dt_a(&m, "a.example", 300, "10.0.2.3");
+	dt_a(&m, "a.example", 300, "10.0.2.4");
+	rules_learn(r, m.data, m.len, 0);
+	assert_false(allowed(r, "tcp host 22", 0));
+	assert_false(allowed(r, "tcp dns 22", 0));
+	assert_true(allowed(r, "tcp 10.0.2.4 22", 0));
+	rules_free(r);
+	r = rules("deny=no.example");
+	m = dt_answer(1, "no.example", 1);
+	dt_a(&m, "no.example", 300, "10.0.2.2");
+	rules_learn(r, m.data, m.len, 0);
+	assert_false(allowed(r, "tcp host 22", 0));
+	rules_free(r);
+}
+
 static void order_of_records_does_not_matter(void **state)
 {
 	struct rules *r = rules("allow=a.example");
@@ -172,6 +194,40 @@ static void order_of_records_does_not_matter(void **state)
 	rules_learn(r, m.data, m.len, 0);
 	assert_true(allowed(r, "tcp 192.0.2.1 443", 0));
 	rules_free(r);
+}
+
+/* An address whose owner is the question's name at the end of @n pointers. */
+static bool is_found(uint32_t n)
+{
+	struct rules *r = rules("allow=a.example");
+	struct dns_text m = dt_answer(1, "a.example", 1);
+	uint32_t at = m.len + 11; /* data of the record that follows */
+	uint8_t chain[1024];
+	bool found;
+
+	for (uint32_t i = 0; i + 1 < n; i++) {
+		uint32_t to = i ? at + 2 * i - 2 : 12;
+
+		chain[2 * i] = (uint8_t)(0xc0 | to >> 8);
+		chain[2 * i + 1] = (uint8_t)to;
+	}
+	dt_record(&m, "", 16, 300, chain, 2 * (n - 1));
+	dt_put16(&m, 0xc000 | (at + 2 * (n - 2)));
+	memcpy(m.data + m.len, "\0\1\0\1\0\0\1\0\0\4\300\0\2\1", 14);
+	m.len += 14;
+	m.data[7]++;
+	rules_learn(r, m.data, m.len, 0);
+	found = allowed(r, "tcp 192.0.2.1 80", 0);
+	rules_free(r);
+	return found;
+}
+
+/* An answer of 64 KiB has room for chains of 8000: for each of 512 records, several times. */
+static void pointers_have_an_end(void **state)
+{
+	assert_true(is_found(2));
+	assert_true(is_found(100));
+	assert_false(is_found(300));
 }
 
 /* More addresses than are remembered: the first ones give way, nothing else happens. */
@@ -218,13 +274,19 @@ static void queries_obey_the_rules(void **state)
 		{ "deny=any:53", "any.example", false },
 		{ "deny=10.0.2.3", "any.example", false },
 		{ "allow=BAD.example.,deny=any", "bad.example", true },
+		/* One that cannot be read may be any. */
+		{ "deny=bad.example", NULL, false },
+		{ "deny=tcp:bad.example:25", NULL, true },
+		{ "allow=good.example", NULL, false },
+		{ "allow=good.example,allow=dns", NULL, true },
+		{ "deny=192.0.2.0/24", NULL, true },
 	};
 
 	for (size_t i = 0; i < array_size(cases); i++) {
 		struct rules *r = rules(cases[i].rules);
 
 		if (may_ask(r, cases[i].name) != cases[i].allowed)
-			fail_msg("%s: %s", cases[i].rules, cases[i].name);
+			fail_msg("%s: %s", cases[i].rules, cases[i].name ? cases[i].name : "?");
 		rules_free(r);
 	}
 }
@@ -360,7 +422,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(first_match_wins),
 		cmocka_unit_test(names_are_the_addresses_that_answers_had),
+		cmocka_unit_test(names_do_not_open_the_aliases),
 		cmocka_unit_test(order_of_records_does_not_matter),
+		cmocka_unit_test(pointers_have_an_end),
 		cmocka_unit_test(the_table_is_bounded),
 		cmocka_unit_test(queries_obey_the_rules),
 		cmocka_unit_test(rules_count),

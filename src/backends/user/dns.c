@@ -139,12 +139,12 @@ bool dns_may_ask(struct user *u, const struct in6_addr *alias, uint8_t proto, co
 	struct rules_to to = { .addr = *alias, .port = 53, .proto = proto, .place = RULES_DNS };
 	uint64_t now = twx_loop_now(u->loop);
 	struct dns_question q;
+	bool read;
 
 	if (!u->rules)
 		return true;
-	if (dns_msg_question(msg, len, &q))
-		return rules_allow_name(u->rules, &to, q.name.text, now);
-	return rules_allow(u->rules, &to, now);
+	read = dns_msg_question(msg, len, &q);
+	return rules_allow_name(u->rules, &to, read ? q.name.text : NULL, now);
 }
 
 bool dns_is_failure(const uint8_t *msg)

@@ -6,7 +6,8 @@
 
 #include "base/macros.h"
 
-#define RECORDS_MAX 512 /* looked at in one answer */
+#define RECORDS_MAX 512	 /* looked at in one answer */
+#define POINTERS_MAX 128 /* in one name: it has no more labels */
 #define TYPE_A 1
 #define TYPE_CNAME 5
 #define TYPE_AAAA 28
@@ -50,7 +51,7 @@ static bool add_label(struct dns_name *name, uint32_t *used, const uint8_t *labe
  * and never into the header. */
 static uint32_t read_name(const uint8_t *msg, uint32_t len, uint32_t off, struct dns_name *name)
 {
-	uint32_t end = 0, used = 0, start = off;
+	uint32_t end = 0, used = 0, start = off, n_pointers = 0;
 
 	while (off < len) {
 		uint8_t n = msg[off++];
@@ -64,7 +65,7 @@ static uint32_t read_name(const uint8_t *msg, uint32_t len, uint32_t off, struct
 				return 0;
 			end = end ? end : off + 1;
 			off = (n & 0x3fu) << 8 | msg[off];
-			if (off < DNS_HDR || off >= start)
+			if (off < DNS_HDR || off >= start || ++n_pointers > POINTERS_MAX)
 				return 0;
 			start = off;
 			continue;

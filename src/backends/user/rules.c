@@ -16,11 +16,13 @@
  * A name stands for the addresses that the DNS forwarder has brought the guest for it, or for a
  * name that leads to it or from it by CNAME, as long as their TTL says, one minute at least: a
  * guest may look twice. So names work for guests that ask the DNS alias only. 2048 addresses are
- * remembered, the first learned gives way.
+ * remembered, the first learned gives way. No name opens the aliases: whoever answers for it could
+ * have the guest led to the host's loopback.
  *
  * Queries to the DNS alias obey the same list. A rule with a name decides about queries for that
  * name: an allowed one must be resolved, whatever the port; a denied one must not, unless the rule
- * is about a protocol or port. Other rules decide as for any flow to port 53 of the alias.
+ * is about a protocol or port. Other rules decide as for any flow to port 53 of the alias. A
+ * message whose question cannot be read (none, several) may be for any name that a rule denies.
  *
  * Rules are looked at when a flow is made, and for UDP when a flow turns to another peer; flows
  * that are there stay when an address ceases to be a name's.
@@ -472,7 +474,7 @@ static bool where_matches(struct rules *r, uint32_t i, const struct rules_to *to
 		return in_net(rule, &to->addr);
 	case WHERE_NAME:
 		b = bound_find(r, &to->addr, i);
-		return b && now < b->until;
+		return b && now < b->until && !(rule->allow && to->place != RULES_ELSEWHERE);
 	case WHERE_HOST:
 		return to->place == RULES_HOST;
 	case WHERE_DNS:
@@ -526,8 +528,9 @@ bool rules_allow_name(struct rules *r, const struct rules_to *to, const char *na
 		if (rule->where != WHERE_NAME) {
 			if (matches(r, i, to, now))
 				break;
-		} else if ((rule->allow || !(rule->proto || has_ports(rule))) &&
-			   name_matches(rule, name)) {
+		} else if (rule->allow ? name && name_matches(rule, name)
+				       : !rule->proto && !has_ports(rule) &&
+						 (!name || name_matches(rule, name))) {
 			break;
 		}
 	}

@@ -32,7 +32,8 @@ void rules_free(struct rules *r);
 
 /* May a flow be made? @now: loop time, ns. The rule that decides counts it. */
 bool rules_allow(struct rules *r, const struct rules_to *to, uint64_t now);
-/* May a query for @name (as dns_msg.h has names) be sent to the DNS alias @to? */
+/* May a query for @name (as dns_msg.h has names; null: it cannot be read) be sent to the DNS alias
+ * @to? */
 bool rules_allow_name(struct rules *r, const struct rules_to *to, const char *name, uint64_t now);
 /* An answer that passes to the guest: its addresses belong to the rules with its names from now on.
  */
