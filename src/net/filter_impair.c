@@ -175,6 +175,13 @@ static uint64_t impair_random(struct impair_line *l)
 	return z ^ (z >> 31);
 }
 
+static bool impair_full(const struct impair_line *l, uint32_t len)
+{
+	const struct twx_queue *q = l->queue;
+
+	return q && (q->n >= l->impair->limit || len > IMPAIR_BYTES - q->bytes);
+}
+
 /* When a frame of @len bytes may leave. @dice is 32 bits wide. */
 static uint64_t impair_when(struct impair_line *l, uint32_t len, uint64_t dice)
 {
@@ -183,7 +190,8 @@ static uint64_t impair_when(struct impair_line *l, uint32_t len, uint64_t dice)
 	uint64_t swing = (uint64_t)((unsigned __int128)(2 * m->jitter) * dice >> 32);
 
 	wait = wait + swing > m->jitter ? wait + swing - m->jitter : 0;
-	if (m->rate) {
+	/* What will be dropped does not take others' time on the line. */
+	if (m->rate && !impair_full(l, len)) {
 		l->idle_at = max(l->idle_at, now) +
 			     (uint64_t)((unsigned __int128)len * 8 * IMPAIR_S / m->rate);
 		wait += l->idle_at - now;
@@ -195,14 +203,13 @@ static uint64_t impair_when(struct impair_line *l, uint32_t len, uint64_t dice)
 static void impair_hold(struct impair_line *l, const struct twx_frame *frame, uint64_t when)
 {
 	struct impair *m = l->impair;
-	const struct twx_queue *q = l->queue;
 	struct queue_node *node = NULL;
-	bool first = !q;
+	bool first = !l->queue;
 
-	if (first || (q->n < m->limit && frame->len <= IMPAIR_BYTES - q->bytes))
+	if (!impair_full(l, frame->len))
 		node = queue_node_new(frame);
 	if (node) {
-		node->when = first ? when : max(when, q->tail->when);
+		node->when = first ? when : max(when, l->queue->tail->when);
 		if (queue_add(&l->queue, node) < 0)
 			node = NULL;
 	}

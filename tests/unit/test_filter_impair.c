@@ -317,6 +317,23 @@ static void test_rate(void **state)
 	toy_expect(r->fk.guest, "abcd");
 }
 
+/* What does not fit keeps nobody waiting: the line carries rate= while more than that comes. */
+static void test_rate_is_carried_under_overload(void **state)
+{
+	struct rig *r = *state;
+	int i;
+
+	impair(r, "id=f0,rate=48kbit,limit=2");
+	for (i = 0; i < 6; i++)
+		down(r, (uint8_t)('a' + i));
+	assert_int_equal(r->port->count.drops[TWX_DROP_LIMIT], 4);
+	pass(r, 20 * MS);
+	toy_expect(r->fk.guest, "ab");
+	down(r, 'g');
+	pass(r, 10 * MS);
+	toy_expect(r->fk.guest, "abg");
+}
+
 static void test_limit(void **state)
 {
 	struct rig *r = *state;
@@ -579,6 +596,7 @@ int main(void)
 		rig_test(test_jitter_varies_and_does_not_reorder),
 		rig_test(test_reordered_frames_overtake),
 		rig_test(test_rate),
+		rig_test(test_rate_is_carried_under_overload),
 		rig_test(test_limit),
 		rig_test(test_bytes_are_bounded),
 		rig_test(test_pulled_cable),
