@@ -13,7 +13,6 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <ifaddrs.h>
 #include <limits.h>
@@ -54,7 +53,7 @@ struct pasta {
 	struct run run;
 	bool foreground, to_stderr, map_gw, no4, no6;
 	struct in_addr addr, mask, gateway; /* 0: the host's */
-	const char *interface, *dns, *log, *netns;
+	const char *interface, *outbound_if, *dns, *netns;
 	uint8_t mac[6];
 	char ifname[IF_NAMESIZE];
 	char *path; /* of a namespace that was named */
@@ -151,7 +150,10 @@ static int take_mask(struct pasta *p, const char *text)
 
 	if (*text && !*end && bits >= 4 && bits <= 32)
 		p->mask.s_addr = htonl(0xffffffffu << (32 - bits));
-	else if (inet_pton(AF_INET, text, &p->mask) != 1 || !p->mask.s_addr)
+	else if (inet_pton(AF_INET, text, &p->mask) != 1)
+		p->mask.s_addr = 0;
+	/* Ones, then zeros: what it leaves out is one less than a power of two. */
+	if (!p->mask.s_addr || (~ntohl(p->mask.s_addr) & -ntohl(p->mask.s_addr)))
 		return misuse(text, "is no netmask");
 	return 0;
 }
@@ -176,6 +178,16 @@ static int take_ports(struct pasta *p, bool udp, const char *spec)
 		return 0;
 	cli_fail(udp ? "--udp-ports" : "--tcp-ports", &e);
 	return -1;
+}
+
+/* Both families leave by one. */
+static int take_outbound_if(struct pasta *p, const char *name)
+{
+	if (p->outbound_if && strcmp(p->outbound_if, name))
+		return misuse(name, "cannot be: IPv4 and IPv6 leave by one interface here");
+	p->outbound_if = name;
+	kv_set(p->run.netdev, "outbound-if", name);
+	return 0;
 }
 
 static int take_list(struct pasta *p, const char *key, const char *value)
@@ -254,7 +266,7 @@ static bool take_switch(struct pasta *p, int key)
 		p->no4 = true;
 		return true;
 	case 'l':
-		p->log = optarg;
+		r->log = optarg;
 		return true;
 	case 'P':
 		r->pidfile = optarg;
@@ -305,8 +317,7 @@ static int take_option(struct pasta *p, int key)
 		return take_list(p, "outbound-addr", optarg);
 	case O_IF4:
 	case O_IF6:
-		kv_set(p->run.netdev, "outbound-if", optarg);
-		return 0;
+		return take_outbound_if(p, optarg);
 	case 'D':
 		kv_set(p->run.netdev, "dns-host", optarg);
 		return 0;
@@ -445,6 +456,8 @@ static int set_network(struct pasta *p)
 	struct kv *netdev = p->run.netdev;
 	char name[IF_NAMESIZE] = "", net[INET_ADDRSTRLEN], *text;
 
+	if (p->interface && !if_nametoindex(p->interface))
+		return misuse(p->interface, "is no interface of this host");
 	default_route(p->interface, name, &gateway);
 	address_of(*name ? name : p->interface ? p->interface : "", &addr, &mask);
 	addr = p->addr.s_addr ? p->addr : addr;
@@ -452,10 +465,14 @@ static int set_network(struct pasta *p)
 	gateway = p->gateway.s_addr ? p->gateway : gateway;
 	if (!*p->ifname)
 		snprintf(p->ifname, sizeof(p->ifname), "%s", *name ? name : "tap0");
-	if (p->no4 || !addr.s_addr || !mask.s_addr || !gateway.s_addr)
-		return p->addr.s_addr && !p->no4
-			       ? misuse("--address", "needs --netmask and --gateway here: the host "
-						     "has no default route")
+	if (p->no4)
+		return 0;
+	if (p->dns)
+		kv_set(netdev, "dns", p->dns);
+	if (!addr.s_addr || !mask.s_addr || !gateway.s_addr)
+		return p->addr.s_addr || p->mask.s_addr || p->gateway.s_addr
+			       ? misuse("--address, --netmask, --gateway",
+					"need each other here: the host has no default route")
 			       : 0;
 	base.s_addr = addr.s_addr & mask.s_addr;
 	text = cli_printf("%s/%d", inet_ntop(AF_INET, &base, net, sizeof(net)),
@@ -465,7 +482,8 @@ static int set_network(struct pasta *p)
 	set_address(netdev, "host", gateway);
 	set_address(netdev, "dhcpstart", addr);
 	kv_set(netdev, "lan", "on");
-	kv_set(netdev, "dns", p->dns ? p->dns : NO_DNS);
+	if (!p->dns)
+		kv_set(netdev, "dns", NO_DNS);
 	return 0;
 }
 
@@ -480,15 +498,7 @@ static int settle(struct pasta *p)
 	if (set_network(p))
 		return 1;
 	p->run.world.tap.ifname = p->ifname;
-	p->run.keep_stderr = p->to_stderr || p->log;
-	if (p->log) {
-		int fd = open(p->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-
-		if (fd < 0 || dup2(fd, STDERR_FILENO) < 0)
-			return cli_fail_text("pasta", NULL, "cannot write to %s: %s", p->log,
-					     strerror(errno));
-		close(fd);
-	}
+	p->run.keep_stderr = p->to_stderr || p->run.log;
 	return 0;
 }
 

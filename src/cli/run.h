@@ -65,6 +65,7 @@ struct run {
 	bool background;     /* the caller goes on when the network is there */
 	bool keep_stderr;    /* and messages go on */
 	const char *pidfile; /* written then; or null */
+	const char *log;     /* a file for messages, but not COMMAND's; or null */
 	int report;	     /* to the process that waits for that; -1: none does */
 	int ready_fd, exit_fd;
 	const char *ready_text;

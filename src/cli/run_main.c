@@ -244,6 +244,20 @@ static int write_pidfile(const struct run *r)
 	return cli_fail_text(r->name, NULL, "cannot write %s: %s", r->pidfile, strerror(errno));
 }
 
+static int open_log(const struct run *r)
+{
+	int fd;
+
+	if (!r->log)
+		return 0;
+	fd = open(r->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	if (fd < 0 || dup2(fd, STDERR_FILENO) < 0)
+		return cli_fail_text(r->name, NULL, "cannot write to %s: %s", r->log,
+				     strerror(errno));
+	close(fd);
+	return 0;
+}
+
 static int make_and_serve(struct run *r)
 {
 	int err;
@@ -251,7 +265,7 @@ static int make_and_serve(struct run *r)
 	signal(SIGCHLD, SIG_DFL);
 	if (r->argv && run_command_start(&r->command, r->argv))
 		return 1;
-	if (make_world(r))
+	if (open_log(r) || make_world(r))
 		return 1;
 	run_target_close(r);
 	if ((r->made && r->made(r)) || write_pidfile(r))

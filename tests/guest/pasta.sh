@@ -12,6 +12,9 @@ pasta() { timeout 60 "$T/pasta" "$@" </dev/null; }
 
 holds "without a default route: the user-mode network" "$(pasta --config-net -- ip -4 -o addr show tap0)" '*inet 10.0.2.15/24*'
 
+holds "nor with it: --dns-forward" "$(pasta --config-net --dns-forward 169.254.1.1 -- sh -c 'busybox nslookup nobody.invalid 169.254.1.1' 2>&1)" '*169.254.1.1*'
+holds "an address alone is not forgotten" "$(pasta --config-net -g 10.0.0.1 -- true 2>&1; echo "status $?")" '*need each other*status 1'
+
 # The host's network: a gateway and a neighbour.
 unshare -n sleep 1000 &
 lan=$!
@@ -40,6 +43,8 @@ holds "-4: no IPv6" "$(pasta --config-net -4 -- ip -6 route)" 'fe80::/64*'
 holds "without --config-net the interface is down" "$(pasta -- ip -o link show lan0)" '*state DOWN*'
 pasta -- sh -c 'exit 3'
 holds "COMMAND's status" "$?" 3
+holds "--log-file is not for COMMAND's standard error" "$(pasta -l "$T/pasta.log" -- sh -c 'echo mine >&2' 2>&1; cat "$T/pasta.log")" mine
+holds "but for pasta's" "$(pasta -l "$T/pasta.log" -- /nonexistent 2>&1; cat "$T/pasta.log")" '*cannot run /nonexistent*'
 
 unshare -U -r -n sh -c "echo \$\$ >'$T/pid'; exec sleep 1000" &
 until_true 10 test -s "$T/pid"
@@ -68,5 +73,8 @@ bad 'different length' -t 1-2:3 --
 bad 'take none' -T 5 --
 bad 'exclude each other' -4 -6 --
 bad 'no MTU' -m 5 --
+bad 'no netmask' -a 10.9.8.7 -n 255.0.255.0 -g 10.9.8.1 --
+bad 'no interface of this host' -i nosuch0 --
+bad 'leave by one' --outbound-if4 lo --outbound-if6 lan0 --
 bad 'nrecognized' --no-dhcp --
 finish
