@@ -13,6 +13,8 @@
 #include <linux/virtio_ring.h>
 #include <cmocka.h>
 
+#include <twinax/usernet.h>
+
 #include "base/csum.h"
 #include "base/endian.h"
 #include "vhost_client.h"
@@ -189,6 +191,30 @@ static void test_flows_stay_with_their_owner(void **state)
 	}
 }
 
+/* The guest uses the port that a forward leads to for questions of its own, from the other pair. */
+static void test_a_forwarded_port_that_is_used(void **state)
+{
+	struct twx_backend *b = twx_usernet_find(bench.net, "n0", &bench.e);
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct twx_usernet_fwd fwd = { .size = sizeof(fwd) };
+	uint8_t f[64];
+
+	(void)state;
+	assert_int_equal(twx_usernet_hostfwd_add(b, "udp:127.0.0.1:0-:5353", &bench.e), 0);
+	assert_true(twx_usernet_hostfwd_next(b, 0, &fwd));
+	to.sin_port = htons(fwd.host_port);
+	start(2);
+	send_udp(1, 5353, "asks");
+	(void)host_got("asks");
+	(void)guest_got(0x0800, f);
+	sendto(echo_fd, "comes", 5, 0, (struct sockaddr *)&to, sizeof(to));
+	(void)guest_got(0x0800, f);
+	assert_memory_equal(f + 42, "comes", 5);
+	send_udp(1, 5353, "answers"); /* to the one that came through the forward */
+	assert_int_equal(host_got("answers"), fwd.host_port);
+	(void)guest_got(0x0800, f);
+}
+
 static void test_arp_is_answered_once(void **state)
 {
 	static const uint8_t question[28] = { 0, 1, 8, 0, 6, 4, 0, 1, 0x52, 0x54, 0, 0x12, 0x34, 0x56,
@@ -264,6 +290,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(flows_stay_with_their_owner),
+		T(a_forwarded_port_that_is_used),
 		T(arp_is_answered_once),
 		T(a_pair_goes),
 		T(changes_under_load),

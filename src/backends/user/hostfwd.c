@@ -15,7 +15,8 @@
  * per forward; a host-side peer appears to the guest under its own address and port (loopback: as
  * the host alias), and is remembered as a flow with that peer in its key and no socket of its own,
  * so that the guest's reply finds its way back out of the forward's socket. These flows age and are
- * bounded like other UDP flows (udp.c).
+ * bounded like other UDP flows (udp.c). With workers the guest's port is the first lane's as long
+ * as the forward is there, whatever else the guest sends from it.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -44,6 +45,7 @@ struct forward {
 	uint32_t index; /* in the list */
 	int fd;
 	bool paused;
+	bool claimed; /* lanes: the guest's port is this lane's */
 	struct twx_watch watch;
 	struct twx_timer retry;
 	struct hostops_sock_file file; /* of a unix socket */
@@ -57,6 +59,31 @@ struct user_fwd {
 };
 
 /* --- UDP --- */
+
+static struct flow_key guest_end(const struct forward *f)
+{
+	return (struct flow_key){ .guest = f->rule.guest,
+				  .guest_port = f->rule.guest_port,
+				  .kind = FLOW_UDP };
+}
+
+/* False while another lane has a flow of the guest's port. */
+static bool claim(struct forward *f)
+{
+	struct flow_key key = guest_end(f);
+
+	if (f->u->lanes && f->rule.kind == FWD_UDP && !f->claimed)
+		f->claimed = lanes_claim(f->u, &key);
+	return f->claimed || !f->u->lanes;
+}
+
+static void unclaim(struct forward *f)
+{
+	struct flow_key key = guest_end(f);
+
+	if (f->claimed)
+		lanes_release(f->u, &key);
+}
 
 /* Is it this peer's, through this forward? */
 static bool is_flow_of(const struct forward *f, struct flow *flow, const union user_addr *from)
@@ -111,7 +138,7 @@ static bool name_forward_peer(struct user *u, void *opaque, const union user_add
 	};
 	struct flow *flow;
 
-	if (!key.peer_port)
+	if (!key.peer_port || !claim(f))
 		return false;
 	memcpy(from, real,
 	       f->rule.host.ss_family == AF_INET6 ? sizeof(from->in6) : sizeof(from->in));
@@ -319,6 +346,7 @@ static void forward_free(struct forward *f)
 {
 	twx_watch_del(&f->watch);
 	twx_timer_cancel(&f->retry);
+	unclaim(f);
 	if (f->fd >= 0)
 		close(f->fd);
 	if (f->fd >= 0 && f->rule.kind == FWD_UNIX)
@@ -348,6 +376,7 @@ static int enter(struct user *u, struct forward *f)
 	f->index = i;
 	u->fwd->list[i] = f;
 	u->fwd->n_udp += f->rule.kind == FWD_UDP;
+	(void)claim(f); /* else when there is something to forward */
 	return 0;
 }
 

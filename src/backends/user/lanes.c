@@ -20,10 +20,10 @@
  * moved may overtake what waits in a ring; TCP takes that for a loss and recovers.
  *
  * Lane 0 has what there is once: ARP and neighbour discovery, DHCP, DHCPv6, TFTP, fragments (until
- * they are whole), hostfwd's listeners, records for a successor (of its own connections). Frames of
- * these kinds are handed to it. What it learns of MACs it tells the others, by the same rings; a
- * lane that misses one asks it. Connections that hostfwd accepts go to the lanes in turn, of those
- * from whose ports the guest has sent.
+ * they are whole), hostfwd's listeners and the guest's ends of its UDP ports, records for a
+ * successor (of its own connections). Frames of these kinds are handed to it. What it learns of
+ * MACs it tells the others, by the same rings; a lane that misses one asks it. Connections that
+ * hostfwd accepts go to the lanes in turn, of those from whose ports the guest has sent.
  *
  * Between lanes go, beside frames, messages (enum kind). A ring that is full drops (LIMIT), as a
  * queue would. A frame is handed on MAX_HOPS times at most: owners may change while it is on its
@@ -321,7 +321,8 @@ static void lane_task(struct twx_task *t)
 	struct user *u = l->user;
 	bool more = false;
 
-	atomic_store(&l->posted, false);
+	/* Not a store: whoever found it set has put before this, and is to be seen below. */
+	(void)atomic_exchange(&l->posted, false);
 	for (uint32_t i = 0; i < u->lanes->n; i++)
 		if (i != u->lane)
 			more |= take(u, &l->from[i]);
