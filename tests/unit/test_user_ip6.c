@@ -487,6 +487,31 @@ static uint32_t fragment(struct guest *g, uint8_t *frame, const char *dst, uint3
 	return guest_extend6(frame, n, IPPROTO_FRAGMENT, header, sizeof(header));
 }
 
+/* Who speaks IPv4 has no address here; under the gateway's it could answer for the host. */
+static void ipv4_does_not_come_in(void **state)
+{
+	struct guest *g = *state;
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in6 from;
+	socklen_t len = sizeof(from);
+	uint16_t port, other;
+	int fd = guest_host_socket6(SOCK_DGRAM, &port), fd4 = guest_host_socket(SOCK_DGRAM, &other);
+	uint8_t frame[128], buf[16];
+	ssize_t n = -1;
+
+	guest_send(g, frame, guest_udp6(g, frame, 1000, HOST, port, "x", 1));
+	for (int i = 0; i < 100 && n < 0; i++) {
+		guest_run(g, 1);
+		n = recvfrom(fd, buf, sizeof(buf), 0, (struct sockaddr *)&from, &len);
+	}
+	assert_int_equal(n, 1);
+	a.sin_port = from.sin6_port;
+	sendto(fd4, "forged", 6, 0, (struct sockaddr *)&a, sizeof(a));
+	assert_true(guest_silent(g, 20));
+	close(fd4);
+	close(fd);
+}
+
 static void fragments_are_put_together(void **state)
 {
 	struct guest *g = *state;
@@ -730,6 +755,7 @@ int main(void)
 		with_guest(pings_leave_the_host),
 		with_guest(datagrams_go_both_ways),
 		with_guest(the_gateway_answers_from_where_it_was_asked),
+		with_guest(ipv4_does_not_come_in),
 		with_guest(fragments_are_put_together),
 		with_guest(bad_fragments_are_told),
 		with_guest(missing_fragments_are_told),

@@ -136,10 +136,13 @@ static int open_socket(bool v6)
 
 	if (fd < 0)
 		return -errno;
-	if (v6)
-		setsockopt(fd, IPPROTO_IPV6, IPV6_RECVERR, &one, sizeof(one));
-	else
+	if (!v6) {
 		setsockopt(fd, IPPROTO_IP, IP_RECVERR, &one, sizeof(one));
+		return fd;
+	}
+	setsockopt(fd, IPPROTO_IPV6, IPV6_RECVERR, &one, sizeof(one));
+	/* Who speaks IPv4 would be the gateway for the guest, and could answer for the host. */
+	setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
 	return fd;
 }
 
