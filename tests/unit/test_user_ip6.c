@@ -512,6 +512,43 @@ static void ipv4_does_not_come_in(void **state)
 	close(fd);
 }
 
+/* The host's network has addresses that the guest's has, too, link-local ones always: who has one
+ * cannot be named to the guest, and is not the gateway. */
+static void strangers_are_not_the_gateway(void **state)
+{
+	struct guest g;
+	struct twx_error e = { 0 };
+	struct sockaddr_in6 from, own = { .sin6_family = AF_INET6 };
+	socklen_t len = sizeof(from);
+	uint16_t port;
+	int fd = guest_host_socket6(SOCK_DGRAM, &port);
+	int other = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	uint8_t frame[128], buf[16];
+	ssize_t n = -1;
+
+	own.sin6_addr = guest_addr6(FAR);
+	if (!far_is_there)
+		skip();
+	assert_int_equal(bind(other, (struct sockaddr *)&own, sizeof(own)), 0);
+	assert_true(guest_open(&g, "ipv6-net=2001:db8::/64", 0, &e));
+	memcpy(g.gw_mac6, (uint8_t[]){ 0x52, 0x56, 0, 0, 0, 2 }, 6);
+	g.ip6 = guest_addr6("2001:db8::15");
+	guest_send(&g, frame, guest_udp6(&g, frame, 1000, "2001:db8::2", port, "x", 1));
+	for (int i = 0; i < 100 && n < 0; i++) {
+		guest_run(&g, 1);
+		n = recvfrom(fd, buf, sizeof(buf), 0, (struct sockaddr *)&from, &len);
+	}
+	assert_int_equal(n, 1);
+	own.sin6_port = from.sin6_port;
+	sendto(other, "forged", 6, 0, (struct sockaddr *)&own, sizeof(own));
+	assert_true(guest_silent(&g, 20));
+	sendto(fd, "right", 5, 0, (struct sockaddr *)&from, sizeof(from));
+	assert_false(guest_silent(&g, 1000));
+	close(other);
+	close(fd);
+	guest_close(&g);
+}
+
 static void fragments_are_put_together(void **state)
 {
 	struct guest *g = *state;
@@ -756,6 +793,7 @@ int main(void)
 		with_guest(datagrams_go_both_ways),
 		with_guest(the_gateway_answers_from_where_it_was_asked),
 		with_guest(ipv4_does_not_come_in),
+		cmocka_unit_test(strangers_are_not_the_gateway),
 		with_guest(fragments_are_put_together),
 		with_guest(bad_fragments_are_told),
 		with_guest(missing_fragments_are_told),

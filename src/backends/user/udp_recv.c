@@ -358,11 +358,22 @@ int udp_recv_batch(struct user *u, int fd, const struct udp_target *t)
 
 /* --- flows --- */
 
+static bool is_loopback(const union user_addr *a)
+{
+	return a->sa.sa_family == AF_INET ? ntohl(a->in.sin_addr.s_addr) >> 24 == 127
+					  : IN6_IS_ADDR_LOOPBACK(&a->in6.sin6_addr);
+}
+
+/* Loopback is the gateway's. Others that have no address for the guest (it lies in its own network)
+ * cannot have been asked, and would pass for the gateway. */
 static bool name_peer(struct user *u, void *opaque, const union user_addr *from,
 		      struct user_end *src)
 {
+	struct in6_addr own = from->sa.sa_family == AF_INET ? user_mapped(from->in.sin_addr)
+							    : from->in6.sin6_addr;
+
 	*src = udp_seen_as(u, opaque, &from->sa);
-	return true;
+	return user_same(&src->addr, &own) || is_loopback(from);
 }
 
 static void pause_flow(struct user *u, struct flow *f)
