@@ -18,6 +18,7 @@
 
 #define API_CLIENTS 8
 #define API_WAIT_NS 1000000000ull
+#define API_PAUSE_NS 100000000ull /* after a failure to accept: it may last */
 
 struct api_client {
 	struct api_server *server;
@@ -31,6 +32,7 @@ struct api_server {
 	struct api api;
 	struct twx_loop *loop;
 	struct twx_watch listener;
+	struct twx_timer rest; /* the listener's */
 	struct api_client clients[API_CLIENTS];
 };
 
@@ -80,6 +82,11 @@ static void client_late(struct twx_timer *t)
 	client_try(container_of(t, struct api_client, timer), true);
 }
 
+static void rest_over(struct twx_timer *t)
+{
+	twx_watch_set(&container_of(t, struct api_server, rest)->listener, EPOLLIN);
+}
+
 static void accept_client(struct twx_watch *w, uint32_t events)
 {
 	struct api_server *s = container_of(w, struct api_server, listener);
@@ -93,6 +100,10 @@ static void accept_client(struct twx_watch *w, uint32_t events)
 		return;
 	}
 	fd = accept4(w->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (fd < 0 && errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
+		twx_watch_set(w, 0);
+		twx_timer_set(&s->rest, twx_loop_now(s->loop) + API_PAUSE_NS);
+	}
 	if (fd < 0)
 		return;
 	c->len = 0;
@@ -122,6 +133,7 @@ int api_server_start(struct api_server **out, struct twx_net *net, struct twx_ba
 	int fd, i, err;
 
 	s->loop = twx_net_loop(net);
+	twx_timer_init(&s->rest, s->loop, rest_over);
 	s->api = (struct api){ .guest = guest, .add = add, .remove = del, .opaque = b };
 	for (i = 0; i < API_CLIENTS; i++)
 		s->clients[i].server = s;
@@ -144,6 +156,7 @@ void api_server_stop(struct api_server *s)
 	for (i = 0; i < API_CLIENTS; i++)
 		if (s->clients[i].watch.loop)
 			client_end(&s->clients[i]);
+	twx_timer_cancel(&s->rest);
 	if (s->listener.loop) {
 		twx_watch_del(&s->listener);
 		close(s->listener.fd);

@@ -4,7 +4,7 @@
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
-need "$TWINAX" "$NETPEER" busybox dnsmasq ping unshare
+need "$TWINAX" "$NETPEER" busybox dnsmasq ping prlimit unshare
 [ -w /dev/net/tun ] || { echo "1..0 # SKIP $T_NAME: /dev/net/tun is not open to us"; exit 77; }
 unshare -U -r -n true 2>/dev/null || { echo "1..0 # SKIP $T_NAME: no user namespaces"; exit 77; }
 
@@ -155,5 +155,24 @@ exec 5>"$T/exit"
 step "-exit-fd: ready" until_true 10 grep -q ready "$T/ready3"
 exec 5>&-
 step "-exit-fd: it ends when the other end is closed" until_true 10 sh -c "! kill -0 $tw"
+
+# --- called as slirp4netns -----------------------------------------------------------------------------------------
+
+# Descriptors have run out, and a client waits: a process that spins never gives the processor away by itself.
+ln -s "$(realpath "$TWINAX")" "$T/slirp4netns"
+"$T/slirp4netns" -c -r 3 -a "$T/api" "$pid" tap9 3>"$T/ready4" &
+tw=$!
+step "slirp4netns: ready" until_true 10 grep -q 1 "$T/ready4"
+prlimit --pid "$tw" --nofile=1:
+timeout 60 "$TWINAX" ctl "$T/api" info >/dev/null 2>&1 &
+client=$!
+sleep 1 # it is in the backlog
+naps() { awk '/^voluntary/ { print $2 }' "/proc/$tw/status"; }
+slept=$(naps)
+more_naps() { [ "$(naps)" -gt $((slept + 5)) ]; }
+step "slirp4netns: rests while it cannot accept" until_true 10 more_naps
+prlimit --pid "$tw" --nofile="$(ulimit -H -n):"
+step "slirp4netns: and has the client when it can again" until_true 10 sh -c "! kill -0 $client"
 kill "$pid"
+step "slirp4netns: ends with the process" until_true 10 sh -c "! kill -0 $tw"
 finish
