@@ -3,7 +3,6 @@
 #ifndef CLI_RUN_H
 #define CLI_RUN_H
 
-#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/stat.h>
@@ -74,7 +73,6 @@ struct run {
 				       message */
 	void *opaque;		    /* of made */
 	int status;
-	sigset_t mask; /* as it was before */
 	struct twx_child child;
 	struct twx_watch signals, exit_watch, pid_watch, mounts, file;
 };

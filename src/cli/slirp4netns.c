@@ -5,9 +5,8 @@
  *
  * Those programs look into the help for what there is, and pass only that. So an option that this
  * twinax cannot obey is not in the help, and is refused; none is taken and then forgotten. Not
- * there are
- * --enable-seccomp and --target-type=bess (vhost-user and -netdev stream are our ways to a virtual
- * machine).
+ * there are --target-type=bess (vhost-user and -netdev stream are our ways to a virtual machine),
+ * and --enable-seccomp where libseccomp was not there to build with.
  *
  * Other than there, checksums and segmentation are left to the kernel, whatever the MTU; the
  * process ends with its namespace, too, not by --exit-fd and signals alone.
