@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The program: finds the command and runs it. */
+#include <fcntl.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 
@@ -100,12 +103,25 @@ static const struct {
 	{ "pasta", cmd_pasta },
 };
 
+/* What is opened later must not be taken for a standard stream: messages would go into a device. */
+static bool standard_streams(void)
+{
+	int fd;
+
+	for (fd = 0; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+			return false;
+	return true;
+}
+
 int main(int argc, char **argv)
 {
 	const char *name = argc ? strrchr(argv[0], '/') : NULL;
 	const struct cli_command *c;
 	size_t i;
 
+	if (!standard_streams())
+		return 1;
 	name = name ? name + 1 : argc ? argv[0] : "";
 	for (i = 0; i < sizeof(personalities) / sizeof(personalities[0]); i++)
 		if (!strcmp(name, personalities[i].name))

@@ -57,6 +57,8 @@ step "a forwarded port" until_true 10 "$NETPEER" connects 127.0.0.1 2280 5
 step "a range of ports" until_true 10 "$NETPEER" connects 127.0.0.1 2283 5
 holds "without what is excluded" "$(busybox nc -w 2 127.0.0.1 2282 </dev/null 2>&1)" '*refused*'
 step "a forwarded UDP port, the neighbour's" nsenter -t $lan -n "$NETPEER" udp 198.51.100.5 2284 20 500
+holds "the same, called without standard streams" \
+	"$(sh -c "'$T/pasta' --config-net -I eth1 -P '$T/pasta2.pid' $pid <&- >&- 2>&-"; echo $?; kill "$(cat "$T/pasta2.pid")")" 0
 kill "$pid"
 step "it ends with the process" until_true 10 sh -c "! kill -0 $pp || grep -q 'State:.Z' /proc/$pp/status"
 
