@@ -61,6 +61,8 @@ static int bind_interface(struct user *u, int fd, int family)
 	if (errno == ENODEV)
 		return -ENETUNREACH;
 	index = htonl(interface(u));
+	if (!index) /* gone: 0 would mean any */
+		return -ENETUNREACH;
 	if (family == AF_INET)
 		return setsockopt(fd, IPPROTO_IP, IP_UNICAST_IF, &index, sizeof(index)) ? -errno
 											: 0;
