@@ -171,7 +171,7 @@ naps() { awk '/^voluntary/ { print $2 }' "/proc/$tw/status"; }
 slept=$(naps)
 more_naps() { [ "$(naps)" -gt $((slept + 5)) ]; }
 step "slirp4netns: rests while it cannot accept" until_true 10 more_naps
-prlimit --pid "$tw" --nofile="$(ulimit -H -n):"
+prlimit --pid "$tw" --nofile="$(prlimit --pid $$ --nofile --output HARD --noheadings | tr -d " "):"
 step "slirp4netns: and has the client when it can again" until_true 10 sh -c "! kill -0 $client"
 kill "$pid"
 step "slirp4netns: ends with the process" until_true 10 sh -c "! kill -0 $tw"
