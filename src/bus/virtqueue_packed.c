@@ -103,15 +103,11 @@ static int walk_table(struct walk *w, const struct desc *table)
 	struct virtqueue *vq = w->vq;
 	uint32_t n = table->len / DESC_SIZE;
 	const uint8_t *base;
-	uint64_t end;
 	struct desc d;
-	int rc = 0;
+	int rc = indirect_check(vq, table);
 
-	if (!vq->indirect || (table->flags & VRING_DESC_F_NEXT) || n == 0 ||
-	    table->len % DESC_SIZE || n > 32768)
-		return WALK_BROKEN;
-	if (__builtin_add_overflow(table->addr, table->len, &end))
-		return -EFAULT;
+	if (rc)
+		return rc;
 	base = mem_ptr(vq->dev->mem, (gpa){ table->addr }, table->len);
 	for (uint32_t i = 0; i < n && rc == 0; i++) {
 		if (w->visited++ == VQ_MAX_IOV)

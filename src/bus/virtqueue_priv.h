@@ -140,6 +140,18 @@ static inline int indirect_iova(struct iotlb *t, gpa addr, struct desc *out)
 	return 0;
 }
 
+/* Can it be walked as an indirect table? (virtio 1.2, 2.7.5.3.1, 2.8.7) */
+static inline int indirect_check(const struct virtqueue *vq, const struct desc *table)
+{
+	uint32_t n = table->len / DESC_SIZE;
+	uint64_t end;
+
+	if (!vq->indirect || (table->flags & VRING_DESC_F_NEXT) || n == 0 ||
+	    table->len % DESC_SIZE || n > 32768)
+		return WALK_BROKEN;
+	return __builtin_add_overflow(table->addr, table->len, &end) ? -EFAULT : 0;
+}
+
 /* Entry @i of an indirect table; the table may cross from one region into its neighbour. */
 static inline int indirect_fetch(struct virtqueue *vq, const struct desc *table,
 				 const uint8_t *base, uint32_t i, struct desc *out)

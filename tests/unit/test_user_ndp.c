@@ -411,24 +411,6 @@ static void off_is_off(void **state)
 	guest_close(&g);
 }
 
-static int open_guest(void **state)
-{
-	struct guest *g = malloc(sizeof(*g));
-
-	assert_true(guest_open(g, "", 0, NULL));
-	*state = g;
-	return 0;
-}
-
-static int close_guest(void **state)
-{
-	guest_close(*state);
-	free(*state);
-	return 0;
-}
-
-#define on_guest(test) cmocka_unit_test_setup_teardown(test, open_guest, close_guest)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {

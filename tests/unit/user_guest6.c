@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -136,4 +137,20 @@ bool guest6_recv(struct guest *g, uint8_t proto, struct guest6_pkt *p, int ms)
 void guest6_free(struct guest6_pkt *p)
 {
 	guest_frame_free(&p->frame);
+}
+
+int guest6_setup(void **state)
+{
+	struct guest *g = malloc(sizeof(*g));
+
+	assert_true(guest_open(g, "", 0, NULL));
+	*state = g;
+	return 0;
+}
+
+int guest6_teardown(void **state)
+{
+	guest_close(*state);
+	free(*state);
+	return 0;
 }

@@ -36,4 +36,9 @@ void guest6_free(struct guest6_pkt *p);
 		assert_memory_equal(&(a), &want_, 16);                                             \
 	} while (0)
 
+/* A test that gets a guest of default options as its state. */
+int guest6_setup(void **state);
+int guest6_teardown(void **state);
+#define on_guest(test) cmocka_unit_test_setup_teardown(test, guest6_setup, guest6_teardown)
+
 #endif

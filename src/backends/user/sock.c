@@ -87,12 +87,7 @@ static uint32_t put_ip4(uint8_t *ip, const struct in6_addr *src, const struct in
 static uint32_t put_ip6(uint8_t *ip, const struct in6_addr *src, const struct in6_addr *dst,
 			uint8_t proto, uint32_t len)
 {
-	user_put32(ip, 0x60000000);
-	user_put16(ip + 4, len);
-	ip[6] = proto;
-	ip[7] = 64;
-	memcpy(ip + 8, src, 16);
-	memcpy(ip + 24, dst, 16);
+	user_put_ip6(ip, src, dst, proto, len);
 	return USER_IP6_LEN;
 }
 

@@ -228,12 +228,7 @@ uint8_t *user_ip6_header(struct user *u, uint8_t *frame, const struct in6_addr *
 
 	if (many)
 		memcpy(frame + 2, &dst->s6_addr[12], 4);
-	user_put32(ip, 0x60000000);
-	user_put16(ip + 4, l4_len);
-	ip[6] = proto;
-	ip[7] = 64;
-	memcpy(ip + 8, src, 16);
-	memcpy(ip + 24, dst, 16);
+	user_put_ip6(ip, src, dst, proto, l4_len);
 	return ip + USER_IP6_LEN;
 }
 

@@ -347,6 +347,17 @@ static inline void user_put32(uint8_t *p, uint32_t v)
 	user_put16(p, v >> 16);
 	user_put16(p + 2, v);
 }
+/* The header in front of @len bytes: no class, no label, hop limit 64. */
+static inline void user_put_ip6(uint8_t *ip, const struct in6_addr *src, const struct in6_addr *dst,
+				uint8_t proto, uint32_t len)
+{
+	user_put32(ip, 0x60000000);
+	user_put16(ip + 4, len);
+	ip[6] = proto;
+	ip[7] = 64;
+	memcpy(ip + 8, src, 16);
+	memcpy(ip + 24, dst, 16);
+}
 static inline struct in6_addr user_mapped(struct in_addr a)
 {
 	struct in6_addr m = { .s6_addr = { [10] = 0xff, [11] = 0xff } };
